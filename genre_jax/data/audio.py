@@ -1,0 +1,185 @@
+"""Audio files to mono float32 blocks at one sample rate, in constant memory.
+
+The first step of the flow for every source that holds files. A file that cannot be trusted raises
+UnreadableAudio with a reason; whoever works through many files records it and goes on. A file is
+read whole or not at all: where the decoder stops before the end that the file announces, it counts
+as truncated.
+"""
+
+import os
+
+import numpy as np
+import soundfile
+import soxr
+
+# What libsndfile decodes and people have; used to find files in folders.
+EXTENSIONS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".au", ".aif", ".aiff")
+# A header with a rate outside is damaged, not unusual.
+LOWEST_RATE, HIGHEST_RATE = 1000, 768000
+# Samples of all channels held at once: bounds memory whatever a header says.
+MAX_BLOCK_VALUES = 1 << 22
+# One step of 16-bit audio: below it a file is digital silence, perhaps with dither.
+SILENT_PEAK = 2.0**-15
+# Recorders that write to a pipe put a size near 2 or 4 GiB in the header, meaning "until the end".
+UNKNOWN_SIZES = range(0x7FFFF000, 0x100000000)
+
+
+class UnreadableAudio(Exception):  # noqa: N818 - the name says what the file is
+  """One file cannot be used; `reason` says why, without the path."""
+
+  def __init__(self, reason):
+    super().__init__(reason)
+    self.reason = reason
+
+
+def read_blocks(path, sample_rate, block_seconds=10.0):
+  """Decodes a file block by block.
+
+  Args:
+    path: anything that soundfile reads: WAV, FLAC, Ogg, Opus, MP3, AU.
+    sample_rate: Hz of the result.
+    block_seconds: about how much is decoded at once.
+  Yields:
+    float32[samples], mono (mean of the channels), never empty.
+  Raises:
+    UnreadableAudio: if the file is missing, empty, not audio, truncated, or holds NaN or infinity.
+  """
+  path = os.fspath(path)
+  if not os.path.exists(path):
+    raise UnreadableAudio("there is no such file")
+  if not os.path.isfile(path):
+    raise UnreadableAudio("is not a file")
+  try:
+    if os.path.getsize(path) == 0:
+      raise UnreadableAudio("is empty (0 bytes)")
+    with soundfile.SoundFile(path) as file:
+      yield from _decode(file, path, sample_rate, block_seconds)
+  except soundfile.LibsndfileError as error:
+    reason = error.error_string.removeprefix("Error : ").rstrip(".")
+    # What libsndfile says of a few bytes that begin like an MP3.
+    if "does not exist" in reason or "not recognised" in reason:
+      reason = "it is not audio, or is damaged at its start"
+    raise UnreadableAudio(f"cannot be decoded: {reason}") from error
+  except (OSError, RuntimeError) as error:
+    raise UnreadableAudio(f"cannot be read: {error}") from error
+
+
+def _decode(file, path, sample_rate, block_seconds):
+  """The blocks of an open file; checks at its end that nothing was missing."""
+  rate, channels = file.samplerate, file.channels
+  if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+    raise UnreadableAudio(
+      f"has a sample rate of {rate} Hz, outside {LOWEST_RATE} to {HIGHEST_RATE} Hz"
+    )
+  block = max(1, min(int(block_seconds * rate), MAX_BLOCK_VALUES // channels))
+  resampler = (
+    soxr.ResampleStream(rate, sample_rate, 1, dtype="float32") if rate != sample_rate else None
+  )
+  got = 0
+  while True:
+    values = file.read(block, dtype="float32", always_2d=True)
+    if not len(values):
+      break
+    finite = np.isfinite(values).all(axis=1)
+    if not finite.all():
+      where = (got + int(np.argmin(finite))) / rate
+      raise UnreadableAudio(f"holds NaN or infinite samples (first at {where:.2f} s)")
+    got += len(values)
+    mono = values[:, 0] if channels == 1 else values.mean(axis=1)
+    if resampler is not None:
+      mono = resampler.resample_chunk(mono)
+    if len(mono):
+      yield np.ascontiguousarray(mono)
+  if not got:
+    raise UnreadableAudio("holds no audio (0 samples)")
+  _check_complete(file, path, got, rate)
+  if resampler is not None:
+    mono = resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+    if len(mono):
+      yield mono
+
+
+def read_audio(path, sample_rate):
+  """A whole file as float32[samples], mono, at `sample_rate` Hz; see `read_blocks`."""
+  return np.concatenate(list(read_blocks(path, sample_rate)))
+
+
+def is_silent(audio):
+  """Whether nothing in float32[samples] reaches one step of 16-bit audio."""
+  return not len(audio) or float(np.max(np.abs(audio))) < SILENT_PEAK
+
+
+def _check_complete(file, path, got, rate):
+  """Raises UnreadableAudio if the file announces clearly more audio than it held."""
+  if file.format in ("WAV", "WAVEX", "AU"):
+    # libsndfile silently shortens these to what is there, so the header is read again.
+    announced, present = _pcm_bytes(path)
+    if announced in UNKNOWN_SIZES or not announced:
+      return
+    expected = got * announced / max(present, 1)
+  elif file.format == "OGG":
+    if not _ogg_ends(path):
+      raise UnreadableAudio(f"is truncated: the Ogg stream breaks off after {got / rate:.2f} s")
+    return
+  elif file.format == "MP3" and not _mp3_counts_frames(path):
+    return
+  else:
+    expected = file.frames
+  # 1 %: some encoders announce a little more than they write.
+  if got < 0.99 * expected:
+    raise UnreadableAudio(
+      f"is truncated: it announces {expected / rate:.2f} s and ends after {got / rate:.2f} s"
+    )
+
+
+def _pcm_bytes(path):
+  """Bytes of audio of a WAV or AU file: (announced by its header, present)."""
+  size = os.path.getsize(path)
+  with open(path, "rb") as file:
+    head = file.read(12)
+    if head[:4] in (b".snd", b"dns."):
+      order = "big" if head[:4] == b".snd" else "little"
+      start = int.from_bytes(head[4:8], order)
+      return int.from_bytes(head[8:12], order), size - start
+    order = "big" if head[:4] == b"RIFX" else "little"
+    at = 12
+    while at + 8 <= size:
+      file.seek(at)
+      chunk = file.read(8)
+      length = int.from_bytes(chunk[4:8], order)
+      if chunk[:4] == b"data":
+        return length, min(length, size - at - 8)
+      at += 8 + length + length % 2
+  return 0, 0
+
+
+def _ogg_ends(path):
+  """Whether the last Ogg page is whole and is marked as the end of its stream."""
+  size = os.path.getsize(path)
+  with open(path, "rb") as file:
+    # A page has at most 65307 bytes.
+    file.seek(max(0, size - 2 * 65307))
+    tail = file.read()
+  at = tail.rfind(b"OggS")
+  while at >= 0:
+    table = tail[at + 26 : at + 27]
+    if table:
+      lengths = tail[at + 27 : at + 27 + table[0]]
+      if at + 27 + table[0] + sum(lengths) <= len(tail):
+        return bool(tail[at + 5] & 4)
+    return False
+  return False
+
+
+def _mp3_counts_frames(path):
+  """Whether an MP3 has the tag that counts its frames; without it the length is a guess."""
+  with open(path, "rb") as file:
+    head = file.read(10)
+    start = 0
+    if head[:3] == b"ID3" and len(head) == 10:
+      start = 10 + sum(
+        (byte & 127) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True)
+      )
+    file.seek(start)
+    head = file.read(4096)
+  return any(tag in head for tag in (b"Xing", b"Info", b"VBRI"))

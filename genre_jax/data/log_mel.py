@@ -1,0 +1,312 @@
+"""Waveform to log-mel by a Recipe: whole clips, streams and JAX, one contract.
+
+Second step of the flow. `log_mel` and `log_mel_blocks` prepare data (NumPy, float32, constant
+memory per frame kept), `LogMelStream` is the same for live sound, `log_mel_jax` the same for
+export. They are tested against each other and against librosa 0.11 on real music (1e-3 dB at top_db
+80).
+"""
+
+import functools
+
+import numpy as np
+import scipy.fft
+import scipy.signal
+import scipy.sparse
+
+from genre_jax.data.recipe import Recipe
+from genre_jax.errors import UserError
+
+# STFT frames transformed at once. 32 frames of 2048 stay in the second-level cache: measured 1.8
+# times the cost of the bare FFT, against 2.8 for a whole clip at once.
+FRAMES_AT_ONCE = 32
+
+
+def hz_to_mel(frequencies, mel_scale):
+  """Mel of float[...] Hz: 'slaney' (linear below 1 kHz, Slaney 1998, Auditory Toolbox) or 'htk'."""
+  frequencies = np.asarray(frequencies, np.float64)
+  if mel_scale == "htk":
+    return 2595.0 * np.log10(1.0 + frequencies / 700.0)
+  # 200/3 Hz per mel up to 1 kHz (mel 15), then 27 mels per factor of 6.4.
+  above = 15.0 + 27.0 * np.log(np.maximum(frequencies, 1e-9) / 1000.0) / np.log(6.4)
+  return np.where(frequencies >= 1000.0, above, frequencies * 3.0 / 200.0)
+
+
+def mel_to_hz(mels, mel_scale):
+  """Hz of float[...] mels; the inverse of `hz_to_mel`."""
+  mels = np.asarray(mels, np.float64)
+  if mel_scale == "htk":
+    return 700.0 * (10.0 ** (mels / 2595.0) - 1.0)
+  return np.where(mels >= 15.0, 1000.0 * 6.4 ** ((mels - 15.0) / 27.0), mels * 200.0 / 3.0)
+
+
+def mel_frequencies(recipe: Recipe) -> np.ndarray:
+  """Centre of each mel band in Hz, float64[n_mels]."""
+  return _mel_edges(recipe)[1:-1]
+
+
+def _mel_edges(recipe):
+  low, high = hz_to_mel([recipe.fmin, recipe.fmax], recipe.mel_scale)
+  return mel_to_hz(np.linspace(low, high, recipe.n_mels + 2), recipe.mel_scale)
+
+
+def mel_filterbank(recipe: Recipe) -> np.ndarray:
+  """Triangular mel filters as float32[n_mels, n_fft // 2 + 1].
+
+  Source: Slaney (1998), Auditory Toolbox, and the HTK book; equal to librosa.filters.mel to 1e-6.
+  """
+  edges = _mel_edges(recipe)
+  bins = np.fft.rfftfreq(recipe.n_fft, 1.0 / recipe.sample_rate)
+  rise = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
+  fall = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
+  filters = np.maximum(0.0, np.minimum(rise, fall))
+  if recipe.mel_norm == "slaney":
+    filters *= (2.0 / (edges[2:] - edges[:-2]))[:, None]
+  return filters.astype(np.float32)
+
+
+@functools.lru_cache(maxsize=8)
+def _filters(recipe):
+  """The window, float32[n_fft], and the filters as a sparse matrix."""
+  return stft_window(recipe), scipy.sparse.csr_array(mel_filterbank(recipe))
+
+
+def stft_window(recipe: Recipe) -> np.ndarray:
+  """The window, centred in the FFT length, as float32[n_fft]."""
+  window = scipy.signal.get_window(recipe.window, recipe.win_length, fftbins=True)
+  left = (recipe.n_fft - recipe.win_length) // 2
+  return np.pad(window, (left, recipe.n_fft - recipe.win_length - left)).astype(np.float32)
+
+
+class MelPowerStream:
+  """Blocks of audio in, kept frames of mel power out; any block sizes give the same frames.
+
+  `peak` is the largest mel power of all STFT frames so far, those that thinning drops included,
+  since the reference and the floor of dB belong to the clip and not to the frames that happen to be
+  kept.
+  """
+
+  def __init__(self, recipe: Recipe):
+    self.recipe = recipe
+    self.peak = 0.0
+    self.samples = 0
+    self._pending = np.zeros(0, np.float32)  # from the first sample of the next STFT frame on
+    self._started = False
+    self._frame = 0  # index of the next STFT frame
+    self._kept = 0  # frames handed out
+    self._last = np.zeros((0, recipe.n_mels), np.float32)
+    # Without a reference to the maximum the dropped frames need no FFT.
+    self._every_frame = not recipe.streamable
+    self._tail = np.zeros(0, np.float32)
+
+  def push(self, block) -> np.ndarray:
+    """Takes float32[samples]; returns the kept frames now complete, float32[frames, n_mels]."""
+    block = np.asarray(block, np.float32)
+    self.samples += len(block)
+    recipe = self.recipe
+    pending = np.concatenate([self._pending, block])
+    if recipe.center and recipe.pad_mode != "constant":
+      self._tail = np.concatenate([self._tail, block[-recipe.n_fft :]])[-recipe.n_fft :]
+    if not self._started:
+      if recipe.center:
+        half = recipe.n_fft // 2
+        if recipe.pad_mode != "constant" and self.samples <= half:
+          self._pending = pending
+          return np.zeros((0, recipe.n_mels), np.float32)
+        if recipe.pad_mode == "constant":
+          pending = np.concatenate([np.zeros(half, np.float32), pending])
+        else:
+          pending = np.pad(pending, (half, 0), recipe.pad_mode)
+      self._started = True
+    return self._frames(pending)
+
+  def flush(self) -> np.ndarray:
+    """Ends the clip; returns its last kept frames, float32[frames, n_mels]."""
+    recipe = self.recipe
+    if not self.samples:
+      return np.zeros((0, recipe.n_mels), np.float32)
+    pending, half = self._pending, recipe.n_fft // 2
+    if not self._started:
+      # The whole clip is shorter than the padding; np.pad reflects it as often as needed.
+      pending = np.pad(pending, half, recipe.pad_mode)
+    elif recipe.center and recipe.pad_mode == "constant":
+      pending = np.concatenate([pending, np.zeros(half, np.float32)])
+    elif recipe.center:
+      pending = np.concatenate([pending, np.pad(self._tail, (0, half), recipe.pad_mode)[-half:]])
+    elif self.samples < recipe.n_fft:
+      pending = np.pad(pending, (0, recipe.n_fft - len(pending)))
+    frames = self._frames(pending, last=True)
+    self._pending = np.zeros(0, np.float32)
+    return frames
+
+  def _frames(self, audio, last=False):
+    """Kept mel frames of padded audio that begins with the next STFT frame; stores the rest."""
+    recipe = self.recipe
+    count = max(0, 1 + (len(audio) - recipe.n_fft) // recipe.hop_length)
+    end = self._frame + count
+    kept = self._kept_between(self._frame, end)
+    if last and not self._kept and not len(kept):
+      # A clip of fewer STFT frames than one stride still gives one frame.
+      kept = np.array([end - 1])
+    result = np.zeros((len(kept), recipe.n_mels), np.float32)
+    if count:
+      window, filters = _filters(recipe)
+      views = np.lib.stride_tricks.sliding_window_view(audio, recipe.n_fft)[:: recipe.hop_length]
+      local = kept - self._frame
+      if self._every_frame:
+        for at in range(0, count, FRAMES_AT_ONCE):
+          mel = _mel_power(views[at : at + FRAMES_AT_ONCE], window, filters, recipe.power)
+          self.peak = max(self.peak, float(mel.max()))
+          low, high = np.searchsorted(local, (at, at + FRAMES_AT_ONCE))
+          result[low:high] = mel[local[low:high] - at]
+        self._last = mel[-1:]
+      else:
+        for at in range(0, len(local), FRAMES_AT_ONCE):
+          rows = views[local[at : at + FRAMES_AT_ONCE]]
+          result[at : at + FRAMES_AT_ONCE] = _mel_power(rows, window, filters, recipe.power)
+        if not self._kept and not len(kept):
+          self._last = _mel_power(views[-1:], window, filters, recipe.power)
+    elif len(kept):
+      result[0] = self._last[0]
+    self._pending = audio[count * recipe.hop_length :].copy()
+    self._frame = end
+    self._kept += len(kept)
+    return result
+
+  def _kept_between(self, start, end):
+    """Indices of the kept STFT frames in [start, end)."""
+    stride = self.recipe.frame_stride
+    first = max(0, int(start / stride - 0.5) - 1)
+    indices = np.floor((np.arange(first, int(end / stride) + 2) + 0.5) * stride).astype(np.int64)
+    return indices[(indices >= start) & (indices < end)]
+
+
+def _mel_power(frames, window, filters, power):
+  """Mel power float32[frames, n_mels] of float32[frames, n_fft]."""
+  spectrum = scipy.fft.rfft(frames * window)
+  magnitude = spectrum.real**2 + spectrum.imag**2
+  if power != 2.0:
+    magnitude **= power / 2.0
+  # Sparse, because each bin falls into two bands at most, and because it leaves the other cores
+  # alone.
+  return (filters @ magnitude.T).T
+
+
+def compress(mel_power, recipe: Recipe, peak=None) -> np.ndarray:
+  """Mel power to dB (as librosa.power_to_db) or log10(1 + 10000 x).
+
+  Args:
+    mel_power: float32[frames, n_mels].
+    recipe: says which.
+    peak: largest mel power of the whole clip; where None, of `mel_power`.
+  Returns:
+    float32[frames, n_mels].
+  """
+  if recipe.compression == "log10_10000":
+    return np.log10(1.0 + np.float32(10000.0) * mel_power)
+  amin = np.float32(recipe.amin)
+  decibels = np.float32(10.0) * np.log10(np.maximum(mel_power, amin))
+  if peak is None:
+    peak = float(mel_power.max(initial=0.0))
+  top = 10.0 * np.log10(max(peak, recipe.amin))
+  if recipe.top_db:
+    decibels = np.maximum(decibels, np.float32(top - recipe.top_db))
+  if recipe.db_ref == "max":
+    decibels = decibels - np.float32(top)
+  return decibels
+
+
+def log_mel_blocks(blocks, recipe: Recipe) -> np.ndarray:
+  """Log-mel of a clip given as an iterable of float32 blocks; holds only kept frames."""
+  stream = MelPowerStream(recipe)
+  parts = [stream.push(block) for block in blocks]
+  parts.append(stream.flush())
+  return compress(np.concatenate(parts), recipe, stream.peak)
+
+
+def log_mel(audio, recipe: Recipe) -> np.ndarray:
+  """Log-mel of a whole clip.
+
+  Args:
+    audio: float32[samples], mono, at recipe.sample_rate.
+    recipe: how.
+  Returns:
+    float32[frames, n_mels]; frames = recipe.frames_of(samples), 0 for no samples.
+  Reference: librosa 0.11 melspectrogram and power_to_db, equal within 1e-3 dB on real clips at
+    top_db 80.
+  """
+  # A minute at a time keeps an hour's working memory small.
+  step = 60 * recipe.sample_rate
+  audio = np.asarray(audio, np.float32)
+  return log_mel_blocks((audio[at : at + step] for at in range(0, len(audio), step)), recipe)
+
+
+class LogMelStream:
+  """Log-mel of live sound: `push` blocks of any size, get the new frames; `flush` at the end.
+
+  Equal to `log_mel` of the whole. Only for recipes whose frames stand alone: dB relative to full
+  scale without top_db, or log10_10000. The networks are gain-invariant, so that is the same input
+  to them.
+  """
+
+  def __init__(self, recipe: Recipe):
+    if not recipe.streamable:
+      raise UserError(
+        f"config.recipe.db_ref={recipe.db_ref}, top_db={recipe.top_db:g}: a stream "
+        "cannot know the maximum of "
+        "sound to come. Use config.recipe.db_ref=full_scale with config.recipe.top_db=0."
+      )
+    self.recipe = recipe
+    self._stream = MelPowerStream(recipe)
+
+  def push(self, block) -> np.ndarray:
+    """Takes float32[samples]; returns the frames that became complete, float32[frames, n_mels]."""
+    return compress(self._stream.push(block), self.recipe)
+
+  def flush(self) -> np.ndarray:
+    """Ends the sound; returns the last frames, float32[frames, n_mels]."""
+    return compress(self._stream.flush(), self.recipe)
+
+
+def log_mel_jax(audio, recipe: Recipe):
+  """`log_mel` in JAX, for use inside jit and exports.
+
+  Args:
+    audio: float32[..., samples], at least one sample; the length may be symbolic where frame_stride
+      is 1.
+    recipe: how; a Python constant.
+  Returns:
+    float32[..., frames, n_mels]; dB reference and floor are each clip's own.
+  """
+  import jax
+  import jax.numpy as jnp
+
+  audio = jnp.asarray(audio, jnp.float32)
+  lead = [(0, 0)] * (audio.ndim - 1)
+  if recipe.center:
+    half = recipe.n_fft // 2
+    audio = jnp.pad(audio, [*lead, (half, half)], mode=recipe.pad_mode)
+  elif audio.shape[-1] < recipe.n_fft:
+    audio = jnp.pad(audio, [*lead, (0, recipe.n_fft - audio.shape[-1])])
+  count = 1 + (audio.shape[-1] - recipe.n_fft) // recipe.hop_length
+  kept = (
+    jnp.arange(count) if recipe.frame_stride == 1.0 else jnp.asarray(recipe.frame_indices(count))
+  )
+  rows = kept if recipe.streamable else jnp.arange(count)
+  frames = audio[..., (rows * recipe.hop_length)[:, None] + jnp.arange(recipe.n_fft)[None, :]]
+  window = jnp.asarray(stft_window(recipe)).reshape((1,) * (frames.ndim - 1) + (-1,))
+  spectrum = jnp.fft.rfft(frames * window)
+  magnitude = spectrum.real**2 + spectrum.imag**2
+  if recipe.power != 2.0:
+    # The floor keeps the gradient finite at 0.
+    magnitude = jnp.maximum(magnitude, 1e-30) ** (recipe.power / 2.0)
+  filters = jnp.asarray(mel_filterbank(recipe).T)
+  mel = jnp.matmul(magnitude, filters, precision=jax.lax.Precision.HIGHEST)
+  if recipe.compression == "log10_10000":
+    return jnp.log10(1.0 + 10000.0 * mel)
+  decibels = 10.0 * jnp.log10(jnp.maximum(mel, recipe.amin))
+  top = jnp.max(decibels, axis=(-2, -1), keepdims=True)
+  if not recipe.streamable:
+    decibels = decibels if recipe.frame_stride == 1.0 else decibels[..., kept, :]
+  if recipe.top_db:
+    decibels = jnp.maximum(decibels, top - recipe.top_db)
+  return decibels - top if recipe.db_ref == "max" else decibels

@@ -1,0 +1,321 @@
+"""Who is in train, valid and test.
+
+After the sources in the flow, before windows are cut: recordings, artists and speakers are split
+first, so a network is never tested on what it has heard. The one split that breaks this says so in
+its name.
+"""
+
+import dataclasses
+import difflib
+import functools
+from collections import defaultdict
+
+import numpy as np
+
+from genre_jax.data import gtzan, synthetic
+from genre_jax.errors import UserError
+
+SIDES = ("train", "valid", "test")
+# Segments of the published experiment with 400 songs x 15 segments, split at random.
+HOLDOUT = (3959, 869, 1172)
+# Share of the training folds' clips that become the validation side of a k-fold split.
+VALID_SHARE = 0.15
+# The published lists have this artist (disco.00049 and disco.00073 in train, disco.00069 in test)
+# on two sides.
+KNOWN_ACROSS = frozenset({"artist-138"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+  """Which tracks, or segments, stand on which side.
+
+  Attributes:
+    name: of the split that was really made.
+    sides: {track: 'train', 'valid' or 'test'}; tracks that are not used are absent. Empty where
+      leaky.
+    leaky: whether segments of one track stand on several sides.
+    notes: lines for the user.
+    segments: {track: side of each of its segments}, only where leaky.
+  """
+
+  name: str
+  sides: dict[str, str]
+  leaky: bool = False
+  notes: tuple[str, ...] = ()
+  segments: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+
+  def side(self, track: str, segment: int = 0) -> str | None:
+    """The side of a segment, None where it is not used."""
+    if not self.leaky:
+      return self.sides.get(track)
+    segments = self.segments.get(track, ())
+    return segments[segment] if 0 <= segment < len(segments) else None
+
+
+def make_split(clips, *, name, num_folds=5, fold=0, seed=0, segments_per_track=15) -> Split:
+  """Splits clips.
+
+  Args:
+    clips: all Clips of a source, those that could not be read left out.
+    name: one of SPLITS.
+    num_folds: of the k-fold splits.
+    fold: which fold is the test side, from 0.
+    seed: of the split alone; not that of training.
+    segments_per_track: of leaky_segments.
+  Raises:
+    UserError: naming the flag, what is wrong, and what to do.
+  """
+  if name not in SPLITS:
+    near = difflib.get_close_matches(name, SPLITS, 1, 0.0)[0]
+    raise UserError(
+      f"--config.split.name={name}: give one of {', '.join(SPLITS)} (did you mean {near}?)."
+    )
+  if not clips:
+    raise UserError("There are no clips to split: all were skipped, see skipped.json.")
+  clips = sorted(clips, key=lambda clip: clip.track)
+  return SPLITS[name](
+    clips, num_folds=num_folds, fold=fold, seed=seed, segments_per_track=segments_per_track
+  )
+
+
+def check_groups_apart(split: Split, clips) -> None:
+  """Raises UserError if a group stands on two sides of a split that does not call itself leaky.
+
+  The one artist known to stand on both sides of the published lists is let pass there, and noted.
+  """
+  if split.leaky:
+    return
+  known = KNOWN_ACROSS if split.name == "fault_filtered" else frozenset()
+  for group, places in _groups_across(split.sides, clips).items():
+    if group not in known:
+      where = ", ".join(f"{track} in {side}" for track, side in places[:4])
+      raise UserError(
+        f"--config.split.name={split.name}: the group {group} stands on two sides ({where}). "
+        "Use --config.split.name=grouped_kfold, or mend --config.dataset.groups."
+      )
+
+
+def _groups_across(sides, clips):
+  """{group: [(track, side), ...]} of the groups on more than one side."""
+  places = defaultdict(list)
+  for clip in clips:
+    if clip.track in sides:
+      places[clip.group].append((clip.track, sides[clip.track]))
+  return {group: rows for group, rows in places.items() if len({side for _, side in rows}) > 1}
+
+
+@functools.lru_cache(maxsize=1)
+def published_lists() -> dict[str, str]:
+  """{track: side} of the lists of Kereliuk, Sturm and Larsen (2015)."""
+  return {
+    track: side for side in SIDES for track in (gtzan.SPLITS / f"{side}.txt").read_text().split()
+  }
+
+
+def _fault_filtered(clips, *, num_folds, seed, **options):
+  lists = published_lists()
+  sides = {clip.track: lists[clip.track] for clip in clips if clip.track in lists}
+  if not sides:
+    if all(clip.track.startswith(synthetic.TRACK_PREFIX) for clip in clips):
+      split = _grouped_kfold(clips, num_folds=num_folds, seed=seed, fold=0)
+      note = "fault_filtered lists GTZAN tracks: the built-in corpus is split by grouped_kfold"
+      return dataclasses.replace(split, notes=(note, *split.notes))
+    if not any(gtzan.TRACK.fullmatch(clip.track) for clip in clips):
+      raise UserError(
+        "--config.split.name=fault_filtered is for GTZAN, whose tracks it lists; "
+        "none of these clips is one. "
+        "Use --config.split.name=grouped_kfold."
+      )
+    raise UserError(
+      "--config.split.name=fault_filtered: none of these clips is on its lists. "
+      "Use --config.split.name=artist_kfold or grouped_kfold."
+    )
+  notes = []
+  if unlisted := len(clips) - len(sides):
+    notes.append(
+      f"{unlisted} clips are not on the lists (repetitions, distorted or mislabelled): left out"
+    )
+  genres = {clip.labels[0] for clip in clips}
+  there = ", ".join(
+    f"{side} {sum(s == side for s in sides.values())} of "
+    f"{sum(s == side and track.split('.')[0] in genres for track, s in lists.items())}"
+    for side in SIDES
+  )
+  notes.append(f"clips of the lists that are here: {there}")
+  for group, rows in _groups_across(sides, clips).items():
+    if group in KNOWN_ACROSS:
+      where = ", ".join(f"{track} {side}" for track, side in rows)
+      notes.append(
+        f"{group} stands on two sides of the published lists ({where}): known, left as published"
+      )
+  return Split("fault_filtered", sides, notes=tuple(notes))
+
+
+def _artist_kfold(clips, **options):
+  known = [clip for clip in clips if clip.has_group]
+  if not known:
+    raise UserError(
+      "--config.split.name=artist_kfold: no clip has a known artist or group. Give a table with "
+      "--config.dataset.groups=CSV, or use --config.split.name=grouped_kfold."
+    )
+  split = _kfold(known, name="artist_kfold", **options)
+  notes = split.notes
+  if left_out := len(clips) - len(known):
+    notes = (f"{left_out} clips without an artist id: left out", *notes)
+  return dataclasses.replace(split, notes=notes)
+
+
+def _grouped_kfold(clips, **options):
+  return _kfold(clips, name="grouped_kfold", **options)
+
+
+def _kfold(clips, *, name, num_folds, fold, seed, **options):
+  """Whole groups in folds with about the same share of each genre; fold `fold` is the test side."""
+  if num_folds < 2:
+    raise UserError(f"--config.split.num_folds={num_folds}: give 2 or more.")
+  if not 0 <= fold < num_folds:
+    raise UserError(
+      f"--config.split.fold={fold}: with {num_folds} folds give 0 to {num_folds - 1}."
+    )
+  groups, genres, counts = _count_groups(clips)
+  _check_enough_groups(
+    clips, genres, counts, max(num_folds, 3), f"--config.split.num_folds={num_folds}"
+  )
+  fold_of = assign_groups(
+    counts, np.full(num_folds, 1 / num_folds), np.random.default_rng([seed, 0])
+  )
+  training = np.flatnonzero(fold_of != fold)
+  shares = np.array([1 - VALID_SHARE, VALID_SHARE])
+  part = assign_groups(counts[training], shares, np.random.default_rng([seed, 1, fold]))
+  side_of = np.full(len(groups), 2)
+  side_of[training] = part
+  per_fold = [
+    f"{genre}: "
+    + ", ".join(
+      f"{int((counts[fold_of == k, c] > 0).sum())} ({int(counts[fold_of == k, c].sum())})"
+      for k in range(num_folds)
+    )
+    for c, genre in enumerate(genres)
+  ]
+  notes = ("groups (clips) of each genre, fold by fold:", *per_fold)
+  return Split(name, _sides(clips, groups, side_of), notes=notes)
+
+
+def _random_tracks(clips, *, seed, **options):
+  groups, genres, counts = _count_groups(clips)
+  _check_enough_groups(clips, genres, counts, 3, "--config.split.name=random_tracks")
+  shares = np.array(HOLDOUT) / sum(HOLDOUT)
+  side_of = assign_groups(counts, shares, np.random.default_rng([seed, 2]))
+  return Split("random_tracks", _sides(clips, groups, side_of))
+
+
+def _leaky_segments(clips, *, seed, segments_per_track, **options):
+  if segments_per_track < 1:
+    raise UserError(
+      f"--config.segments.train_per_track={segments_per_track}: give 1 or more for leaky_segments."
+    )
+  total = len(clips) * segments_per_track
+  order = np.random.default_rng([seed, 3]).permutation(total)
+  ends = np.rint(np.cumsum(HOLDOUT) / sum(HOLDOUT) * total).astype(int)
+  side_of = np.empty(total, int)
+  side_of[order] = np.searchsorted(ends, np.arange(total), side="right")
+  rows = side_of.reshape(len(clips), segments_per_track)
+  segments = {
+    clip.track: tuple(SIDES[k] for k in row) for clip, row in zip(clips, rows, strict=True)
+  }
+  note = (
+    "WARNING: leaky_segments puts segments of one song into training and testing; "
+    "its accuracy says how "
+    "well songs are recognised again, not how well genres are"
+  )
+  return Split("leaky_segments", {}, leaky=True, notes=(note,), segments=segments)
+
+
+SPLITS = {
+  "fault_filtered": _fault_filtered,
+  "artist_kfold": _artist_kfold,
+  "grouped_kfold": _grouped_kfold,
+  "random_tracks": _random_tracks,
+  "leaky_segments": _leaky_segments,
+}
+
+
+def _count_groups(clips):
+  """(groups, genres, int64[groups, genres] clips)."""
+  groups = sorted({clip.group for clip in clips})
+  genres = sorted({label for clip in clips for label in clip.labels})
+  row = {group: index for index, group in enumerate(groups)}
+  column = {genre: index for index, genre in enumerate(genres)}
+  counts = np.zeros((len(groups), len(genres)), np.int64)
+  for clip in clips:
+    for label in clip.labels:
+      counts[row[clip.group], column[label]] += 1
+  return groups, genres, counts
+
+
+def _check_enough_groups(clips, genres, counts, needed, flag):
+  """Raises UserError if a genre has fewer groups than it needs to stand on every side."""
+  for genre, found, total in zip(genres, (counts > 0).sum(0), counts.sum(0), strict=True):
+    if total == 1:
+      raise UserError(
+        f"The genre {genre!r} has a single clip, which cannot be split. Add "
+        "recordings, or leave the genre "
+        "out with --config.dataset.genres=GENRE,GENRE,..."
+      )
+    if found < needed:
+      fewer = f"lower --config.split.num_folds to {found}, " if 3 <= found else ""
+      raise UserError(
+        f"{flag}: the genre {genre!r} has {total} clips in {found} groups (artists, recordings), "
+        f"and {needed} groups are needed to keep each on one side. Add recordings, "
+        f"{fewer}or leave the genre out "
+        "with --config.dataset.genres=GENRE,GENRE,..."
+      )
+
+
+def _sides(clips, groups, side_of):
+  side = dict(zip(groups, side_of, strict=True))
+  return {clip.track: SIDES[side[clip.group]] for clip in clips}
+
+
+def assign_groups(counts, shares, rng) -> np.ndarray:
+  """Deals whole groups out so that each part has about its share of each genre.
+
+  Greedy, the largest groups first, each to the part that it brings nearest to the shares (as
+  scikit-learn's StratifiedGroupKFold does, with unequal shares and several labels for a clip); then
+  parts that lack a genre get its smallest group from the part that has most.
+
+  Args:
+    counts: int[groups, genres], clips.
+    shares: float[parts], sum 1.
+    rng: numpy Generator; breaks ties.
+  Returns:
+    int64[groups], the part of each.
+  """
+  wanted = counts.sum(0)[None, :] * shares[:, None]
+  wanted = np.maximum(wanted, 1e-9)
+  order = rng.permutation(len(counts))
+  order = order[np.argsort(-counts[order].max(1), kind="stable")]
+  filled = np.zeros((len(shares), counts.shape[1]))
+  part_of = np.zeros(len(counts), np.int64)
+  for group in order:
+    here = counts[group]
+    # Change of the sum over genres of (filled - wanted)^2 / wanted.
+    change = ((2 * (filled - wanted) * here + here**2) / wanted / np.maximum(counts.sum(0), 1)).sum(
+      1
+    )
+    best = np.flatnonzero(change <= change.min() + 1e-12)
+    part = best[np.argmin(filled[best].sum(1))]
+    part_of[group] = part
+    filled[part] += here
+  for genre in range(counts.shape[1]):
+    has = counts[:, genre] > 0
+    for part in range(len(shares)):
+      if np.any(has & (part_of == part)):
+        continue
+      groups_of = [int((has & (part_of == other)).sum()) for other in range(len(shares))]
+      donor = int(np.argmax(groups_of))
+      if groups_of[donor] < 2:
+        continue
+      members = np.flatnonzero(has & (part_of == donor))
+      part_of[members[np.argmin(counts[members].sum(1))]] = part
+  return part_of
