@@ -1,0 +1,19 @@
+"""Does the whole chain work, without any music at hand?
+
+    python -m genre_jax.main --config=experiments/synthetic.py[:NETWORK]
+
+Trains on the built-in corpus: four styles made of two rhythms x two timbres, so that neither axis
+is enough. Accuracy on it says nothing about real music.
+"""
+
+from experiments import base
+
+
+def get_config(model: str = "tf_split"):
+  """A short training of `model`, a name of genre_jax/models."""
+  config = base.get_config()
+  config.dataset.source = "synthetic"
+  config.split.name = "grouped_kfold"
+  config.model.name = model
+  config.train.epochs = 12
+  return config

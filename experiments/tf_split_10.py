@@ -1,0 +1,13 @@
+"""How well does a network that hears time and frequency apart tell the ten GTZAN genres?
+
+    python -m genre_jax.main --config=experiments/tf_split_10.py --config.dataset.path=GTZAN
+"""
+
+from experiments import tf_split
+
+
+def get_config():
+  """tf_split on every genre."""
+  config = tf_split.get_config()
+  config.dataset.genres = "all"
+  return config

@@ -1,0 +1,277 @@
+"""The on-disk log-mel dataset: every clip's whole spectrogram, once, in tensorflow-datasets format.
+
+Stands between the sources and the input pipeline. A prepared set is a folder that
+`tfds.builder_from_directory` reads anywhere; its name carries a hash of all that determines its
+content, so a set is reused exactly when it is the same. It is written shard by shard in
+`NAME.partial`, goes on after an interruption, and gets its name only when it is whole.
+"""
+
+import concurrent.futures
+import contextlib
+import csv
+import dataclasses
+import fcntl
+import hashlib
+import itertools
+import json
+import multiprocessing
+import os
+import pathlib
+import shutil
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+from tqdm import tqdm
+
+from genre_jax.data.audio import UnreadableAudio
+from genre_jax.data.recipe import Recipe
+from genre_jax.data.clips import Clip, Reader, Source
+from genre_jax.errors import UserError
+
+FORMAT_VERSION = "1.0.0"
+SPLIT = "clips"  # the one split, in tensorflow-datasets' sense, of a set
+CLIPS_PER_SHARD = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+  """A prepared set on disk.
+
+  Attributes:
+    path: the tensorflow-datasets folder.
+    recipe: how the sound was turned into log-mel.
+    classes: genre names, in the order of the label vector.
+    task: what the labels mean, 'single_label'.
+    source: name of the source.
+    clips: the clips that are in it, in stored order.
+    num_frames: frames of each clip.
+    skipped: (track, reason) of those that are not.
+  """
+
+  path: pathlib.Path
+  recipe: Recipe
+  classes: tuple[str, ...]
+  task: str
+  source: str
+  clips: tuple[Clip, ...]
+  num_frames: tuple[int, ...]
+  skipped: tuple[tuple[str, str], ...]
+
+
+def content_hash(source: Source, recipe: Recipe, task: str) -> str:
+  """Hash of everything that determines a prepared set: material, labels, recipe, format."""
+  sound = recipe.to_dict()
+  del sound["num_frames"]  # windows are cut in the pipeline: one set serves all window lengths
+  parts = [FORMAT_VERSION, source.name, source.fingerprint(), list(source.classes), task, sound]
+  return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def prepare(
+  source: Source, recipe: Recipe, root: str | os.PathLike, *, task: str = "single_label",
+  workers: int = 0,
+) -> Prepared:
+  """Prepares a source's clips, or finds them prepared.
+
+  Args:
+    source: what clips there are.
+    recipe: how sound becomes log-mel.
+    root: folder of prepared sets.
+    task: stored with the set.
+    workers: processes that decode; 0 for one a core.
+  Returns:
+    The prepared set.
+  Raises:
+    UserError: where no clip can be read or the folder cannot be written.
+  """
+  final = pathlib.Path(root) / f"{source.name}-{content_hash(source, recipe, task)}"
+  if not (final / "dataset_info.json").exists():
+    partial = final.with_name(final.name + ".partial")
+    try:
+      partial.mkdir(parents=True, exist_ok=True)
+      with _lock(final.with_name(final.name + ".lock")):
+        if not final.exists():  # another process may have made it while this one waited
+          _write(source, recipe, task, partial, final, workers or os.cpu_count() or 1)
+    except OSError as error:
+      raise UserError(
+        f"cannot write the prepared set {final}: {error.strerror or error}; free space there or"
+        " name another folder with --config.dataset.prepared_dir (what was done is kept)"
+      ) from error
+  return read(final, recipe)
+
+
+def read(path: str | os.PathLike, recipe: Recipe | None = None) -> Prepared:
+  """Opens a prepared set.
+
+  Args:
+    path: its folder.
+    recipe: if given, must equal the stored one but for the window length, which it sets.
+  Raises:
+    UserError: if the folder is not a prepared set, or was made with another recipe.
+  """
+  path = pathlib.Path(path)
+  try:
+    about = json.loads((path / "about.json").read_text())
+    with open(path / "clips.csv", newline="") as file:
+      rows = list(csv.DictReader(file))
+  except (OSError, ValueError) as error:
+    raise UserError(f"{path} is not a prepared set ({error}); delete it and prepare again"
+                    ) from error
+  stored = Recipe.from_dict(about["recipe"])
+  if recipe is not None:
+    stored = dataclasses.replace(stored, num_frames=recipe.num_frames)
+    if difference := stored.difference(recipe):
+      raise UserError(f"{path} was prepared with another recipe: {difference}")
+  clips = tuple(
+    Clip(track=row["track"], group=row["group"], labels=tuple(row["labels"].split(";")),
+         path="", has_group=row["has_group"] == "1")
+    for row in rows
+  )
+  return Prepared(path, stored, tuple(about["classes"]), about["task"], about["source"], clips,
+                  tuple(int(row["num_frames"]) for row in rows),
+                  tuple((skip["clip"], skip["reason"]) for skip in about["skipped"]))
+
+
+def features(num_classes: int, n_mels: int):
+  """The tensorflow-datasets features of a prepared set."""
+  import tensorflow_datasets as tfds  # here: predicting must not wait for TensorFlow
+
+  return tfds.features.FeaturesDict({
+    "log_mel": tfds.features.Tensor(shape=(None, n_mels), dtype=np.float32),
+    "labels": tfds.features.Tensor(shape=(num_classes,), dtype=np.float32),
+    "label_mask": tfds.features.Tensor(shape=(num_classes,), dtype=np.float32),
+    "track": tfds.features.Text(),
+    "group": tfds.features.Text(),
+  })
+
+
+def label_vectors(labels: tuple[str, ...], classes: tuple[str, ...]) -> tuple[np.ndarray, ...]:
+  """Labels as (float32[classes], float32[classes]): one for each label held, and what is known."""
+  vector = np.array([name in labels for name in classes], np.float32)
+  return vector, np.ones_like(vector)
+
+
+@contextlib.contextmanager
+def _lock(path: pathlib.Path) -> Iterator[None]:
+  """Holds a file lock, so that two runs do not write one set at once."""
+  with open(path, "w") as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      print(f"waiting for another process that prepares {path.stem}", file=sys.stderr)
+      fcntl.flock(file, fcntl.LOCK_EX)
+    yield
+
+
+def _one_clip(reader: Reader, recipe: Recipe, clip: Clip) -> np.ndarray | str:
+  """A worker's unit: the clip's log-mel, or why it cannot be had."""
+  try:
+    return reader.log_mel(clip, recipe)
+  except UnreadableAudio as error:
+    return str(error)
+
+
+def _log_mels(reader: Reader, recipe: Recipe, clips: list[Clip], workers: int) -> Iterator:
+  """Yields (clip, log-mel or reason) in order, computed on all cores with few in flight."""
+  if workers == 1 or len(clips) < 8:
+    for clip in clips:
+      yield clip, _one_clip(reader, recipe, clip)
+    return
+  # Not fork: JAX and TensorFlow hold threads in this process.
+  context = multiprocessing.get_context("spawn")
+  with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+    waiting: list = []
+    rest = iter(clips)
+    try:
+      while True:
+        for clip in itertools.islice(rest, 4 * workers - len(waiting)):
+          waiting.append((clip, pool.submit(_one_clip, reader, recipe, clip)))
+        if not waiting:
+          return
+        clip, future = waiting.pop(0)
+        yield clip, future.result()
+    finally:
+      for _, future in waiting:
+        future.cancel()
+
+
+def _write(source, recipe, task, partial, final, workers) -> None:
+  """Writes the shards that are missing, then the metadata, then gives the folder its name."""
+  import tensorflow as tf
+  import tensorflow_datasets as tfds
+
+  clips = list(source.clips)
+  if not clips:
+    raise UserError(f"the source {source.name} has no clips to prepare")
+  info = features(len(source.classes), recipe.n_mels)
+  num_shards = -(-len(clips) // CLIPS_PER_SHARD)
+  shards = [clips[i * CLIPS_PER_SHARD:(i + 1) * CLIPS_PER_SHARD] for i in range(num_shards)]
+
+  def path_of(shard: int, suffix: str = "") -> pathlib.Path:
+    name = f"genre_jax-{SPLIT}.tfrecord-{shard:05d}-of-{num_shards:05d}"
+    return partial / (name + suffix)
+
+  missing = [i for i in range(num_shards) if not path_of(i, ".json").exists()]
+  todo = [clip for i in missing for clip in shards[i]]
+  if len(missing) < num_shards:
+    print(f"going on: {len(clips) - len(todo)} of {len(clips)} clips were prepared before")
+  log_mels = _log_mels(source.reader, recipe, todo, workers)
+  with tqdm(total=len(clips), initial=len(clips) - len(todo), desc="preparing", unit="clip",
+            disable=None, leave=False) as bar, contextlib.closing(log_mels):
+    for shard in missing:
+      rows, skipped = [], []
+      with tf.io.TFRecordWriter(str(path_of(shard))) as writer:
+        for clip, log_mel in itertools.islice(log_mels, len(shards[shard])):
+          bar.update()
+          if isinstance(log_mel, str):
+            skipped.append({"clip": clip.track, "reason": log_mel})
+            continue
+          labels, label_mask = label_vectors(clip.labels, source.classes)
+          writer.write(info.serialize_example(info.encode_example({
+            "log_mel": log_mel, "labels": labels, "label_mask": label_mask,
+            "track": clip.track, "group": clip.group})))
+          rows.append([clip.track, clip.group, ";".join(clip.labels), int(clip.has_group),
+                       len(log_mel)])
+      size = path_of(shard).stat().st_size
+      done = path_of(shard, ".json")
+      _write_text(done, json.dumps({"rows": rows, "skipped": skipped, "bytes": size}))
+
+  done = [json.loads(path_of(i, ".json").read_text()) for i in range(num_shards)]
+  skipped = [{"clip": name, "reason": reason} for name, reason in source.skipped]
+  skipped += [skip for shard in done for skip in shard["skipped"]]
+  rows = [row for shard in done for row in shard["rows"]]
+  if not rows:
+    shutil.rmtree(partial)
+    raise UserError(f"none of the {len(clips)} clips could be read; the first: "
+                    f"{skipped[0]['clip']}: {skipped[0]['reason']}")
+  template = tfds.core.ShardedFileTemplate(
+    data_dir=partial, template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+    dataset_name="genre_jax", split=SPLIT, filetype_suffix="tfrecord")
+  split = tfds.core.SplitInfo(
+    name=SPLIT, shard_lengths=[len(shard["rows"]) for shard in done],
+    num_bytes=sum(shard["bytes"] for shard in done), filename_template=template)
+  tfds.folder_dataset.write_metadata(
+    data_dir=partial, features=info, split_infos=[split], version=FORMAT_VERSION,
+    filename_template=template, check_data=False,
+    description=f"Log-mel spectrograms of {source.name}, prepared by genre_jax.")
+  with open(partial / "clips.csv", "w", newline="") as file:
+    writer = csv.writer(file)
+    writer.writerow(["track", "group", "labels", "has_group", "num_frames"])
+    writer.writerows(rows)
+  _write_text(partial / "skipped.json", json.dumps(skipped, indent=1))
+  _write_text(partial / "about.json", json.dumps({
+    "recipe": recipe.to_dict(), "classes": source.classes, "task": task, "source": source.name,
+    "skipped": skipped}, indent=1))
+  for i in range(num_shards):
+    path_of(i, ".json").unlink()
+  os.rename(partial, final)
+  print(f"prepared {len(rows)} clips in {final}, skipped {len(skipped)}")
+  for skip in skipped:
+    print(f"  skipped {skip['clip']}: {skip['reason']}")
+
+
+def _write_text(path: pathlib.Path, text: str) -> None:
+  """Writes a file so that it is either whole or absent."""
+  temporary = path.with_name(path.name + ".tmp")
+  temporary.write_text(text)
+  os.replace(temporary, path)

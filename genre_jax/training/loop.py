@@ -1,0 +1,234 @@
+"""Training and evaluation of one config in one folder: `train_and_evaluate(config, workdir)`."""
+
+import contextlib
+import pathlib
+import signal
+import time
+
+import jax
+import ml_collections
+from jax.sharding import NamedSharding, PartitionSpec
+from tqdm import tqdm
+
+from genre_jax.data.pipeline import train_batches
+from genre_jax.errors import UserError
+from genre_jax.training import checkpoints, records, steps
+from genre_jax.training.evaluation import predict_side, write_evaluation
+from genre_jax.training.metrics import summarize
+from genre_jax.training.session import Session, open_session
+
+
+class Interrupted(Exception):
+  """A signal ended training after a checkpoint; the argument is the signal's number."""
+
+
+def train_and_evaluate(
+  config: ml_collections.ConfigDict, workdir: str, *, mode: str = "train_and_eval",
+  checkpoint: str = "best",
+) -> dict[str, dict]:
+  """Trains, evaluates, or both.
+
+  Args:
+    config: the experiment, resolved.
+    workdir: folder of config.json, metrics.jsonl, checkpoints/ and eval/.
+    mode: 'train_and_eval', 'train' or 'eval'.
+    checkpoint: which one is evaluated: 'best', 'last', or a folder.
+  Returns:
+    The content of eval/valid.json and eval/test.json by side; empty in mode 'train'.
+  Raises:
+    UserError: for whatever the user can mend.
+    Interrupted: when a signal ended training; the same command goes on.
+  """
+  folder = pathlib.Path(workdir)
+  if mode == "eval" and checkpoint in ("best", "last"):
+    checkpoints.locate(workdir)  # no trained network: say so before hours of preparing
+  session = open_session(config)
+  mesh = steps.device_mesh()
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    if mode != "eval":
+      records.claim_workdir(folder, config, session.prepared.path.name)
+      train(session, folder, mesh)
+    return {} if mode == "train" else evaluate(session, folder, mesh, checkpoint)
+  except OSError as error:
+    raise UserError(f"cannot write to {folder}: {error.strerror or error}; free space there or name"
+                    " another folder with --workdir (checkpoints that were written are kept)"
+                    ) from error
+
+
+def _place(state, mesh):
+  """The state on all devices."""
+  return jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
+
+
+@contextlib.contextmanager
+def _signals():
+  """Yields a list that gets the number of a SIGINT or SIGTERM; a second one ends at once."""
+  received: list[int] = []
+
+  def note(number, _):
+    if received:
+      raise KeyboardInterrupt
+    received.append(number)
+
+  try:
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+  except ValueError:  # not the main thread: signals are the caller's concern
+    before = {}
+  try:
+    yield received
+  finally:
+    for number, handler in before.items():
+      signal.signal(number, handler)
+
+
+def train(session: Session, folder: pathlib.Path, mesh) -> None:
+  """Trains to the last epoch, from the newest checkpoint if there is one."""
+  config = session.config
+  keeper = checkpoints.Checkpoints(folder / "checkpoints", config.train.best_metric)
+  curves = None
+  try:
+    state = _place(session.new_state(), mesh)
+    if (restored := keeper.restore_newest(state)) is not None:
+      state = restored
+    step = int(state.step)
+    print(f"model     {config.model.name}, {session.parameters():,} parameters; "
+          f"{session.total_steps} steps of {config.train.batch_size} windows"
+          + (f"; going on at step {step}" if step else ""))
+    best = keeper.best_step()
+    waited = _evaluations_since(keeper, best, session)
+    if step >= session.total_steps or _patience_ended(config, waited):
+      print("training  was finished before")
+      return
+    batches, _ = train_batches(
+      session.prepared, session.split, batch_size=config.train.batch_size,
+      per_track=config.segments.train_per_track, random=config.segments.train == "random",
+      seed=config.seed, shuffle_buffer=config.train.shuffle_buffer, start_step=step)
+    curves = records.Curves(folder, step)
+    _run(session, state, step, batches, keeper, curves, mesh, waited)
+  finally:
+    keeper.close()
+    if curves:
+      curves.close()
+
+
+def _evaluations_since(keeper, best: int | None, session: Session) -> int:
+  """Evaluations that were made after the best one."""
+  interval = session.steps_per_epoch * session.config.train.eval_every_epochs
+  return (keeper.steps()[-1] - best) // interval if best is not None else 0
+
+
+def _patience_ended(config, waited: int) -> bool:
+  return 0 < config.train.patience <= waited
+
+
+def _run(session, state, step, batches, keeper, curves, mesh, waited) -> None:
+  """The loop over steps."""
+  config, total = session.config, session.total_steps
+  train_step = steps.make_train_step(session.model, session.tx, config)
+  eval_step = steps.make_eval_step(session.model)
+  interval = session.steps_per_epoch * config.train.eval_every_epochs
+  best = max((checkpoints.score(keeper.figures(s), config.train.best_metric)
+              for s in keeper.steps()), default=float("-inf"))
+  losses, accuracies, began = [], [], time.monotonic()
+  bar = tqdm(total=total, initial=step, desc="training", unit="step", disable=None)
+  with _signals() as received, bar, contextlib.closing(batches):
+    for batch in batches:
+      state, figures = train_step(state, steps.shard_batch(batch, mesh))
+      loss = float(figures["loss"])
+      if loss != loss:  # not a number
+        keeper.save(state, None, session.about())
+        raise UserError(
+          f"the loss is not finite at step {step + 1}; the state before it is in"
+          f" checkpoints/{step}. Lower --config.optimizer.learning_rate, or set"
+          " --config.optimizer.clip_norm=1, in a new --workdir")
+      step += 1
+      losses.append(loss)
+      accuracies.append(float(figures["accuracy"]))
+      bar.update()
+      if step % 10 == 0:
+        bar.set_postfix_str(f"loss {loss:.3f}, accuracy {accuracies[-1]:.2f}, "
+                            f"{bar.format_dict['rate'] or 0:.1f} steps/s", refresh=False)
+      if step % interval == 0 or step == total:
+        epoch = step // session.steps_per_epoch
+        rate = len(losses) * config.train.batch_size / (time.monotonic() - began)
+        record = {"train_loss": sum(losses) / len(losses),
+                  "train_accuracy": sum(accuracies) / len(accuracies),
+                  "train_examples_per_second": rate}
+        valid = _validate(session, eval_step, state, mesh)
+        if valid:
+          record |= {"valid_accuracy": valid["accuracy"], "valid_nll": valid["nll"]}
+        curves.write(step, epoch, **record)
+        keeper.save(state, valid, session.about())
+        new = checkpoints.score(valid, config.train.best_metric)
+        best, waited = (new, 0) if new > best else (best, waited + 1)
+        bar.write(f"epoch {epoch:4d}  " + "  ".join(
+          f"{name.replace('_', ' ')} {value:.3f}" for name, value in record.items()
+          if name != "train_examples_per_second") + f"  {rate:.0f} windows/s")
+        losses, accuracies, began = [], [], time.monotonic()
+        if _patience_ended(config, waited):
+          bar.write(f"stopped   no better evaluation in {waited}")
+          return
+      if step == total:
+        return
+      if received:
+        keeper.save(state, None, session.about())
+        raise Interrupted(received[0])
+
+
+def _validate(session: Session, eval_step, state, mesh) -> dict[str, float] | None:
+  """Accuracy and nll of the valid tracks, or None where there are none."""
+  config = session.config
+  predictions = predict_side(
+    eval_step, state.variables(), session.prepared, session.split, "valid", mesh,
+    batch_size=config.train.batch_size, per_track=config.segments.eval_per_track)
+  figures = summarize(predictions.by_track())
+  return {name: figures[name] for name in ("accuracy", "nll")} if figures["n"] else None
+
+
+def evaluate(session: Session, folder: pathlib.Path, mesh, checkpoint: str) -> dict[str, dict]:
+  """Evaluates a checkpoint on the valid and the test side, and writes eval/."""
+  config = session.config
+  path = _checkpoint_folder(folder, checkpoint, config.train.best_metric)
+  stored, mine = checkpoints.about(path), session.about()
+  for name in ("recipe", "classes", "task", "model", "normalisation"):
+    if stored[name] != mine[name]:
+      raise UserError(f"the checkpoint {path} has {name} {stored[name]}, this config {mine[name]}")
+  state = checkpoints.load(path, _place(session.new_state(), mesh))
+  eval_step = steps.make_eval_step(session.model)
+  reports = {}
+  for side in ("valid", "test"):
+    predictions = predict_side(
+      eval_step, state.variables(), session.prepared, session.split, side, mesh,
+      batch_size=config.train.batch_size, per_track=config.segments.eval_per_track)
+    reports[side] = write_evaluation(
+      folder / "eval", predictions, session.split, side, seed=config.seed,
+      checkpoint_step=int(state.step), parameters=session.parameters())
+    print(_one_line(side, reports[side]))
+  print(f"results   {folder / 'eval'}, checkpoint {path}")
+  if session.prepared.source == "synthetic":
+    print("notice    accuracy on the synthetic corpus says nothing about real music")
+  return reports
+
+
+def _checkpoint_folder(folder: pathlib.Path, checkpoint: str, metric: str) -> pathlib.Path:
+  """The folder that --checkpoint means."""
+  if checkpoint not in ("best", "last"):
+    return checkpoints.locate(checkpoint, metric)
+  best = checkpoints.locate(str(folder), metric)
+  if checkpoint == "best":
+    return best
+  return best.with_name(str(max(int(p.name) for p in best.parent.iterdir() if p.name.isdigit())))
+
+
+def _one_line(side: str, report: dict) -> str:
+  """The figures of a side as one line."""
+  parts = []
+  for unit in ("segment", "track"):
+    figures = report[unit]
+    if not figures["n"]:
+      return f"{side:9} no clips"
+    low, high = figures["ci95"]
+    parts.append(f"{unit} accuracy {100 * figures['accuracy']:.2f} % "
+                 f"[{100 * low:.1f}, {100 * high:.1f}] n={figures['n']}")
+  return f"{side:9} " + "; ".join(parts) + ("  LEAKY SPLIT" if report["leaky"] else "")

@@ -1,0 +1,56 @@
+"""Optimizer and learning-rate schedule from config values."""
+
+import re
+
+import jax
+import optax
+
+from genre_jax.errors import UserError
+
+
+def learning_rate_schedule(config, total_steps: int, steps_per_epoch: int) -> optax.Schedule:
+  """Linear warm-up, then constant, or cosine to zero at the last step."""
+  warmup = min(round(config.warmup_epochs * steps_per_epoch), max(total_steps - 1, 0))
+  if config.schedule == "cosine":
+    after = optax.cosine_decay_schedule(config.learning_rate, max(total_steps - warmup, 1))
+  elif config.schedule == "constant":
+    after = optax.constant_schedule(config.learning_rate)
+  else:
+    raise UserError(f"--config.optimizer.schedule={config.schedule}: give cosine or constant")
+  if not warmup:
+    return after
+  rise = optax.linear_schedule(config.learning_rate / warmup, config.learning_rate, warmup)
+  return optax.join_schedules([rise, after], [warmup])
+
+
+def decay_mask(pattern: str):
+  """A function of parameters: True at those whose path, as 'conv_0/kernel', matches `pattern`."""
+  def matches(params):
+    return jax.tree_util.tree_map_with_path(
+      lambda path, _: re.search(pattern, "/".join(key.key for key in path)) is not None, params)
+  return matches
+
+
+def make_optimizer(config, total_steps: int, steps_per_epoch: int) -> optax.GradientTransformation:
+  """The optimizer of `config.optimizer`.
+
+  Args:
+    config: the fields of `config.optimizer`.
+    total_steps: of the whole training.
+    steps_per_epoch: for the warm-up.
+  Raises:
+    UserError: for an unknown name or schedule.
+  """
+  schedule = learning_rate_schedule(config, total_steps, steps_per_epoch)
+  mask = decay_mask(config.weight_decay_on)
+  parts = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
+  if config.name == "adamw":
+    parts.append(optax.adamw(schedule, weight_decay=config.weight_decay, mask=mask))
+  elif config.name in ("adam", "sgd"):
+    if config.weight_decay:
+      parts.append(optax.add_decayed_weights(config.weight_decay, mask))
+    parts.append(optax.adam(schedule) if config.name == "adam"
+                 else optax.sgd(schedule, config.momentum or None))
+  else:
+    raise UserError(f"--config.optimizer.name={config.name}: give adamw, adam or sgd")
+  return optax.chain(*parts)

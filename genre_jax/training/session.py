@@ -1,0 +1,181 @@
+"""Everything a run needs before its first step, made from the config: data, network, optimizer.
+
+Training, evaluation and the summary of the layers all start here.
+"""
+
+import dataclasses
+import math
+import pathlib
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+from genre_jax.data.pipeline import plan_windows
+from genre_jax.data.prepared import Prepared, prepare
+from genre_jax.data.recipe import Recipe
+from genre_jax.data.sources import Source, open_source
+from genre_jax.data.splits import Split, check_groups_apart, make_split
+from genre_jax.errors import UserError
+from genre_jax.models import build_model, count_parameters
+from genre_jax.training import checkpoints
+from genre_jax.training.optimizer import make_optimizer
+from genre_jax.training.steps import TrainState, create_state
+
+TASKS = ("single_label",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+  """What stays the same during a run."""
+
+  config: ml_collections.ConfigDict
+  prepared: Prepared
+  split: Split
+  model: nn.Module
+  tx: optax.GradientTransformation
+  steps_per_epoch: int
+  total_steps: int
+
+  def about(self) -> dict[str, Any]:
+    """What a checkpoint says of itself: enough to use the network without its config."""
+    return describe(self.config, self.prepared)
+
+  def new_state(self) -> TrainState:
+    """A fresh state, from random weights or, with `config.init_from`, from trained ones."""
+    recipe = self.prepared.recipe
+    sample = jnp.zeros((1, recipe.num_frames, recipe.n_mels, 1), jnp.float32)
+    state = create_state(self.model, self.tx, sample, self.config.seed,
+                         ema=self.config.train.ema_decay > 0)
+    return init_from(state, self.config.init_from, self.about(), self.tx
+                     ) if self.config.init_from else state
+
+  def parameters(self) -> int:
+    """Number of trained parameters."""
+    recipe = self.prepared.recipe
+    return count_model(self.model, recipe)
+
+
+def describe(config, prepared: Prepared) -> dict[str, Any]:
+  """Recipe, classes, task, network and normalisation, as stored with every checkpoint."""
+  return {
+    "recipe": prepared.recipe.to_dict(), "classes": list(prepared.classes), "task": prepared.task,
+    "model": config.model.to_dict(), "normalisation": "window", "source": prepared.source,
+    "eval_per_track": config.segments.eval_per_track}
+
+
+def count_model(model: nn.Module, recipe: Recipe) -> int:
+  """Parameters of a network at a recipe's window, without making them."""
+  sample = jax.ShapeDtypeStruct((1, recipe.num_frames, recipe.n_mels, 1), jnp.float32)
+  return count_parameters(jax.eval_shape(model.init, jax.random.key(0), sample)["params"])
+
+
+def open_material(config) -> tuple[Source, Recipe]:
+  """The source and the recipe that a config names."""
+  if config.task not in TASKS:
+    raise UserError(f"--config.task={config.task}: give one of {', '.join(TASKS)}")
+  recipe = Recipe.from_dict(config.recipe.to_dict())
+  dataset = config.dataset
+  source = open_source(dataset.source, dataset.path, dataset.genres, groups=dataset.groups,
+                       clip_seconds=dataset.clip_seconds, recipe=recipe)
+  print(f"source    {source.name} {dataset.path}: {len(source.clips)} clips, "
+        f"{len(source.classes)} genres: {', '.join(source.classes)}")
+  for note in source.notes:
+    print(f"          {note}")
+  return source, recipe
+
+
+def open_session(config: ml_collections.ConfigDict) -> Session:
+  """Prepares what the config asks for, and says what there is.
+
+  Raises:
+    UserError: for whatever the user can mend.
+  """
+  source, recipe = open_material(config)
+  prepared = prepare(source, recipe, config.dataset.prepared_dir, task=config.task,
+                     workers=config.dataset.workers)
+  print(f"prepared  {len(prepared.clips)} clips in {prepared.path}"
+        + (f", {len(prepared.skipped)} skipped (skipped.json)" if prepared.skipped else ""))
+  leaky_segments = config.segments.train_per_track
+  split = make_split(prepared.clips, name=config.split.name, num_folds=config.split.num_folds,
+                     fold=config.split.fold, seed=config.split.seed,
+                     segments_per_track=leaky_segments)
+  check_groups_apart(split, prepared.clips)
+  if split.leaky and (config.segments.train != "fixed"
+                      or config.segments.eval_per_track != leaky_segments):
+    raise UserError(
+      f"split.name={split.name} asks for the same fixed windows on both sides: set"
+      f" --config.segments.train=fixed --config.segments.eval_per_track={leaky_segments}")
+  if config.segments.train not in ("random", "fixed"):
+    raise UserError(f"--config.segments.train={config.segments.train}: give random or fixed")
+  per_track = {"train": config.segments.train_per_track, "valid": config.segments.eval_per_track,
+               "test": config.segments.eval_per_track}
+  if per_track["train"] < 1:
+    raise UserError("--config.segments.train_per_track: give 1 or more")
+  counts, examples = [], 0
+  for side, count in per_track.items():
+    plan = plan_windows(prepared, split, side, count,
+                        random=side == "train" and config.segments.train == "random")
+    windows = int((plan >= 0).sum())
+    counts.append(f"{side} {int((plan >= 0).any(1).sum())} tracks ({windows} windows)")
+    examples = examples or windows
+  print(f"split     {split.name}: " + ", ".join(counts))
+  for note in split.notes:
+    print(f"          {note}")
+  if not examples:
+    raise UserError(f"split {split.name} leaves no clip to train on")
+  model = build_model(config.model.to_dict(), len(prepared.classes), config.dtype)
+  steps_per_epoch = math.ceil(examples / config.train.batch_size)
+  total_steps = steps_per_epoch * config.train.epochs
+  tx = make_optimizer(config.optimizer, total_steps, steps_per_epoch)
+  return Session(config, prepared, split, model, tx, steps_per_epoch, total_steps)
+
+
+def init_from(state: TrainState, path: str, about: dict[str, Any], tx) -> TrainState:
+  """Takes over every weight of a trained network whose name and shape are the same.
+
+  The head is left as it is where the classes differ, so that a user's own genres get a new one.
+
+  Raises:
+    UserError: if the checkpoint hears sound in another way, or is of another network.
+  """
+  folder = checkpoints.locate(path)
+  stored = checkpoints.about(folder)
+  other = Recipe.from_dict(stored["recipe"])
+  mine = Recipe.from_dict(about["recipe"])
+  if difference := dataclasses.replace(other, num_frames=mine.num_frames).difference(mine):
+    raise UserError(f"--config.init_from={path} hears with another recipe: "
+                    + ", ".join(f"{name} {a} there, {b} here" for name, (a, b)
+                                in difference.items()))
+  if stored["model"]["name"] != about["model"]["name"]:
+    raise UserError(f"--config.init_from={path} is a {stored['model']['name']}, this config makes"
+                    f" a {about['model']['name']}")
+  saved = checkpoints.load(folder)
+  saved = saved["ema"] or {"params": saved["params"], "batch_stats": saved["batch_stats"]}
+  same_classes = stored["classes"] == about["classes"]
+  taken, fresh = [], []
+
+  def choose(location, new):
+    names = [key.key for key in location]
+    old = saved
+    for name in names:
+      old = old.get(name) if isinstance(old, dict) else None
+    is_head = names[1] == "logits"
+    if old is None or old.shape != new.shape or (is_head and not same_classes):
+      fresh.append("/".join(names))
+      return new
+    taken.append("/".join(names))
+    return jnp.asarray(old, new.dtype)
+
+  mine = {"params": state.params, "batch_stats": state.batch_stats}
+  merged = jax.tree_util.tree_map_with_path(choose, mine)
+  if not taken:
+    raise UserError(f"--config.init_from={path}: no weight there fits this network")
+  print(f"weights   {len(taken)} arrays from {pathlib.Path(folder)}; new: "
+        + (", ".join(fresh) or "none"))
+  ema = jax.tree.map(jnp.copy, merged) if state.ema else {}
+  return state.replace(params=merged["params"], batch_stats=merged["batch_stats"], ema=ema,
+                       opt_state=tx.init(merged["params"]))

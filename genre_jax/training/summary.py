@@ -1,0 +1,54 @@
+"""What a network is made of: layers, output shapes, parameters and floating-point operations."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from genre_jax.data.recipe import Recipe
+from genre_jax.models import build_model, count_parameters
+from genre_jax.training.session import open_material
+
+
+def network_summary(
+  model: nn.Module, recipe: Recipe
+) -> tuple[list[tuple[str, str, tuple[int, ...], int]], int, float]:
+  """The layers of a network for one window.
+
+  Returns:
+    (name, kind, output shape without batch, own parameters) of every layer in the order in which
+    they are called; the number of parameters; and the floating-point operations of one window's
+    forward pass as XLA counts them.
+  """
+  window = jax.ShapeDtypeStruct((1, recipe.num_frames, recipe.n_mels, 1), jnp.float32)
+  outputs: dict[tuple[str, ...], tuple[str, tuple[int, ...]]] = {}
+
+  def note(call, arguments, keywords, context):
+    result = call(*arguments, **keywords)
+    if context.method_name == "__call__" and hasattr(result, "shape"):
+      outputs[context.module.path] = (type(context.module).__name__, result.shape[1:])
+    return result
+
+  with nn.intercept_methods(note):
+    variables = jax.eval_shape(model.init, jax.random.key(0), window)
+  own: dict[tuple[str, ...], int] = {}
+  for path, leaf in jax.tree_util.tree_leaves_with_path(variables["params"]):
+    owner = tuple(key.key for key in path[:-1])
+    own[owner] = own.get(owner, 0) + leaf.size
+  layers = [("/".join(path), kind, shape, own.get(path, 0))
+            for path, (kind, shape) in outputs.items() if path]
+  cost = jax.jit(model.apply).lower(variables, window).compile().cost_analysis()
+  return layers, count_parameters(variables["params"]), float(cost["flops"])
+
+
+def print_summary(config: ml_collections.ConfigDict) -> None:
+  """Prints the summary of a config's network; prepares nothing."""
+  source, recipe = open_material(config)
+  model = build_model(config.model.to_dict(), len(source.classes), config.dtype)
+  layers, parameters, flops = network_summary(model, recipe)
+  print(f"\n{'layer':28} {'kind':12} {'output':>18} {'parameters':>12}")
+  for name, kind, shape, own in layers:
+    print(f"{name:28} {kind:12} {' x '.join(map(str, shape)):>18} {own:>12,}")
+  print(f"\n{config.model.name}: {parameters:,} parameters, {flops / 1e6:,.1f} MFLOP a window of "
+        f"{recipe.window_seconds:.2f} s ({recipe.num_frames} frames x {recipe.n_mels} mels), "
+        f"{len(source.classes)} classes")

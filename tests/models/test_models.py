@@ -1,0 +1,89 @@
+"""What every registered network must do, and how many parameters each has."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genre_jax.errors import UserError
+from genre_jax.models import MODELS, build_model, count_parameters
+
+# (frames, mels, classes): parameters. A change here is a change of the network.
+PARAMETERS = {
+  "published_baseline": ((80, 80, 4), 84_382),
+  "published_tf_split": ((80, 80, 4), 8_480_510),
+  "baseline": ((64, 128, 4), 98_084),
+}
+
+
+def _init(name, frames, mels, classes):
+  model = build_model({"name": name}, classes)
+  shape = jax.ShapeDtypeStruct((2, frames, mels, 1), jnp.float32)
+  return model, jax.eval_shape(model.init, jax.random.key(0), shape)
+
+
+def test_the_table_of_parameters_is_complete():
+  assert PARAMETERS.keys() == MODELS.keys()
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters(name):
+  shape, expected = PARAMETERS[name]
+  _, variables = _init(name, *shape)
+  assert count_parameters(variables["params"]) == expected
+
+
+@pytest.mark.parametrize("name", [n for n in MODELS if n != "published_tf_split"])
+def test_logits_are_float32_and_gain_invariant(name):
+  shape, _ = PARAMETERS[name]
+  frames, mels, classes = shape
+  model = build_model({"name": name}, classes)
+  x = 20 * jax.random.normal(jax.random.key(1), (2, frames, mels, 1)) - 40
+  variables = jax.jit(model.init)(jax.random.key(0), x)
+  apply = jax.jit(lambda v, x: model.apply(v, x))
+  logits = apply(variables, x)
+  assert logits.shape == (2, classes) and logits.dtype == jnp.float32
+  np.testing.assert_allclose(apply(variables, x + 12.5), logits, atol=2e-3)
+
+
+def test_published_tf_split_runs_forward_and_backward():
+  """The large network at batch 2, on a small window to stay cheap."""
+  model = build_model({"name": "published_tf_split"}, 4)
+  x = jax.random.normal(jax.random.key(1), (2, 16, 16, 1))
+  variables = jax.jit(model.init)(jax.random.key(0), x)
+
+  def loss(params):
+    return jnp.square(model.apply({"params": params}, x, train=True,
+                                  rngs={"dropout": jax.random.key(2)})).mean()
+
+  value, grads = jax.jit(jax.value_and_grad(loss))(variables["params"])
+  assert np.isfinite(value)
+  assert all(np.isfinite(leaf).all() and np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(grads))
+
+
+@pytest.mark.parametrize("name", [n for n in MODELS if not n.startswith("published")])
+def test_what_stands_in_padding_changes_nothing(name):
+  (frames, mels, classes), _ = PARAMETERS[name]
+  model = build_model({"name": name}, classes)
+  x = jax.random.normal(jax.random.key(1), (2, frames, mels, 1))
+  mask = jnp.arange(frames) < jnp.array([[40], [frames]])
+  variables = jax.jit(model.init)(jax.random.key(0), x)
+  apply = jax.jit(lambda v, x: model.apply(v, x, mask))
+  other = jnp.where(mask[..., None, None], x, 99.0)
+  np.testing.assert_allclose(apply(variables, x), apply(variables, other), atol=1e-5)
+
+
+@pytest.mark.parametrize(("fields", "message"), [
+  ({"name": "tf_splitt"}, "did you mean tf_split"),
+  ({"name": "baseline", "depth": 3}, "baseline has no such size"),
+])
+def test_unknown_names_and_sizes_are_refused(fields, message):
+  with pytest.raises(UserError, match=message):
+    build_model(fields, 4)
+
+
+def test_unknown_dtype_is_refused():
+  with pytest.raises(UserError, match="config.dtype=int8"):
+    build_model({"name": "baseline"}, 4, "int8")
+  with pytest.raises(UserError, match="JAX_ENABLE_X64"):
+    build_model({"name": "baseline"}, 4, "float64")

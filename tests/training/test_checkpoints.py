@@ -1,0 +1,87 @@
+"""The best and the last two are kept, and a damaged one does not stop a run."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genre_jax.errors import UserError
+from genre_jax.training import checkpoints
+from genre_jax.training.steps import TrainState
+
+ABOUT = {"classes": ["a", "b"], "recipe": {"n_mels": 8}}
+
+
+def _state(step):
+  return TrainState(jnp.asarray(step, jnp.int32), {"w": jnp.full(3, float(step))}, {}, (), {})
+
+
+def _fill(folder, accuracies, metric="accuracy"):
+  keeper = checkpoints.Checkpoints(folder / "checkpoints", metric)
+  for step, accuracy in enumerate(accuracies, 1):
+    figures = None if accuracy is None else {"accuracy": accuracy, "nll": 1 - accuracy}
+    keeper.save(_state(step), figures, ABOUT)
+  return keeper
+
+
+def _damage(folder, pattern="*"):
+  for path in folder.rglob(pattern):
+    if path.is_file() and path.stat().st_size:
+      path.write_bytes(b"damaged")
+
+
+def test_best_and_last_two_are_kept(tmp_path):
+  keeper = _fill(tmp_path, [0.1, 0.9, 0.5, 0.6, 0.7, 0.2])
+  assert keeper.steps() == [2, 5, 6]
+  assert keeper.best_step() == 2
+  keeper.close()
+  assert checkpoints.locate(str(tmp_path)).name == "2"
+  assert checkpoints.about(tmp_path / "checkpoints" / "2") == ABOUT
+
+
+def test_ties_in_accuracy_go_to_the_lower_nll(tmp_path):
+  keeper = checkpoints.Checkpoints(tmp_path / "checkpoints", "accuracy")
+  for step, nll in ((1, 0.5), (2, 0.3), (3, 0.4)):
+    keeper.save(_state(step), {"accuracy": 0.8, "nll": nll}, ABOUT)
+  assert keeper.best_step() == 2
+  keeper.close()
+
+
+def test_without_validation_the_last_is_best(tmp_path):
+  keeper = _fill(tmp_path, [None, None, None])
+  assert keeper.best_step() == 3
+  keeper.close()
+
+
+def test_state_comes_back_as_it_was(tmp_path):
+  keeper = _fill(tmp_path, [0.1, 0.2])
+  restored = keeper.restore_newest(_state(0))
+  assert int(restored.step) == 2
+  np.testing.assert_array_equal(restored.params["w"], np.full(3, 2.0))
+  keeper.close()
+
+
+@pytest.mark.parametrize("pattern", ["*", "_CHECKPOINT_METADATA", "metrics", "*ocdbt*", "_METADATA"])
+def test_damaged_newest_gives_way_to_the_one_before(tmp_path, capsys, pattern):
+  _fill(tmp_path, [0.1, 0.2, 0.3]).close()
+  _damage(tmp_path / "checkpoints" / "3", pattern)
+  keeper = checkpoints.Checkpoints(tmp_path / "checkpoints", "accuracy")
+  assert int(keeper.restore_newest(_state(0)).step) == 2
+  assert "3.damaged" in capsys.readouterr().out
+  keeper.save(_state(3), {"accuracy": 0.3, "nll": 0.7}, ABOUT)
+  assert keeper.steps() == [2, 3]
+  keeper.close()
+
+
+def test_all_damaged_is_an_error(tmp_path):
+  _fill(tmp_path, [0.1, 0.2]).close()
+  for step in (1, 2):
+    _damage(tmp_path / "checkpoints" / str(step))
+  keeper = checkpoints.Checkpoints(tmp_path / "checkpoints", "accuracy")
+  with pytest.raises(UserError, match="no checkpoint in"):
+    keeper.restore_newest(_state(0))
+  keeper.close()
+
+
+def test_a_folder_without_checkpoints_is_an_error(tmp_path):
+  with pytest.raises(UserError, match="no checkpoint here"):
+    checkpoints.locate(str(tmp_path / "absent"))

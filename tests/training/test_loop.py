@@ -1,0 +1,176 @@
+"""Whole runs: what is written, and that a run survives whatever ends it."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT
+
+CONFIG = '''
+from experiments import base
+
+def get_config():
+  config = base.get_config()
+  config.dataset.path = "archive.npz"
+  config.dataset.clip_seconds = 40 / 12.9
+  config.dataset.genres = "all"
+  config.recipe.n_mels = 16
+  config.recipe.num_frames = 16
+  config.split.name = "random_tracks"
+  config.split.num_folds = 4
+  config.model.name = "baseline"
+  with config.unlocked():
+    config.model.channels = (4, 8)
+  config.augment.time_masks = 1
+  config.augment.time_mask_frames = 4
+  config.segments.train_per_track = 2
+  config.train.batch_size = 16
+  config.train.epochs = 12
+  config.train.ema_decay = 0.9
+  return config
+'''
+
+
+@pytest.fixture
+def place(tmp_path):
+  """A folder with a small archive and a config: louder low bands for blues, high ones for rock."""
+  rng = np.random.default_rng(0)
+  names = [f"{genre}.{i:05d}" for genre in ("blues", "rock") for i in range(24)]
+  level = rng.integers(0, 120, (48, 16, 40))
+  level[:24, :8] += 40
+  level[24:, 8:] += 40
+  np.savez(tmp_path / "archive.npz", log_mel=level.astype(np.uint8), names=np.array(names))
+  (tmp_path / "tiny.py").write_text(CONFIG)
+  return tmp_path
+
+
+def _command(*arguments):
+  return [sys.executable, "-m", "genre_jax.main", "--config=tiny.py", *arguments]
+
+
+def _environment(**more):
+  return {**os.environ, "PYTHONPATH": str(ROOT), **more}
+
+
+def _main(place, *arguments, status=0, **environment):
+  done = subprocess.run(_command(*arguments), cwd=place, capture_output=True, text=True,
+                        env=_environment(**environment))
+  assert done.returncode == status, done.stdout + done.stderr
+  assert "Traceback" not in done.stderr, done.stderr
+  return done.stdout + done.stderr
+
+
+def _curves(workdir):
+  lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+  return [{k: v for k, v in line.items() if "second" not in k} for line in lines]
+
+
+def test_a_run_writes_what_the_readme_says(place):
+  out = _main(place)
+  workdir = place / "runs" / "tiny"
+  assert "valid" in out and "track accuracy" in out
+  config = json.loads((workdir / "config.json").read_text())
+  assert config["config"]["model"]["channels"] == [4, 8]
+  assert config["packages"]["jax"] and config["commit"]
+  assert list(workdir.glob("events.*"))
+  assert len(_curves(workdir)) == 12
+  for side in ("valid", "test"):
+    report = json.loads((workdir / "eval" / f"{side}.json").read_text())
+    assert report["split"] == "random_tracks" and report["leaky"] is False
+    assert report["classes"] == ["blues", "rock"]
+    assert report["seed"] == 0 and report["checkpoint_step"] > 0 and report["parameters"] > 0
+    for unit in ("segment", "track"):
+      figures = report[unit]
+      low, high = figures["ci95"]
+      assert low <= figures["accuracy"] <= high
+      assert np.sum(figures["confusion"]) == figures["n"] > 0
+      assert set(figures["per_class"]) == {"blues", "rock"}
+      assert set(figures["per_class"]["rock"]) == {"precision", "recall", "n"}
+    header, *rows = (workdir / "eval" / f"{side}.csv").read_text().splitlines()
+    assert header == "track,group,label,prediction,p_blues,p_rock"
+    assert len(rows) == report["track"]["n"]
+  assert json.loads((workdir / "eval" / "test.json").read_text())["track"]["accuracy"] > 0.9
+
+  first = (workdir / "eval" / "test.json").read_text()
+  assert "was finished before" in _main(place)
+  _main(place, "--mode=eval")
+  assert (workdir / "eval" / "test.json").read_text() == first
+  last = _main(place, "--mode=eval", "--checkpoint=last", "--workdir=runs/tiny")
+  assert f"checkpoints/{12 * _steps(place)}" in last
+
+  refused = _main(place, "--config.optimizer.learning_rate=0.5", status=2)
+  assert "config.optimizer.learning_rate: 0.001 before, 0.5 now" in refused
+
+  own = _main(place, "--workdir=runs/own", "--config.init_from=runs/tiny", "--config.train.epochs=1",
+              "--config.dataset.genres=rock,blues")
+  assert "new: params/logits/bias, params/logits/kernel" in own
+
+
+def _steps(place):
+  curves = _curves(place / "runs" / "tiny")
+  return curves[0]["step"]
+
+
+def test_killed_at_a_random_step_it_ends_with_the_same_numbers(place):
+  _main(place, "--workdir=whole")
+  process = subprocess.Popen(_command("--workdir=killed"), cwd=place, env=_environment(),
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+  path = place / "killed" / "metrics.jsonl"
+  wait_for = random.randint(1, 8)
+  deadline = time.monotonic() + 120
+  while time.monotonic() < deadline and process.poll() is None and not (
+      path.exists() and len(path.read_text().splitlines()) >= wait_for):
+    time.sleep(0.005)
+  process.send_signal(signal.SIGKILL)
+  assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+  assert "going on at step" in _main(place, "--workdir=killed")
+  assert _curves(place / "killed") == _curves(place / "whole")
+  for name in ("eval/valid.csv", "eval/test.csv", "eval/test.json"):
+    assert (place / "killed" / name).read_bytes() == (place / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_ends_cleanly(place, number):
+  process = subprocess.Popen(_command("--config.train.epochs=3000"), cwd=place, env=_environment(),
+                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+  path = place / "runs" / "tiny" / "metrics.jsonl"
+  deadline = time.monotonic() + 120
+  while time.monotonic() < deadline and not (path.exists() and path.read_text()):
+    time.sleep(0.01)
+  process.send_signal(number)
+  _, errors = process.communicate(timeout=60)
+  assert process.returncode == 128 + number
+  assert "the same command goes on" in errors and "Traceback" not in errors
+  checkpoints = [p.name for p in (place / "runs" / "tiny" / "checkpoints").iterdir()]
+  assert [name for name in checkpoints if name.isdigit()]
+
+
+def test_eight_devices_and_one_give_the_same_losses(place):
+  arguments = ("--config.dtype=float64", "--config.train.batch_size=64", "--config.train.epochs=50")
+  eight = "--xla_force_host_platform_device_count=8"
+  _main(place, "--workdir=one", *arguments, JAX_ENABLE_X64="1")
+  _main(place, "--workdir=eight", *arguments, JAX_ENABLE_X64="1", XLA_FLAGS=eight)
+  one, many = _curves(place / "one"), _curves(place / "eight")
+  assert len(one) == len(many) == 50
+  np.testing.assert_allclose([line["train/loss"] for line in one],
+                             [line["train/loss"] for line in many], rtol=0, atol=1e-8)
+  before = json.loads((place / "eight" / "eval" / "test.json").read_text())
+  _main(place, "--workdir=eight", "--mode=eval", *arguments, JAX_ENABLE_X64="1")
+  after = json.loads((place / "eight" / "eval" / "test.json").read_text())
+  assert after["checkpoint_step"] == before["checkpoint_step"]
+  assert after["track"]["nll"] == pytest.approx(before["track"]["nll"], abs=1e-8)
+
+
+def test_a_loss_that_is_not_finite_stops_with_a_checkpoint_before_it(place):
+  out = _main(place, "--config.optimizer.learning_rate=1e38", "--config.optimizer.name=sgd",
+              "--config.optimizer.warmup_epochs=0.0", status=2)
+  assert "the loss is not finite at step" in out
+  step = int(out.split("not finite at step ")[1].split(";")[0])
+  assert (place / "runs" / "tiny" / "checkpoints" / str(step - 1)).is_dir()
