@@ -36,6 +36,7 @@ def cache_folder(cache_dir="") -> pathlib.Path:
 
 def download(cache_dir="") -> str:
   """Fetches genres.tar.gz through the tensorflow-datasets download manager; returns its path."""
+  import requests  # which the download manager uses too
   import tensorflow_datasets as tfds
   from tensorflow_datasets.core.download.checksums import UrlInfo
 
@@ -44,6 +45,9 @@ def download(cache_dir="") -> str:
   for url in (URL, MIRROR):
     info = UrlInfo(size=tfds.core.units.Size(SIZE), checksum=SHA256, filename="genres.tar.gz")
     try:
+      # The download manager retries a dead server for minutes; this asks once.
+      with requests.get(url, stream=True, timeout=20) as answer:
+        answer.raise_for_status()
       manager = tfds.download.DownloadManager(
         download_dir=folder,
         url_infos={url: info},

@@ -90,6 +90,7 @@ class MelPowerStream:
     self.peak = 0.0
     self.samples = 0
     self._pending = np.zeros(0, np.float32)  # from the first sample of the next STFT frame on
+    self._skip = 0  # samples to drop before it, where the hop exceeds the FFT length
     self._started = False
     self._frame = 0  # index of the next STFT frame
     self._kept = 0  # frames handed out
@@ -141,6 +142,9 @@ class MelPowerStream:
   def _frames(self, audio, last=False):
     """Kept mel frames of padded audio that begins with the next STFT frame; stores the rest."""
     recipe = self.recipe
+    dropped = min(self._skip, len(audio))
+    audio = audio[dropped:]
+    self._skip -= dropped
     count = max(0, 1 + (len(audio) - recipe.n_fft) // recipe.hop_length)
     end = self._frame + count
     kept = self._kept_between(self._frame, end)
@@ -167,6 +171,7 @@ class MelPowerStream:
           self._last = _mel_power(views[-1:], window, filters, recipe.power)
     elif len(kept):
       result[0] = self._last[0]
+    self._skip += max(0, count * recipe.hop_length - len(audio))
     self._pending = audio[count * recipe.hop_length :].copy()
     self._frame = end
     self._kept += len(kept)
@@ -204,14 +209,18 @@ def compress(mel_power, recipe: Recipe, peak=None) -> np.ndarray:
   if recipe.compression == "log10_10000":
     return np.log10(1.0 + np.float32(10000.0) * mel_power)
   amin = np.float32(recipe.amin)
-  decibels = np.float32(10.0) * np.log10(np.maximum(mel_power, amin))
+  # In place, since an hour of frames is large.
+  decibels = np.maximum(mel_power, amin)
+  np.log10(decibels, out=decibels)
+  decibels *= np.float32(10.0)
   if peak is None:
     peak = float(mel_power.max(initial=0.0))
-  top = 10.0 * np.log10(max(peak, recipe.amin))
+  # In float32 as the frames, so that the loudest value is exactly 0 dB.
+  top = np.float32(10.0) * np.log10(np.maximum(np.float32(peak), amin))
   if recipe.top_db:
-    decibels = np.maximum(decibels, np.float32(top - recipe.top_db))
+    np.maximum(decibels, top - np.float32(recipe.top_db), out=decibels)
   if recipe.db_ref == "max":
-    decibels = decibels - np.float32(top)
+    decibels -= top
   return decibels
 
 

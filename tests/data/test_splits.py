@@ -1,0 +1,165 @@
+"""Splits: groups stay together, genres are spread, mistakes are named."""
+
+from collections import Counter, defaultdict
+
+import numpy as np
+import pytest
+
+from genre_jax.data.clips import Clip
+from genre_jax.data.gtzan import GENRES, gtzan_clip
+from genre_jax.data.sources import open_source
+from genre_jax.data.splits import (
+  Split,
+  assign_groups,
+  check_groups_apart,
+  make_split,
+  published_lists,
+)
+from genre_jax.errors import UserError
+
+ALL_GTZAN = [gtzan_clip(f"{genre}.{number:05d}") for genre in GENRES for number in range(100)]
+GROUP_SPLITS = ("artist_kfold", "grouped_kfold", "random_tracks")
+
+
+def sides_of(split):
+  result = defaultdict(set)
+  for track, side in split.sides.items():
+    result[side].add(track)
+  return result
+
+
+def test_published_lists():
+  split = make_split(ALL_GTZAN, name="fault_filtered")
+  assert Counter(split.sides.values()) == {"train": 443, "valid": 197, "test": 290}
+  assert "70 clips are not on the lists" in split.notes[0]
+  assert any("artist-138 stands on two sides" in note for note in split.notes)
+  check_groups_apart(split, ALL_GTZAN)
+  assert sum(not clip.has_group for clip in ALL_GTZAN if clip.track in published_lists()) == 43
+
+
+def test_published_lists_with_parts_missing():
+  lists = published_lists()
+  only_test = [clip for clip in ALL_GTZAN if lists.get(clip.track) == "test"]
+  split = make_split(only_test, name="fault_filtered")
+  assert Counter(split.sides.values()) == {"test": 290}
+  assert "train 0 of 443, valid 0 of 197, test 290 of 290" in split.notes[0]
+
+
+@pytest.mark.parametrize("name", GROUP_SPLITS)
+def test_groups_stay_on_one_side_and_genres_on_all(name):
+  for seed in range(5):
+    split = make_split(ALL_GTZAN, name=name, num_folds=5, fold=seed, seed=seed)
+    check_groups_apart(split, ALL_GTZAN)
+    assert not split.leaky
+    for tracks in sides_of(split).values():
+      assert {track.split(".")[0] for track in tracks} == set(GENRES)
+    assert split == make_split(ALL_GTZAN[::-1], name=name, num_folds=5, fold=seed, seed=seed)
+  assert split != make_split(ALL_GTZAN, name=name, num_folds=5, fold=seed, seed=99)
+
+
+def test_artist_kfold_tests_each_known_track_once():
+  tested = Counter()
+  for fold in range(5):
+    split = make_split(ALL_GTZAN, name="artist_kfold", num_folds=5, fold=fold)
+    sides = sides_of(split)
+    tested.update(sides["test"])
+    # Reggae has one artist with 35 tracks, blues 9 artists in all: no even folds exist.
+    assert 130 < len(sides["test"]) < 250 and 60 < len(sides["valid"]) < 180
+  assert set(tested.values()) == {1} and len(tested) == 948
+  assert "52 clips without an artist id: left out" in split.notes
+  assert any(note.startswith("blues: ") for note in split.notes)
+
+
+def test_random_tracks_has_the_published_proportions():
+  clips = [Clip(f"t{k}", f"g{k}", ("ab"[k % 2],)) for k in range(600)]
+  split = make_split(clips, name="random_tracks")
+  counts = Counter(split.sides.values())
+  assert [counts[side] for side in ("train", "valid", "test")] == pytest.approx(
+    [395.9, 86.9, 117.2], abs=3
+  )
+
+
+def test_leaky_segments():
+  clips = ALL_GTZAN[:400]
+  split = make_split(clips, name="leaky_segments")
+  assert split.leaky and split.sides == {} and "WARNING" in split.notes[0]
+  counts = Counter(split.side(clip.track, k) for clip in clips for k in range(15))
+  assert counts == {"train": 3959, "valid": 869, "test": 1172}
+  assert split.side(clips[0].track, 15) is None and split.side("nothing", 0) is None
+  assert split == make_split(clips, name="leaky_segments")
+  assert split != make_split(clips, name="leaky_segments", seed=1)
+  check_groups_apart(split, clips)
+
+
+def test_side_of_a_track():
+  split = Split("x", {"a": "train"})
+  assert split.side("a", 7) == "train" and split.side("b") is None
+
+
+def test_synthetic_falls_back(audio_folder):
+  clips = open_source().clips
+  split = make_split(clips, name="fault_filtered", fold=3)
+  assert split.name == "grouped_kfold" and "built-in corpus" in split.notes[0]
+  assert split.sides == make_split(clips, name="grouped_kfold", fold=0).sides
+  with pytest.raises(UserError, match="--config.split.name=grouped_kfold"):
+    make_split(open_source("auto", str(audio_folder)).clips, name="fault_filtered")
+
+
+def test_groups_on_two_sides_are_found():
+  clips = [Clip("a", "g", ("x",)), Clip("b", "g", ("x",))]
+  check_groups_apart(Split("x", {"a": "train"}), clips)
+  with pytest.raises(UserError, match="group g stands on two sides .a in train, b in test"):
+    check_groups_apart(Split("x", {"a": "train", "b": "test"}), clips)
+  known = [Clip("a", "artist-138", ("x",)), Clip("b", "artist-138", ("x",))]
+  check_groups_apart(Split("fault_filtered", {"a": "train", "b": "test"}), known)
+  with pytest.raises(UserError, match="artist-138"):
+    check_groups_apart(Split("random_tracks", {"a": "train", "b": "test"}), known)
+
+
+def clips_in_groups(**groups):
+  return [
+    Clip(f"{genre}{k}", f"{genre}-{k % count}", (genre,))
+    for genre, count in groups.items()
+    for k in range(12 if count > 1 else 1)
+  ]
+
+
+@pytest.mark.parametrize(
+  "options, message",
+  [
+    (dict(name="grouped_kfolds"), "did you mean grouped_kfold"),
+    (dict(name="grouped_kfold", fold=5), "split.fold=5: with 5 folds give 0 to 4"),
+    (dict(name="grouped_kfold", fold=-1), "split.fold=-1"),
+    (dict(name="grouped_kfold", num_folds=1), "num_folds=1"),
+    (dict(name="grouped_kfold", num_folds=9), "'b' has 12 clips in 6 groups.*num_folds to 6"),
+    (dict(name="leaky_segments", segments_per_track=0), "train_per_track=0"),
+  ],
+)
+def test_mistakes(options, message):
+  with pytest.raises(UserError, match=message):
+    make_split(clips_in_groups(a=10, b=6), **options)
+
+
+@pytest.mark.parametrize("name", ["grouped_kfold", "random_tracks"])
+def test_genres_that_cannot_be_split(name):
+  with pytest.raises(UserError, match="genre 'b' has a single clip.*config.dataset.genres"):
+    make_split(clips_in_groups(a=10, b=1), name=name)
+  with pytest.raises(UserError, match="'b' has 12 clips in 2 groups.*groups are needed"):
+    make_split(clips_in_groups(a=10, b=2), name=name, num_folds=2)
+
+
+def test_no_known_groups():
+  clips = [Clip(f"a{k}", f"track:a{k}", ("a",), has_group=False) for k in range(20)]
+  with pytest.raises(UserError, match="--config.dataset.groups=CSV"):
+    make_split(clips, name="artist_kfold")
+  with pytest.raises(UserError, match="skipped.json"):
+    make_split([], name="grouped_kfold")
+
+
+def test_several_labels_and_uneven_groups():
+  rng = np.random.default_rng(0)
+  counts = rng.integers(0, 4, (60, 5)) * (rng.uniform(size=(60, 5)) < 0.3)
+  counts = counts[counts.sum(1) > 0]
+  part = assign_groups(counts, np.array([0.6, 0.2, 0.2]), np.random.default_rng(1))
+  shares = np.array([counts[part == k].sum(0) for k in range(3)]) / counts.sum(0)
+  np.testing.assert_allclose(shares, [[0.6] * 5, [0.2] * 5, [0.2] * 5], atol=0.12)
