@@ -13,7 +13,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 from absl import app, flags  # noqa: E402
 
-from genre_jax.errors import UserError  # noqa: E402
+from genre_jax.errors import Interrupted, UserError  # noqa: E402
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -43,8 +43,6 @@ def run(main: Callable[[list[str]], int | None]) -> None:
 
   Exit status: 0, or what main returns; 2 for a UserError; 128 + number for a signal.
   """
-  from genre_jax.training.loop import Interrupted
-
   try:
     app.run(main, flags_parser=_parse)
   except UserError as error:

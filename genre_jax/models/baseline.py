@@ -7,7 +7,7 @@ time and frequency and the maximum over time. Nothing about it is special: it is
 import flax.linen as nn
 import jax.numpy as jnp
 
-from genre_jax.models.layers import frames_mask, masked_statistics, pool_axis, standardize_window
+from genre_jax.models.layers import masked_statistics, pool_axis, standardize_window
 
 
 class Baseline(nn.Module):
@@ -37,7 +37,8 @@ class Baseline(nn.Module):
       float32[batch, num_classes].
     """
     x = standardize_window(log_mel, frame_mask).astype(self.dtype)
-    mask = frames_mask(frame_mask, *log_mel.shape[:2]).astype(self.dtype)
+    mask = jnp.ones(log_mel.shape[:2], bool) if frame_mask is None else frame_mask
+    mask = mask.astype(self.dtype)
     for i, channels in enumerate(self.channels):
       x = nn.Conv(channels, (3, 3), use_bias=False, dtype=self.dtype, name=f"conv_{i}")(x)
       # Pooled before normalisation: the same up to the sign of the scale, and a quarter of the work.

@@ -11,15 +11,11 @@ from jax.sharding import NamedSharding, PartitionSpec
 from tqdm import tqdm
 
 from genre_jax.data.pipeline import train_batches
-from genre_jax.errors import UserError
+from genre_jax.errors import Interrupted, UserError
 from genre_jax.training import checkpoints, records, steps
 from genre_jax.training.evaluation import predict_side, write_evaluation
 from genre_jax.training.metrics import summarize
 from genre_jax.training.session import Session, open_session
-
-
-class Interrupted(Exception):
-  """A signal ended training after a checkpoint; the argument is the signal's number."""
 
 
 def train_and_evaluate(

@@ -4,6 +4,7 @@ Training, evaluation and the summary of the layers all start here.
 """
 
 import dataclasses
+import json
 import math
 import pathlib
 from typing import Any
@@ -61,10 +62,10 @@ class Session:
 
 def describe(config, prepared: Prepared) -> dict[str, Any]:
   """Recipe, classes, task, network and normalisation, as stored with every checkpoint."""
-  return {
-    "recipe": prepared.recipe.to_dict(), "classes": list(prepared.classes), "task": prepared.task,
+  return json.loads(json.dumps({  # as it comes back from disk: lists for tuples
+    "recipe": prepared.recipe.to_dict(), "classes": prepared.classes, "task": prepared.task,
     "model": config.model.to_dict(), "normalisation": "window", "source": prepared.source,
-    "eval_per_track": config.segments.eval_per_track}
+    "eval_per_track": config.segments.eval_per_track}))
 
 
 def count_model(model: nn.Module, recipe: Recipe) -> int:

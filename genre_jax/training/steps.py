@@ -141,7 +141,7 @@ def make_train_step(model: nn.Module, tx: optax.GradientTransformation, config):
         lambda old, new: old + (1 - decay).astype(old.dtype) * (new - old), state.ema,
         {"params": params, "batch_stats": batch_stats})
     new = TrainState(state.step + 1, params, batch_stats, opt_state, average)
-    finite = jnp.isfinite(loss) & jnp.isfinite(optax.global_norm(grads))
+    finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(grads))
     new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
     correct = logits.argmax(-1) == batch["labels"].argmax(-1)
     return new, {"loss": jnp.where(finite, loss, jnp.nan), "accuracy": correct.mean()}

@@ -52,7 +52,8 @@ def test_published_penalty_is_the_gradient_of_the_squared_norm():
 
 
 def test_gradients_are_clipped():
-  tx = optimizer.make_optimizer(_config(schedule="constant", warmup_epochs=0.0, clip_norm=1.0), 9, 1)
+  config = _config(schedule="constant", warmup_epochs=0.0, clip_norm=1.0)
+  tx = optimizer.make_optimizer(config, 10, 1)
   updates, _ = tx.update({"kernel": jnp.array([30.0, 40.0])}, tx.init({"kernel": jnp.zeros(2)}),
                          {"kernel": jnp.zeros(2)})
   np.testing.assert_allclose(updates["kernel"], [-0.06, -0.08], rtol=1e-6)
