@@ -1,0 +1,126 @@
+"""Augmentations: off by default, the same inside jit, shapes and meaning kept."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genre_jax.training.augment import DEFAULTS, augment
+
+EVERYTHING = {
+  "time_stretch": 0.2, "mel_shift": 2.0, "frame_drop": 0.1, "eq_db": 3.0, "noise_floor_db": 20.0,
+  "noise_db": 1.0, "mixup_alpha": 0.4, "mixup_share": 0.5, "time_masks": 2, "time_mask_frames": 6,
+  "frequency_masks": 2, "frequency_mask_bands": 5, "gain_db": 6.0,
+}
+ONE_BY_ONE = [
+  {"time_stretch": 0.2}, {"mel_shift": 2.0}, {"frame_drop": 0.3}, {"eq_db": 3.0},
+  {"noise_floor_db": 60.0}, {"noise_db": 1.0}, {"mixup_alpha": 0.4}, {"gain_db": 6.0},
+  {"time_masks": 2, "time_mask_frames": 6}, {"frequency_masks": 2, "frequency_mask_bands": 5},
+]
+
+
+@pytest.fixture
+def batch():
+  """Six windows of 30 frames and 16 bands, two of them shorter, one label of three each."""
+  num_frames = jnp.array([30, 30, 18, 30, 7, 30], jnp.int32)
+  log_mel = jax.random.uniform(jax.random.key(3), (6, 30, 16, 1), minval=-80.0, maxval=0.0)
+  valid = jnp.arange(30)[None] < num_frames[:, None]
+  return {
+    "log_mel": jnp.where(valid[:, :, None, None], log_mel, -80.0),
+    "num_frames": num_frames,
+    "labels": jnp.eye(3, dtype=jnp.float32)[jnp.arange(6) % 3],
+    "label_mask": jnp.ones((6, 3), jnp.float32),
+    "mask": jnp.ones(6, bool),
+  }
+
+
+def test_nothing_happens_by_default(batch, rng):
+  out = augment(rng, batch, {})
+  valid = jnp.arange(30)[None] < batch["num_frames"][:, None]
+  for name in ("num_frames", "labels", "label_mask", "mask"):
+    np.testing.assert_array_equal(out[name], batch[name])
+  np.testing.assert_array_equal(out["log_mel"][valid], batch["log_mel"][valid])
+
+
+def test_every_field_does_something(batch, rng):
+  assert set().union(*ONE_BY_ONE) | {"eq_knots", "mixup_share"} == set(DEFAULTS)
+  for config in ONE_BY_ONE:
+    out = augment(rng, batch, config)
+    assert float(jnp.abs(out["log_mel"] - batch["log_mel"]).max()) > 0.1, config
+
+
+@pytest.mark.parametrize("config", [EVERYTHING, {}], ids=["everything", "nothing"])
+def test_eager_equals_compiled(batch, rng, config):
+  eager = augment(rng, batch, config)
+  compiled = jax.jit(lambda rng, batch: augment(rng, batch, config))(rng, batch)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-3), eager, compiled)
+
+
+def test_shapes_and_dtypes_stay(batch, rng):
+  out = augment(rng, batch, EVERYTHING)
+  assert jax.tree.map(lambda x: (x.shape, x.dtype), out) == jax.tree.map(
+    lambda x: (x.shape, x.dtype), batch)
+  assert bool(jnp.isfinite(out["log_mel"]).all())
+
+
+def test_what_padding_holds_is_not_heard(batch, rng):
+  valid = (jnp.arange(30)[None] < batch["num_frames"][:, None])[:, :, None, None]
+  other = {**batch, "log_mel": jnp.where(valid, batch["log_mel"], 99.0)}
+  a, b = augment(rng, batch, EVERYTHING), augment(rng, other, EVERYTHING)
+  np.testing.assert_array_equal(a["num_frames"], b["num_frames"])
+  valid = (jnp.arange(30)[None] < a["num_frames"][:, None])[:, :, None, None]
+  np.testing.assert_allclose(jnp.where(valid, a["log_mel"], 0.0),
+                             jnp.where(valid, b["log_mel"], 0.0), atol=1e-4)
+
+
+def test_mixup_mixes_labels_and_keeps_their_sum(batch, rng):
+  out = augment(rng, batch, {"mixup_alpha": 1.0})
+  np.testing.assert_allclose(out["labels"].sum(1), 1.0, atol=1e-6)
+  assert float(((out["labels"] > 0) & (out["labels"] < 1)).sum()) > 0
+  assert bool((out["num_frames"] <= batch["num_frames"]).all())
+
+
+def test_mixup_of_many_labels_knows_what_both_know(batch, rng):
+  labels = jnp.ones((6, 3), jnp.float32)
+  known = jnp.ones((6, 3), jnp.float32).at[0, 1].set(0.0)
+  out = augment(rng, {**batch, "labels": labels, "label_mask": known}, {"mixup_alpha": 1.0})
+  np.testing.assert_allclose(out["labels"], 1.0, atol=1e-6)
+  assert set(np.unique(out["label_mask"])) == {0.0, 1.0}
+  assert float(out["label_mask"][0, 1]) == 0.0
+
+
+def test_labels_stay_without_mixup(batch, rng):
+  out = augment(rng, batch, {**EVERYTHING, "mixup_alpha": 0.0})
+  np.testing.assert_array_equal(out["labels"], batch["labels"])
+
+
+def test_gain_moves_everything_alike(batch, rng):
+  whole = np.asarray(batch["num_frames"]) == 30
+  change = (augment(rng, batch, {"gain_db": 6.0})["log_mel"] - batch["log_mel"])[whole]
+  np.testing.assert_allclose(change, jnp.broadcast_to(change[:, :1, :1], change.shape), atol=1e-4)
+  assert float(jnp.abs(change).max()) <= 6.0 + 1e-4
+
+
+def test_stretch_follows_a_ramp(rng):
+  """A ramp played faster is a steeper ramp, and ends earlier."""
+  ramp = jnp.tile(jnp.arange(40.0)[None, :, None, None], (8, 1, 4, 1))
+  batch = {"log_mel": ramp, "num_frames": jnp.full(8, 40, jnp.int32),
+           "labels": jnp.ones((8, 1), jnp.float32), "label_mask": jnp.ones((8, 1), jnp.float32)}
+  out = augment(rng, batch, {"time_stretch": 0.25})
+  for row, frames in zip(out["log_mel"][..., 0, 0], out["num_frames"], strict=True):
+    slope = float(row[1] - row[0])
+    assert 0.79 < slope < 1.26
+    np.testing.assert_allclose(row[:int(frames)], slope * np.arange(int(frames)), atol=1e-3)
+    assert int(frames) == min(40, int(39 / slope + 1e-4) + 1)
+
+
+def test_masks_are_runs_of_the_mean(batch, rng):
+  out = augment(rng, batch, {"time_masks": 1, "time_mask_frames": 6})["log_mel"][0, :, :, 0]
+  masked = np.asarray(jnp.isclose(out, batch["log_mel"][0].mean(), atol=1e-3).all(1))
+  assert 0 <= masked.sum() <= 6
+  assert (np.diff(np.flatnonzero(masked)) == 1).all()
+
+
+def test_unknown_field_is_an_error(batch, rng):
+  with pytest.raises(ValueError, match="mel_shft"):
+    augment(rng, batch, {"mel_shft": 1.0})
