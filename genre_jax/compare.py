@@ -1,0 +1,50 @@
+"""Runs against each other on the same tracks: `python -m genre_jax.compare RUN_A RUN_B ...`.
+
+Prints differences with intervals and tests, and writes compare.md, compare.json and a forest plot.
+"""
+
+import dataclasses
+import math
+import pathlib
+
+from absl import flags
+
+from genre_jax import command_line
+from genre_jax.errors import UserError
+
+SIDE = flags.DEFINE_enum("side", "", ["", "valid", "test"],
+                         "Which tracks; if empty, test where every run has clips there.")
+OUT = flags.DEFINE_string("out", "runs/compare", "Folder for the tables and the plot.")
+
+
+def main(argv: list[str]) -> None:
+  """Reads, compares, prints, writes."""
+  from genre_jax.training import compare_runs, records
+
+  folders = argv[1:]
+  if len(folders) < 2:
+    raise UserError("give two or more run folders")
+  side = SIDE.value or compare_runs.choose_side(folders)
+  systems = compare_runs.read_systems(folders, side)
+  pairs = compare_runs.compare(systems)
+  text = compare_runs.to_markdown(systems, pairs, side)
+  print(text)
+  out = pathlib.Path(OUT.value)
+  try:
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "compare.md").write_text(text)
+    records.write_json(out / "compare.json", {
+      "side": side, "tracks": len(systems[0].runs[0].tracks),
+      "systems": [{"name": system.name, "runs": [str(run.folder) for run in system.runs],
+                   "accuracy": system.correct.mean(1).tolist()} for system in systems],
+      "pairs": [{name: None if isinstance(value, float) and math.isnan(value) else value
+                 for name, value in dataclasses.asdict(pair).items()} for pair in pairs]})
+    compare_runs.forest_plot(pairs, out / "forest")
+  except OSError as error:
+    raise UserError(f"cannot write to {out}: {error.strerror or error}; give another --out"
+                    ) from error
+  print(f"written   {out}: compare.md, compare.json, forest.png, forest.svg")
+
+
+if __name__ == "__main__":
+  command_line.run(main)

@@ -1,0 +1,91 @@
+"""A run's folder read back: its config and what it answered, for `sweep` and `compare`."""
+
+import csv
+import dataclasses
+import json
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from genre_jax.errors import UserError
+from genre_jax.training.records import FREE_FIELDS
+
+
+def flat(tree: dict, prefix: str = "") -> dict[str, Any]:
+  """{'a': {'b': 1}} as {'a.b': 1}."""
+  out = {}
+  for key, value in tree.items():
+    out |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+  return out
+
+
+def identity(config: dict) -> dict[str, Any]:
+  """A config of JSON values, flat, without the fields that no number depends on."""
+  return {name: value for name, value in flat(config).items() if name not in FREE_FIELDS}
+
+
+def read_config(folder: pathlib.Path) -> dict[str, Any]:
+  """The `identity` of a run's config; OSError, ValueError or KeyError where there is none."""
+  return identity(json.loads((folder / "config.json").read_text())["config"])
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """One evaluated run.
+
+  Attributes:
+    folder: where it is.
+    config: {'optimizer.learning_rate': 1e-3, ...}, without what no number depends on.
+    split: what says who was asked: name, leaky and the config's split fields.
+    classes: genre names.
+    tracks, groups, labels: of each track, sorted by track.
+    predictions: genre that the run gave each track.
+    probabilities: float[tracks, classes], to six digits.
+  """
+
+  folder: pathlib.Path
+  config: dict[str, Any]
+  split: dict[str, Any]
+  classes: tuple[str, ...]
+  tracks: tuple[str, ...]
+  groups: tuple[str, ...]
+  labels: tuple[str, ...]
+  predictions: tuple[str, ...]
+  probabilities: np.ndarray
+
+  @property
+  def correct(self) -> np.ndarray:
+    """bool[tracks]."""
+    return np.array(self.predictions) == np.array(self.labels)
+
+
+def read_run(folder: str | os.PathLike, side: str) -> Run:
+  """Reads one side of a run.
+
+  Raises:
+    UserError: if the folder holds no run that was evaluated on this side.
+  """
+  folder = pathlib.Path(folder)
+  try:
+    config = read_config(folder)
+    report = json.loads((folder / "eval" / f"{side}.json").read_text())
+    with open(folder / "eval" / f"{side}.csv", newline="") as file:
+      rows = sorted(csv.DictReader(file), key=lambda row: row["track"])
+    classes = tuple(report["classes"])
+    probabilities = np.array([[float(row[f"p_{name}"]) for name in classes] for row in rows])
+    split = {"name": report["split"], "leaky": report["leaky"]}
+    split |= {name: value for name, value in config.items() if name.startswith("split.")}
+    columns = (tuple(row[name] for row in rows)
+               for name in ("track", "group", "label", "prediction"))
+    run = Run(folder, config, split, classes, *columns, probabilities)
+  except (OSError, ValueError, KeyError, TypeError) as error:
+    raise UserError(f"{folder} holds no evaluated run ({error}): give folders that genre_jax.main"
+                    " wrote, as runs/tf_split") from error
+  if config["task"] != "single_label":
+    raise UserError(f"{folder} is of the task {config['task']}: only single_label runs compare")
+  if not run.tracks:
+    raise UserError(f"{folder} has no clip on the {side} side: give --side="
+                    + ("valid" if side == "test" else "test"))
+  return run
