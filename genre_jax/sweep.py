@@ -1,0 +1,51 @@
+"""Many runs of one config: `python -m genre_jax.sweep --config=... --sweep seed=0,1,2`.
+
+Every --sweep names a field and its values; the product of all is run, one process each. Values are
+split at commas outside brackets and quotes: --sweep 'model.channels=(8,16),(16,32)'.
+"""
+
+import pathlib
+
+from absl import flags
+from ml_collections import config_flags
+
+from genre_jax import command_line
+from genre_jax.errors import UserError
+
+CONFIG = command_line.define_config()
+SWEEP = flags.DEFINE_multi_string("sweep", [], "FIELD=VALUE,VALUE...; may be given several times.")
+WORKDIR = flags.DEFINE_string("workdir", "",
+                              "Folder of the sweep; runs/sweep_<config name> if empty.")
+
+
+def main(argv: list[str]) -> int:
+  """Runs what is not done, prints the table; exit status 1 where a run failed."""
+  config, name = command_line.experiment(argv, CONFIG)
+  if not SWEEP.value:
+    raise UserError("--sweep is missing: give a field and its values, as --sweep seed=0,1,2")
+  from genre_jax.training import sweep_runs
+
+  fields = sweep_runs.parse_sweeps(SWEEP.value)
+  holder = flags.FLAGS["config"]
+  config_file = config_flags.get_config_filename(holder)
+  overrides = sweep_runs.arguments_of(
+    {field: str(value) for field, value in config_flags.get_override_values(holder).items()
+     if field not in fields})
+  members = sweep_runs.plan(config, fields)
+  folder = pathlib.Path(WORKDIR.value or f"runs/sweep_{name}")
+  print(f"sweep     {len(members)} runs in {folder}: "
+        + ", ".join(f"{field} {len(values)}" for field, values in fields.items()))
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = sweep_runs.run_all(members, sweep_runs.Runner(config_file, overrides, folder), folder)
+  except OSError as error:
+    raise UserError(f"cannot write to {folder}: {error.strerror or error}; name another folder"
+                    " with --workdir") from error
+  print()
+  print((folder / "table.md").read_text())
+  print(f"written   {folder}: table.md, table.csv, runs.csv")
+  return int(any(row.status == "failed" for row in rows))
+
+
+if __name__ == "__main__":
+  command_line.run(main)
