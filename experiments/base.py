@@ -61,7 +61,7 @@ def get_config() -> ConfigDict:
   config.recipe.amin = 1e-10
   config.recipe.frame_stride = 1292 / 387
   # The window that the network sees.
-  config.recipe.num_frames = 64
+  config.recipe.num_frames = 128
 
   # Who trains and who is asked; see genre_jax/data/splits.py.
   config.split = ConfigDict()
@@ -73,9 +73,9 @@ def get_config() -> ConfigDict:
   # Windows cut from each clip. 'random': anew at every epoch; 'fixed': evenly spaced.
   config.segments = ConfigDict()
   config.segments.train = "random"
-  config.segments.train_per_track = 4
+  config.segments.train_per_track = 2
   # Evenly spaced windows whose probabilities are averaged; 0: as many as fit side by side.
-  config.segments.eval_per_track = 0
+  config.segments.eval_per_track = 4
 
   # The network: its name, and the sizes of the experiment's own (none: the module's defaults).
   config.model = ConfigDict()
@@ -83,25 +83,25 @@ def get_config() -> ConfigDict:
 
   config.optimizer = ConfigDict()
   config.optimizer.name = "adamw"  # adamw, adam or sgd
-  config.optimizer.learning_rate = 1e-3
+  config.optimizer.learning_rate = 2e-3
   config.optimizer.schedule = "cosine"  # cosine (to zero) or constant
   config.optimizer.warmup_epochs = 2.0
   # Decoupled for adamw; added to the gradient, as an L2 penalty is, for adam and sgd.
-  config.optimizer.weight_decay = 1e-4
+  config.optimizer.weight_decay = 1e-3
   # Regular expression: the parameters, as 'dense/kernel', that decay.
   config.optimizer.weight_decay_on = "kernel$"
   config.optimizer.momentum = 0.0  # sgd
-  config.optimizer.clip_norm = 0.0  # 0: gradients are not clipped
+  config.optimizer.clip_norm = 5.0  # 0: gradients are not clipped
 
   # Inside the training step; each is off at 0; see genre_jax/training/augment.py.
   config.augment = ConfigDict(augment.DEFAULTS)
 
   config.train = ConfigDict()
   config.train.batch_size = 64
-  config.train.epochs = 30
-  config.train.label_smoothing = 0.0
+  config.train.epochs = 20
+  config.train.label_smoothing = 0.1
   # Moving average of the parameters, used for evaluation; 0: off.
-  config.train.ema_decay = 0.0
+  config.train.ema_decay = 0.99
   # Evaluation on the validation side, and a checkpoint, every so many epochs.
   config.train.eval_every_epochs = 1
   # Which checkpoint is the best: the 'accuracy' of valid tracks (ties: the lower nll) or 'nll'.

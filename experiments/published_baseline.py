@@ -27,6 +27,9 @@ def get_config():
   # The published L2 penalty, 0.01 |w|^2 on the dense layer, has the gradient 0.02 w.
   config.optimizer.weight_decay = 0.02
   config.optimizer.weight_decay_on = "^hidden/kernel$"
+  config.optimizer.clip_norm = 0.0
+  config.train.label_smoothing = 0.0
+  config.train.ema_decay = 0.0
   config.train.batch_size = 32
   config.train.epochs = 20
   return config

@@ -15,5 +15,9 @@ def get_config(model: str = "tf_split"):
   config.dataset.source = "synthetic"
   config.split.name = "grouped_kfold"
   config.model.name = model
+  config.recipe.num_frames = 64
+  config.segments.train_per_track = 4
+  config.segments.eval_per_track = 2
+  config.train.ema_decay = 0.0  # an average over so few steps would remember the random start
   config.train.epochs = 12
   return config

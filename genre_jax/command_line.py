@@ -1,8 +1,7 @@
 """How every command line starts and ends: flags, the user's mistakes, signals, exit status."""
 
-import difflib
 import os
-import re
+import pathlib
 import signal
 import sys
 from collections.abc import Callable
@@ -12,30 +11,47 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 from absl import app, flags  # noqa: E402
+from ml_collections import ConfigDict, config_flags  # noqa: E402
 
 from genre_jax.errors import Interrupted, UserError  # noqa: E402
 
 
 def _parse(argv: list[str]) -> list[str]:
-  """Parses flags; a mistake becomes a UserError that names the nearest flag or field."""
+  """Parses flags; a mistake becomes a UserError that names the flag, and the nearest field."""
   try:
-    rest = flags.FLAGS(argv)
+    return flags.FLAGS(argv)
   except (AttributeError, KeyError) as error:
-    names = re.findall(r"config\.([\w.]+)", " ".join(argv))
-    text = str(error).strip("'\"").splitlines()[-1]
-    raise UserError(f"no such config field ({text}); given were "
-                    + ", ".join(f"--config.{name}" for name in names)) from error
-  except (flags.Error, OSError, TypeError, ValueError) as error:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    raise UserError(f"{lines[0]}" + (f" ({lines[-1].strip()})" if len(lines) > 1 else "")
-                    ) from error
-  return rest
+    text = str(error.args[0]).replace("\n", "; ").replace('"', "")
+    raise UserError(f"no such config field: {text[0].lower() + text[1:]}") from error
+  except Exception as error:  # a config file is a program, and may fail in any way
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    kind = "" if isinstance(error, flags.Error) else f"{type(error).__name__}: "
+    raise UserError(kind + " ".join(dict.fromkeys(lines[:1] + lines[-1:]))) from error
 
 
-def nearest(name: str, names) -> str:
-  """' (did you mean X?)' for the name most alike, '' where none is."""
-  near = difflib.get_close_matches(name, list(names), 1)
-  return f" (did you mean {near[0]}?)" if near else ""
+def define_config() -> flags.FlagHolder:
+  """Defines --config, and with it a flag for each of the config's fields."""
+  return config_flags.DEFINE_config_file(
+    "config", None, "The experiment, a file of experiments/.", lock_config=True)
+
+
+def experiment(argv: list[str], config: flags.FlagHolder) -> tuple[ConfigDict, str]:
+  """The config that the flags gave, and its name.
+
+  Raises:
+    UserError: if there is none, or something stands in its way.
+  """
+  if len(argv) > 1:
+    raise UserError(f"unexpected argument {argv[1]!r}: flags begin with --")
+  if config.value is None:
+    raise UserError("--config is missing: give an experiment, as --config=experiments/tf_split.py")
+  path = config_flags.get_config_filename(flags.FLAGS["config"])
+  try:
+    config.value.lock()
+  except OSError as error:
+    reason = str(error).strip().splitlines()[-1].strip()
+    raise UserError(f"--config={path} cannot be loaded: {reason}") from error
+  return config.value, pathlib.Path(path.split(":")[0]).stem
 
 
 def run(main: Callable[[list[str]], int | None]) -> None:

@@ -92,11 +92,11 @@ def prepare(
       with _lock(final.with_name(final.name + ".lock")):
         if not final.exists():  # another process may have made it while this one waited
           _write(source, recipe, task, partial, final, workers or os.cpu_count() or 1)
-    except OSError as error:
+    except (OSError, *_tensorflow_errors()) as error:
       raise UserError(
-        f"cannot write the prepared set {final}: {error.strerror or error}; free space there or"
-        " name another folder with --config.dataset.prepared_dir (what was done is kept)"
-      ) from error
+        f"cannot write the prepared set {final}: {getattr(error, 'strerror', None) or error}; free"
+        " space there or name another folder with --config.dataset.prepared_dir (what was done is"
+        " kept)") from error
   return read(final, recipe)
 
 
@@ -149,6 +149,13 @@ def label_vectors(labels: tuple[str, ...], classes: tuple[str, ...]) -> tuple[np
   """Labels as (float32[classes], float32[classes]): one for each label held, and what is known."""
   vector = np.array([name in labels for name in classes], np.float32)
   return vector, np.ones_like(vector)
+
+
+def _tensorflow_errors() -> tuple[type[Exception], ...]:
+  """What TensorFlow raises where Python raises OSError."""
+  import tensorflow as tf
+
+  return (tf.errors.OpError,)
 
 
 @contextlib.contextmanager

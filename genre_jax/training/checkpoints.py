@@ -16,9 +16,9 @@ from absl import logging as absl_logging
 
 from genre_jax.errors import UserError
 
-absl_logging.set_verbosity(absl_logging.ERROR)  # orbax tells of every file it touches
-logging.getLogger("absl").setLevel(logging.ERROR)
-
+# orbax tells of every file it touches, and of failures that also reach the caller as exceptions.
+absl_logging.set_verbosity(absl_logging.FATAL)
+logging.getLogger("absl").setLevel(logging.CRITICAL)
 
 DAMAGED = ".damaged"  # what a checkpoint that cannot be read is called after its step
 
@@ -65,6 +65,7 @@ class Checkpoints:
   def __init__(self, folder: pathlib.Path, metric: str):
     self._folder = folder.absolute()
     self._metric = metric
+    self._failed = False
     for path in self._folder.glob("*"):
       if path.name.isdigit() and (reason := _unreadable(path)):
         _set_aside(path, reason)
@@ -99,8 +100,13 @@ class Checkpoints:
   def save(self, state, figures: dict[str, float] | None, about: dict[str, Any]) -> None:
     """Saves the state under its own step, unless that step is there already."""
     step = int(state.step)
-    if step not in self.steps():
+    if step in self.steps():
+      return
+    try:
       self._manager.save(step, state, metrics=figures, custom_metadata=about, force=True)
+    except Exception as error:  # tensorstore raises ValueError where a disk is full
+      self._failed = True
+      raise OSError(f"checkpoint {step} was not written: {_first_line(error)}") from error
 
   def restore(self, template, step: int):
     """The state of a step, with the template's shapes, types and placement."""
@@ -128,7 +134,8 @@ class Checkpoints:
 
   def close(self) -> None:
     """Waits for writes under way."""
-    self._manager.close()
+    if not self._failed:  # a write that failed fails again when it is waited for
+      self._manager.close()
 
 
 def locate(path: str, metric: str = "accuracy") -> pathlib.Path:

@@ -74,10 +74,32 @@ def count_model(model: nn.Module, recipe: Recipe) -> int:
   return count_parameters(jax.eval_shape(model.init, jax.random.key(0), sample)["params"])
 
 
+def check(config: ml_collections.ConfigDict) -> None:
+  """Refuses values that no later room would name: UserError with the flag and what it may be."""
+  def need(holds: bool, field: str, what: str) -> None:
+    if not holds:
+      value = config
+      for name in field.split("."):
+        value = value[name]
+      raise UserError(f"--config.{field}={value}: give {what}")
+
+  train, segments = config.train, config.segments
+  need(config.task in TASKS, "task", ", ".join(TASKS))
+  need(segments.train in ("random", "fixed"), "segments.train", "random or fixed")
+  need(segments.train_per_track >= 1, "segments.train_per_track", "1 or more")
+  need(segments.eval_per_track >= 0, "segments.eval_per_track", "0 or more")
+  for name in ("batch_size", "epochs", "eval_every_epochs", "shuffle_buffer"):
+    need(train[name] >= 1, f"train.{name}", "1 or more")
+  need(train.best_metric in ("accuracy", "nll"), "train.best_metric", "accuracy or nll")
+  need(0 <= train.label_smoothing < 1, "train.label_smoothing", "0 to below 1")
+  need(0 <= train.ema_decay < 1, "train.ema_decay", "0 to below 1")
+  need(train.patience >= 0, "train.patience", "0 or more")
+  need(0 <= config.seed < 2**31, "seed", "0 to 2147483647")
+
+
 def open_material(config) -> tuple[Source, Recipe]:
-  """The source and the recipe that a config names."""
-  if config.task not in TASKS:
-    raise UserError(f"--config.task={config.task}: give one of {', '.join(TASKS)}")
+  """The source and the recipe that a config names, checked and told of."""
+  check(config)
   recipe = Recipe.from_dict(config.recipe.to_dict())
   dataset = config.dataset
   source = open_source(dataset.source, dataset.path, dataset.genres, groups=dataset.groups,
@@ -100,22 +122,18 @@ def open_session(config: ml_collections.ConfigDict) -> Session:
                      workers=config.dataset.workers)
   print(f"prepared  {len(prepared.clips)} clips in {prepared.path}"
         + (f", {len(prepared.skipped)} skipped (skipped.json)" if prepared.skipped else ""))
-  leaky_segments = config.segments.train_per_track
+  fixed = config.segments.train_per_track
   split = make_split(prepared.clips, name=config.split.name, num_folds=config.split.num_folds,
                      fold=config.split.fold, seed=config.split.seed,
-                     segments_per_track=leaky_segments)
+                     segments_per_track=fixed)
   check_groups_apart(split, prepared.clips)
   if split.leaky and (config.segments.train != "fixed"
-                      or config.segments.eval_per_track != leaky_segments):
+                      or config.segments.eval_per_track != fixed):
     raise UserError(
       f"split.name={split.name} asks for the same fixed windows on both sides: set"
-      f" --config.segments.train=fixed --config.segments.eval_per_track={leaky_segments}")
-  if config.segments.train not in ("random", "fixed"):
-    raise UserError(f"--config.segments.train={config.segments.train}: give random or fixed")
+      f" --config.segments.train=fixed --config.segments.eval_per_track={fixed}")
   per_track = {"train": config.segments.train_per_track, "valid": config.segments.eval_per_track,
                "test": config.segments.eval_per_track}
-  if per_track["train"] < 1:
-    raise UserError("--config.segments.train_per_track: give 1 or more")
   counts, examples = [], 0
   for side, count in per_track.items():
     plan = plan_windows(prepared, split, side, count,
