@@ -1,0 +1,253 @@
+"""How well, and how fast, the audit finds copies: `python -m benchmarks.audit --path=DIR`.
+
+Copies are planted: real recordings, transformed, beside the originals. Prints tables in Markdown:
+detection of each transformation with its 95 % interval and the false pairs; with --files the
+seconds for so many files of 30 s, with --growth how the search grows. DIR is a folder of real
+audio, GENRE/FILE, of which no two files hold one recording.
+"""
+
+import io
+import os
+import pathlib
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+import scipy.signal
+import soundfile
+import soxr
+from absl import app, flags
+from tqdm import tqdm
+
+from genre_jax.data import audio, duplicates, landmarks, log_mel
+from genre_jax.data.recipe import Recipe
+from genre_jax.data.sources import open_source
+from genre_jax.training.metrics import wilson_interval
+
+PATH = flags.DEFINE_string("path", "../shared/gtzan/audio", "Folder of real audio.")
+PLANTED = flags.DEFINE_bool("planted", True, "Detect planted copies.")
+FILES = flags.DEFINE_integer("files", 0, "Time an audit of so many files of 30 s.")
+GROWTH = flags.DEFINE_list("growth", [], "Numbers of clips at which the search is timed.")
+SEED = flags.DEFINE_integer("seed", 0, "Of shifts, gains and noise.")
+RATE = 22050
+# Excerpts below count as short and are reported apart.
+SHORT_SECONDS = 10.0
+MAX_SHIFT_SECONDS = 5.0
+
+
+def mp3(samples, kilobits):
+  """Encoded and decoded again at a constant rate of 8 to 160 kbit/s (MPEG-2 layer 3)."""
+  stream = io.BytesIO()
+  soundfile.write(stream, samples, RATE, format="MP3", bitrate_mode="CONSTANT",
+                  compression_level=1 - kilobits / 160)
+  stream.seek(0)
+  return soundfile.read(stream, dtype="float32")[0]
+
+
+def shifted(samples, rng):
+  """Without its beginning: 0 to 5 s, of a short clip at most half."""
+  longest = min(MAX_SHIFT_SECONDS, len(samples) / RATE / 2)
+  return samples[int(rng.uniform(0, longest) * RATE):]
+
+
+def louder(samples, rng):
+  """-20 to +6 dB, clipped at full scale, in 16 bits."""
+  samples = np.clip(samples * 10 ** (rng.uniform(-20, 6) / 20), -1, 1)
+  return (np.rint(samples * 32767) / 32767).astype(np.float32)
+
+
+def telephone(samples, rng):
+  """300 to 3400 Hz."""
+  band = scipy.signal.butter(6, [300, 3400], "bandpass", fs=RATE, output="sos")
+  return scipy.signal.sosfilt(band, samples).astype(np.float32)
+
+
+def noisy(samples, rng):
+  """White noise at 20 dB below the clip."""
+  noise = rng.standard_normal(len(samples)) * np.sqrt(np.mean(samples**2) / 100)
+  return (samples + noise).astype(np.float32)
+
+
+TRANSFORMS = {
+  "MP3, 128 kbit/s": lambda samples, rng: mp3(samples, 128),
+  "MP3, 64 kbit/s": lambda samples, rng: mp3(samples, 64),
+  "gain, -20 to +6 dB": louder,
+  "shift, 0 to 5 s": shifted,
+  "band, 300 to 3400 Hz": telephone,
+  "noise, 20 dB": noisy,
+  "shift, gain and MP3, 64 kbit/s":
+    lambda samples, rng: mp3(louder(shifted(samples, rng), rng), 64),
+}
+
+
+def from_sound(samples):
+  """Landmarks as the audit makes them of sound."""
+  return landmarks.find_landmarks(log_mel.log_mel(samples, landmarks.DENSE),
+                                  landmarks.DENSE.frame_rate)
+
+
+def from_archive(samples):
+  """Landmarks as the audit makes them of a spectrogram of 8 bits and 12.9 frames a second."""
+  levels = log_mel.log_mel(samples, Recipe())
+  low, high = levels.min(), levels.max()
+  levels = np.rint((levels - low) / (high - low) * 255) / 255 * 80 - 80
+  return landmarks.find_landmarks(levels.astype(np.float32), Recipe().frame_rate)
+
+
+def read_clips():
+  """float32[samples] of every clip of --path."""
+  source = open_source("auto", PATH.value, "all")
+  return [audio.read_audio(clip.path, RATE) for clip in source.clips]
+
+
+def detection():
+  """Plants copies and prints the tables."""
+  clips = read_clips()
+  is_long = np.array([len(samples) >= SHORT_SECONDS * RATE for samples in clips])
+  forms = {"sound, 43 frames/s": from_sound, "archive, 12.9 frames/s": from_archive}
+  rates = (landmarks.DENSE.frame_rate, Recipe().frame_rate)
+  originals = {form: [make(samples) for samples in clips] for form, make in forms.items()}
+  count, false, compared = len(clips), dict.fromkeys(forms, 0), 0
+  print(f"{is_long.sum()} excerpts of 15-20 s, {(~is_long).sum()} of 2-3 s\n")
+  print("| copy | " + " | ".join(f"{form}, {size}" for form in forms for size in ("long", "short"))
+        + " |\n|---|" + "---|" * 2 * len(forms))
+  for name, transform in TRANSFORMS.items():
+    copies = {form: [] for form in forms}
+    for index, samples in enumerate(tqdm(clips, desc=name, leave=False, disable=None)):
+      copy = transform(samples, np.random.default_rng([SEED.value, index]))
+      for form, make in forms.items():
+        copies[form].append(make(copy))
+    cells = []
+    for form, rate in zip(forms, rates, strict=True):
+      found = {(match.a, match.b) for match in
+               duplicates.find_duplicates(originals[form] + copies[form], rate)}
+      right = {(index, index + count) for index in range(count)}
+      false[form] += len(found - right)
+      hit = np.array([(index, index + count) in found for index in range(count)])
+      for those in (is_long, ~is_long):
+        low, high = wilson_interval(hit[those].mean(), those.sum())
+        cells.append(f"{hit[those].sum()} of {those.sum()}: {hit[those].mean():.1%}"
+                     f" ({low:.1%} to {high:.1%})")
+    compared += 2 * count * (2 * count - 1) // 2 - count
+    print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+  print(f"\nfalse pairs: {false}, of {compared} pairs each in {len(TRANSFORMS)} collections;"
+        f" {count * (count - 1) // 2} pairs of originals")
+
+
+def make_files(folder, count, rng):
+  """Writes FLAC files of 30 s: two real excerpts each, at a speed of its own, no two the same."""
+  clips = [samples for samples in read_clips() if len(samples) >= SHORT_SECONDS * RATE]
+  for index in tqdm(range(count), desc="writing files", leave=False, disable=None):
+    chosen = rng.choice(len(clips), 3, replace=False)
+    parts = [soxr.resample(clips[place], RATE, RATE * rng.uniform(0.75, 1.35)) for place in chosen]
+    path = pathlib.Path(folder) / f"genre{index % 10}" / f"{index:06d}.flac"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.clip(np.concatenate(parts)[:30 * RATE], -1, 1), RATE)
+
+
+def time_files(count):
+  """Times the whole command, from its start to the written page."""
+  with tempfile.TemporaryDirectory() as folder:
+    make_files(os.path.join(folder, "songs"), count, np.random.default_rng(SEED.value))
+    start = time.perf_counter()
+    done = subprocess.run(
+      [sys.executable, "-m", "genre_jax.audit", "--config=experiments/base.py",
+       f"--config.dataset.path={folder}/songs", "--config.split.name=grouped_kfold",
+       f"--out={folder}/out"], capture_output=True, text=True, check=True)
+    seconds = time.perf_counter() - start
+  pairs = re.search(r"pairs +(.*)", done.stdout)[1]
+  print(f"\n{count} files of 30 s: {seconds:.1f} s on {os.cpu_count()} cores, load"
+        f" {os.getloadavg()[0]:.1f} (found {pairs})")
+
+
+def varied(found, rng):
+  """30 s of landmarks that are like those of real clips and copies of none.
+
+  Three real clips, mirrored in pitch or not; their time and their pitch are bent, differently in
+  each second and each octave, so that tones stay tones and beats stay beats.
+  """
+  rate = landmarks.DENSE.frame_rate
+  times, bands, levels, begin = [], [], [], 0
+  end = int(30 * rate)
+  while begin < end:
+    clip = found[rng.integers(len(found))]
+    seconds = int(clip.num_frames / rate) + 2
+    bent = np.concatenate([[0], np.cumsum(rng.uniform(0.75, 1.35, seconds) * rate)])
+    heard = np.rint(np.interp(clip.times, np.arange(seconds + 1) * rate, bent)).astype(int)
+    pitch = np.arange(0, 129, 16) + rng.integers(-7, 8, 9)
+    moved = np.rint(np.interp(clip.bands, np.arange(0, 129, 16), pitch)).astype(int) % 128
+    times.append(heard + begin)
+    bands.append(moved if rng.uniform() < 0.5 else 127 - moved)
+    levels.append(clip.levels)
+    begin += int(np.interp(clip.num_frames, np.arange(seconds + 1) * rate, bent))
+  times, bands = np.concatenate(times), np.concatenate(bands)
+  order = np.lexsort((bands, times))
+  order = order[times[order] < end]
+  return landmarks.with_keys(end, times[order], bands[order], np.concatenate(levels)[order], rate)
+
+
+def shared_keys(clips):
+  """Keys that two clips share, on average over pairs."""
+  owned = np.concatenate([clip.keys for clip in clips])
+  counts = np.unique(owned, return_counts=True)[1].astype(float)
+  return (counts * (counts - 1)).sum() / (len(clips) * (len(clips) - 1))
+
+
+def growth(counts):
+  """Times the search over growing collections, one clip in a hundred planted twice."""
+  found = [from_sound(samples) for samples in read_clips()
+           if len(samples) >= SHORT_SECONDS * RATE]
+  rng = np.random.default_rng(SEED.value)
+  real = found
+  print(f"\nkeys that two clips share by chance: {shared_keys(real):.3f} of {len(real)} real"
+        f" excerpts ({np.mean([len(clip.keys) for clip in real]):.0f} keys),"
+        f" {shared_keys([varied(found, rng) for _ in range(500)]):.3f} of 500 made clips")
+  clips, before = [], None
+  print("\n| clips | seconds | growth, exponent | candidates | planted found | other pairs |"
+        " memory, GB |\n|---|---|---|---|---|---|---|")
+  for count in sorted(counts):
+    for _ in tqdm(range(count - len(clips)), desc="making clips", leave=False, disable=None):
+      clips.append(varied(found, rng))
+    planted = set()
+    collection = list(clips)
+    for place in range(count // 100):
+      # A copy that lost a third of its landmarks and its first four seconds.
+      one = clips[place * 100]
+      keep = (one.times > 172) & (rng.uniform(size=len(one.times)) < 0.67)
+      collection[place * 100 + 50] = landmarks.with_keys(
+        one.num_frames - 172, one.times[keep] - 172, one.bands[keep], one.levels[keep],
+        landmarks.DENSE.frame_rate)
+      planted.add((place * 100, place * 100 + 50))
+    start = time.perf_counter()
+    looked = sum(1 for _ in duplicates.candidates(collection))
+    middle = time.perf_counter()
+    matches = {(match.a, match.b) for match in
+               duplicates.find_duplicates(collection, landmarks.DENSE.frame_rate)}
+    seconds = time.perf_counter() - middle
+    exponent = "" if before is None else (
+      f"{np.log(seconds / before[1]) / np.log(count / before[0]):.2f}")
+    before = count, seconds
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"| {count} | {seconds:.1f} (index {middle - start:.1f}) | {exponent} | {looked} |"
+          f" {len(matches & planted)} of {len(planted)} | {len(matches - planted)} |"
+          f" {memory:.1f} |", flush=True)
+
+
+def main(argv):
+  """Runs what the flags ask for."""
+  if len(argv) > 1:
+    raise app.UsageError(f"unexpected argument {argv[1]!r}")
+  if PLANTED.value:
+    detection()
+  if FILES.value:
+    time_files(FILES.value)
+  if GROWTH.value:
+    growth([int(count) for count in GROWTH.value])
+
+
+if __name__ == "__main__":
+  app.run(main)

@@ -1,0 +1,74 @@
+"""See what is wrong with a collection: `python -m genre_jax.audit --config=... --out=DIR`.
+
+Writes DIR/audit.json and DIR/audit.html: copies of one recording, groups on both sides of the
+split, silent, clipped, truncated and unreadable clips, class counts. All genres, unless
+--config.dataset.genres names some.
+"""
+
+import json
+import os
+import pathlib
+import signal
+
+from absl import flags
+from ml_collections import config_flags
+
+from genre_jax import command_line
+from genre_jax.errors import UserError
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file of experiments/.",
+                                         lock_config=True)
+OUT = flags.DEFINE_string("out", None, "Folder for audit.json and audit.html.")
+
+
+def _stop(number, frame):
+  """SIGTERM ends the audit as Ctrl-C does, workers included."""
+  raise KeyboardInterrupt
+
+
+def main(argv: list[str]) -> None:
+  """Audits, writes the two files and says what was found."""
+  if len(argv) > 1:
+    raise UserError(f"unexpected argument {argv[1]!r}: flags begin with --")
+  if CONFIG.value is None:
+    raise UserError("--config is missing: give an experiment, as --config=experiments/base.py")
+  if not OUT.value:
+    raise UserError("--out is missing: give a folder for audit.json and audit.html")
+  from tqdm import tqdm
+
+  from genre_jax.data.audit import make_report, split_of, summary
+  from genre_jax.data.audit_page import write_page
+  from genre_jax.data.clip_facts import hearing, knows_samples
+  from genre_jax.data.clip_survey import examine_source, forget_chunks
+  from genre_jax.training.session import open_material
+
+  signal.signal(signal.SIGTERM, _stop)
+  config = CONFIG.value
+  config.dataset.genres = config.dataset.genres or "all"
+  source, recipe = open_material(config)
+  if not source.clips:
+    raise UserError(f"--config.dataset.path={config.dataset.path}: there are no clips to audit")
+  out = pathlib.Path(OUT.value)
+  try:
+    out.mkdir(parents=True, exist_ok=True)
+    facts = examine_source(source, recipe, out, config.dataset.workers)
+    split, note = split_of(source, facts, config.split, config.segments.train_per_track)
+    heard = hearing(source.reader, recipe)
+    report = make_report(source, facts, split, heard.frame_rate, knows_samples(source), note)
+    title = config.dataset.path or "the built-in corpus"
+    page = write_page(report, title, source.reader, source.clips, heard,
+                      lambda pairs: tqdm(pairs, desc="drawing", disable=None, leave=False))
+    for name, text in (("audit.json", json.dumps(report, indent=1)), ("audit.html", page)):
+      temporary = out / (name + ".tmp")
+      temporary.write_text(text, encoding="utf-8")
+      os.replace(temporary, out / name)
+    forget_chunks(out)
+  except OSError as error:
+    raise UserError(f"--out={out}: cannot be written: {error.strerror or error}") from error
+  for line in summary(report):
+    print(line)
+  print(f"written   {out / 'audit.html'}, {out / 'audit.json'}")
+
+
+if __name__ == "__main__":
+  command_line.run(main)
