@@ -15,6 +15,7 @@ from genre_jax.errors import Interrupted, UserError
 from genre_jax.training import checkpoints, records, steps
 from genre_jax.training.evaluation import predict_side, write_evaluation
 from genre_jax.training.metrics import summarize
+from genre_jax.training.report import write_report
 from genre_jax.training.session import Session, open_session
 
 
@@ -192,16 +193,17 @@ def evaluate(session: Session, folder: pathlib.Path, mesh, checkpoint: str) -> d
       raise UserError(f"the checkpoint {path} has {name} {stored[name]}, this config {mine[name]}")
   state = checkpoints.load(path, _place(session.new_state(), mesh))
   eval_step = steps.make_eval_step(session.model)
-  reports = {}
+  reports, answers = {}, {}
   for side in ("valid", "test"):
-    predictions = predict_side(
+    answers[side] = predict_side(
       eval_step, state.variables(), session.prepared, session.split, side, mesh,
       batch_size=config.train.batch_size, per_track=config.segments.eval_per_track)
     reports[side] = write_evaluation(
-      folder / "eval", predictions, session.split, side, seed=config.seed,
+      folder / "eval", answers[side], session.split, side, seed=config.seed,
       checkpoint_step=int(state.step), parameters=session.parameters())
     print(_one_line(side, reports[side]))
   print(f"results   {folder / 'eval'}, checkpoint {path}")
+  write_report(session, folder, state, answers, eval_step, mesh)
   if session.prepared.source == "synthetic":
     print("notice    accuracy on the synthetic corpus says nothing about real music")
   return reports
