@@ -23,7 +23,7 @@ def get_config():
   config.optimizer.name = "sgd"
   config.optimizer.learning_rate = 0.01
   config.optimizer.schedule = "constant"
-  config.optimizer.warmup_epochs = 0.0
+  config.optimizer.warmup_fraction = 0.0
   # The published L2 penalty, 0.01 |w|^2 on the dense layer, has the gradient 0.02 w.
   config.optimizer.weight_decay = 0.02
   config.optimizer.weight_decay_on = "^hidden/kernel$"
@@ -32,4 +32,5 @@ def get_config():
   config.train.ema_decay = 0.0
   config.train.batch_size = 32
   config.train.epochs = 20
+  config.train.eval_every_epochs = 1
   return config

@@ -20,5 +20,6 @@ def get_config(model: str = "tf_split"):
   config.segments.eval_per_track = 2
   config.augment.mixup_alpha = 0.3
   config.train.ema_decay = 0.0  # an average over so few steps would remember the random start
+  config.train.batch_size = 64
   config.train.epochs = 12
   return config

@@ -8,9 +8,9 @@ import optax
 from genre_jax.errors import UserError
 
 
-def learning_rate_schedule(config, total_steps: int, steps_per_epoch: int) -> optax.Schedule:
+def learning_rate_schedule(config, total_steps: int) -> optax.Schedule:
   """Linear warm-up, then constant, or cosine to zero at the last step."""
-  warmup = min(round(config.warmup_epochs * steps_per_epoch), max(total_steps - 1, 0))
+  warmup = min(round(config.warmup_fraction * total_steps), max(total_steps - 1, 0))
   if config.schedule == "cosine":
     after = optax.cosine_decay_schedule(config.learning_rate, max(total_steps - warmup, 1))
   elif config.schedule == "constant":
@@ -31,17 +31,16 @@ def decay_mask(pattern: str):
   return matches
 
 
-def make_optimizer(config, total_steps: int, steps_per_epoch: int) -> optax.GradientTransformation:
+def make_optimizer(config, total_steps: int) -> optax.GradientTransformation:
   """The optimizer of `config.optimizer`.
 
   Args:
     config: the fields of `config.optimizer`.
     total_steps: of the whole training.
-    steps_per_epoch: for the warm-up.
   Raises:
     UserError: for an unknown name or schedule.
   """
-  schedule = learning_rate_schedule(config, total_steps, steps_per_epoch)
+  schedule = learning_rate_schedule(config, total_steps)
   mask = decay_mask(config.weight_decay_on)
   parts = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
   if config.name == "adamw":

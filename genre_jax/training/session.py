@@ -93,6 +93,7 @@ def check(config: ml_collections.ConfigDict) -> None:
   need(train.best_metric in ("accuracy", "nll"), "train.best_metric", "accuracy or nll")
   need(0 <= train.label_smoothing < 1, "train.label_smoothing", "0 to below 1")
   need(0 <= train.ema_decay < 1, "train.ema_decay", "0 to below 1")
+  need(0 <= config.optimizer.warmup_fraction < 1, "optimizer.warmup_fraction", "0 to below 1")
   need(train.patience >= 0, "train.patience", "0 or more")
   need(0 <= config.seed < 2**31, "seed", "0 to 2147483647")
 
@@ -149,7 +150,7 @@ def open_session(config: ml_collections.ConfigDict) -> Session:
   model = build_model(config.model.to_dict(), len(prepared.classes), config.dtype)
   steps_per_epoch = math.ceil(examples / config.train.batch_size)
   total_steps = steps_per_epoch * config.train.epochs
-  tx = make_optimizer(config.optimizer, total_steps, steps_per_epoch)
+  tx = make_optimizer(config.optimizer, total_steps)
   return Session(config, prepared, split, model, tx, steps_per_epoch, total_steps)
 
 

@@ -33,6 +33,7 @@ def get_config():
   config.segments.train_per_track = 2
   config.train.batch_size = 16
   config.train.epochs = 12
+  config.train.eval_every_epochs = 1
   config.train.ema_decay = 0.9
   return config
 '''
@@ -106,7 +107,7 @@ def test_a_run_writes_what_the_readme_says(place):
   assert f"checkpoints/{12 * _steps(place)}" in last
 
   refused = _main(place, "--config.optimizer.learning_rate=0.5", status=2)
-  assert "config.optimizer.learning_rate: 0.001 before, 0.5 now" in refused
+  assert "config.optimizer.learning_rate: 0.002 before, 0.5 now" in refused
 
   own = _main(place, "--workdir=runs/own", "--config.init_from=runs/tiny",
               "--config.train.epochs=1", "--config.dataset.genres=low,high")
@@ -153,7 +154,7 @@ def test_a_signal_saves_and_ends_cleanly(place, number):
 
 
 def test_eight_devices_and_one_give_the_same_losses(place):
-  arguments = ("--config.dtype=float64", "--config.train.batch_size=64", "--config.train.epochs=50")
+  arguments = ("--config.dtype=float64", "--config.train.eval_every_epochs=1", "--config.train.batch_size=64", "--config.train.epochs=50")
   eight = "--xla_force_host_platform_device_count=8"
   _main(place, "--workdir=one", *arguments, JAX_ENABLE_X64="1")
   _main(place, "--workdir=eight", *arguments, JAX_ENABLE_X64="1", XLA_FLAGS=eight)
@@ -170,7 +171,7 @@ def test_eight_devices_and_one_give_the_same_losses(place):
 
 def test_a_loss_that_is_not_finite_stops_with_a_checkpoint_before_it(place):
   out = _main(place, "--config.optimizer.learning_rate=1e38", "--config.optimizer.name=sgd",
-              "--config.optimizer.warmup_epochs=0.0", status=2)
+              "--config.optimizer.warmup_fraction=0.0", status=2)
   assert "the loss is not finite at step" in out
   step = int(out.split("not finite at step ")[1].split(";")[0])
   assert (place / "runs" / "tiny" / "checkpoints" / str(step - 1)).is_dir()

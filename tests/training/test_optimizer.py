@@ -11,13 +11,13 @@ from genre_jax.training import optimizer
 
 def _config(**changes):
   return ml_collections.ConfigDict({
-    "name": "sgd", "learning_rate": 0.1, "schedule": "cosine", "warmup_epochs": 1.0,
+    "name": "sgd", "learning_rate": 0.1, "schedule": "cosine", "warmup_fraction": 0.1,
     "weight_decay": 0.0, "weight_decay_on": "kernel$", "momentum": 0.0, "clip_norm": 0.0,
     **changes})
 
 
 def test_cosine_rises_then_falls_to_zero():
-  schedule = optimizer.learning_rate_schedule(_config(), 100, 10)
+  schedule = optimizer.learning_rate_schedule(_config(), 100)
   assert schedule(0) == pytest.approx(0.01)
   assert schedule(10) == pytest.approx(0.1)
   assert schedule(55) == pytest.approx(0.05)
@@ -26,14 +26,14 @@ def test_cosine_rises_then_falls_to_zero():
 
 def test_constant_without_warmup():
   schedule = optimizer.learning_rate_schedule(
-    _config(schedule="constant", warmup_epochs=0.0), 100, 10)
+    _config(schedule="constant", warmup_fraction=0.0), 100)
   assert schedule(0) == schedule(99) == 0.1
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
 def test_decay_reaches_only_what_matches(name):
   params = {"a": {"kernel": jnp.ones(2), "bias": jnp.ones(2)}}
-  tx = optimizer.make_optimizer(_config(name=name, weight_decay=0.1), 10, 1)
+  tx = optimizer.make_optimizer(_config(name=name, weight_decay=0.1), 10)
   zero = {"a": {"kernel": jnp.zeros(2), "bias": jnp.zeros(2)}}
   updates, _ = tx.update(zero, tx.init(params), params)
   assert (np.array(updates["a"]["kernel"]) < 0).all()
@@ -42,9 +42,9 @@ def test_decay_reaches_only_what_matches(name):
 
 def test_published_penalty_is_the_gradient_of_the_squared_norm():
   params = {"hidden": {"kernel": jnp.array([2.0])}, "logits": {"kernel": jnp.array([2.0])}}
-  config = _config(schedule="constant", warmup_epochs=0.0, weight_decay=0.02,
+  config = _config(schedule="constant", warmup_fraction=0.0, weight_decay=0.02,
                    weight_decay_on="^hidden/kernel$")
-  tx = optimizer.make_optimizer(config, 10, 1)
+  tx = optimizer.make_optimizer(config, 10)
   zero = {"hidden": {"kernel": jnp.zeros(1)}, "logits": {"kernel": jnp.zeros(1)}}
   updates, _ = tx.update(zero, tx.init(params), params)
   assert updates["hidden"]["kernel"][0] == pytest.approx(-0.1 * 2 * 0.01 * 2.0)
@@ -52,8 +52,8 @@ def test_published_penalty_is_the_gradient_of_the_squared_norm():
 
 
 def test_gradients_are_clipped():
-  config = _config(schedule="constant", warmup_epochs=0.0, clip_norm=1.0)
-  tx = optimizer.make_optimizer(config, 10, 1)
+  config = _config(schedule="constant", warmup_fraction=0.0, clip_norm=1.0)
+  tx = optimizer.make_optimizer(config, 10)
   updates, _ = tx.update({"kernel": jnp.array([30.0, 40.0])}, tx.init({"kernel": jnp.zeros(2)}),
                          {"kernel": jnp.zeros(2)})
   np.testing.assert_allclose(updates["kernel"], [-0.06, -0.08], rtol=1e-6)
@@ -62,4 +62,4 @@ def test_gradients_are_clipped():
 @pytest.mark.parametrize("field", ["name", "schedule"])
 def test_unknown_names_are_refused(field):
   with pytest.raises(UserError, match=f"config.optimizer.{field}=nonsense"):
-    optimizer.make_optimizer(_config(**{field: "nonsense"}), 10, 1)
+    optimizer.make_optimizer(_config(**{field: "nonsense"}), 10)
