@@ -44,6 +44,7 @@ figcaption {{ font-size: 0.88rem; color: #333; margin-bottom: 4px; overflow-wrap
 @media (max-width: 600px) {{
   table {{ font-size: 0.74rem; }}
   th, td {{ padding-right: 7px; }}
+  td.n {{ white-space: normal; }}
   h2 {{ margin-top: 32px; }}
 }}
 .notice {{ border-left: 4px solid #D55E00; padding-left: 12px; }}
@@ -244,7 +245,7 @@ def _confused(tracks: Predictions, ranked) -> str:
   wrong = int((tracks.probabilities.argmax(1) != tracks.labels).sum())
   return (f"<p>{wrong} of {len(tracks.labels)} tracks are wrong"
           + (f"; the first {len(rows)}:" if wrong > len(rows) else ":") + "</p>"
-          + _table(["track", "group", "true", "predicted", "p (true)", "p (predicted)"], rows, 4))
+          + _table(["track", "group", "true", "predicted", "p true", "p predicted"], rows, 4))
 
 
 def _heats(side, segments, tracks, chosen, asker, log_mels) -> str:
