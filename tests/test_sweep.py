@@ -187,3 +187,15 @@ def test_the_reason_is_the_last_error_or_what_ended_it(tmp_path):
   assert sweep_runs._reason(log, -9) == "killed by SIGKILL"
   log.write_text("Traceback\nValueError: b\n")
   assert sweep_runs._reason(log, 1) == "ValueError: b (exit status 1)"
+
+
+def test_a_run_that_is_not_the_planned_one_says_where_it_differs(tmp_path):
+  member = Member({"seed": "1"}, "seed=1", {"seed": 1, "a.b": 2})
+  assert sweep_runs._mismatch(member, tmp_path) == "it left no config.json"
+  (tmp_path / "seed=1").mkdir()
+  path = tmp_path / "seed=1" / "config.json"
+  path.write_text('{"config": {"seed": 1, "a": {"b": 3}}}')
+  assert "another config (a.b): the config file was changed" in sweep_runs._mismatch(
+    member, tmp_path)
+  path.write_text('{"config": {"seed": 1, "a": {"b": 2}}}')
+  assert sweep_runs._mismatch(member, tmp_path) == "it left no whole eval/"

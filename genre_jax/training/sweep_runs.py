@@ -180,7 +180,7 @@ class Runner:
       return row
     if status or row.status != "done":
       row.status, row.figures = "failed", {}
-      row.reason = _reason(log, status)
+      row.reason = _reason(log, status) if status else _mismatch(member, self._folder)
     return row
 
 
@@ -193,6 +193,20 @@ def _reason(log: pathlib.Path, status: int) -> str:
   if status < 0:
     return f"killed by {signal.Signals(-status).name}"
   return (lines[-1] if lines else "no output") + f" (exit status {status})"
+
+
+def _mismatch(member: Member, folder: pathlib.Path) -> str:
+  """Why a run that ended well is not the member that was planned."""
+  try:
+    config = read_config(folder / member.name)
+  except (OSError, ValueError, KeyError):
+    return "it left no config.json"
+  names = [name for name in sorted(config.keys() | member.config.keys())
+           if config.get(name) != member.config.get(name)]
+  if not names:
+    return "it left no whole eval/"
+  return (f"it ran with another config ({', '.join(names)}): the config file was changed during the"
+          f" sweep. Delete {folder / member.name} to run it again")
 
 
 def run_all(members: list[Member], runner: Runner, folder: pathlib.Path) -> list[Row]:
