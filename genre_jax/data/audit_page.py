@@ -212,8 +212,8 @@ def _picture(levels, recipe, span, alt):
   seconds = len(levels) * recipe.seconds_per_frame
   # More frames than pixels only cost time.
   step = max(1, len(levels) // 900)
-  figure = Figure(figsize=(4.8, 2.3), dpi=110, layout="constrained")
-  axes = figure.add_subplot()
+  figure = Figure(figsize=(4.8, 2.3), dpi=110)
+  axes = figure.add_axes((0.12, 0.21, 0.86, 0.74))
   axes.imshow(levels[::step].T - levels.max(), origin="lower", aspect="auto", cmap="magma",
               vmin=-RANGE_DB, vmax=0, extent=(0, seconds, 0, recipe.n_mels))
   axes.set_xlim(span)
