@@ -21,6 +21,10 @@ DEFAULTS = {
   # Standard deviation of a smooth random curve over frequency, and its support points.
   "eq_db": 0.0,
   "eq_knots": 6,
+  # Beta(alpha, alpha) mixing of each band's mean and deviation over time with another window's,
+  # labels kept, and the share of windows that it happens to.
+  "mixstyle_alpha": 0.0,
+  "mixstyle_share": 0.5,
   # Lifts what lies below a level drawn from [-80, -80 + noise_floor_db] re the window's maximum.
   "noise_floor_db": 0.0,
   # Standard deviation of independent noise on each value.
@@ -112,6 +116,36 @@ def equalizer(rng, x, deviation, knots):
   return x + curve[:, None, :]
 
 
+def mixstyle(rng, x, valid, alpha, share):
+  """Gives windows part of the sound of another: Freq-MixStyle (Schmid et al. 2022, DCASE task 1).
+
+  The mean and the standard deviation over time of each band say much about a recording, an artist
+  and a mastering; moved towards those of another window of the batch, they stay realistic, and the
+  network has to find the genre in the rest.
+
+  Args:
+    rng: key.
+    x: float[B, T, M].
+    valid: bool[B, T, 1].
+    alpha: of the Beta distribution; a window keeps at least half of its own sound.
+    share: of the windows that are changed.
+  Returns:
+    float[B, T, M].
+  """
+  rng_amount, rng_order, rng_share = jax.random.split(rng, 3)
+  count = jnp.maximum(valid.sum(1, keepdims=True), 1)
+  mean = jnp.where(valid, x, 0.0).sum(1, keepdims=True) / count
+  variance = jnp.where(valid, jnp.square(x - mean), 0.0).sum(1, keepdims=True) / count
+  deviation = jnp.sqrt(variance + 1.0)  # 1 dB is added: a silent band is not blown up
+  amount = jax.random.beta(rng_amount, alpha, alpha, (x.shape[0], 1, 1)).astype(x.dtype)
+  amount = jnp.maximum(amount, 1.0 - amount)
+  amount = jnp.where(jax.random.bernoulli(rng_share, share, amount.shape), amount, 1.0)
+  order = jax.random.permutation(rng_order, x.shape[0])
+  new_mean = amount * mean + (1.0 - amount) * mean[order]
+  new_deviation = amount * deviation + (1.0 - amount) * deviation[order]
+  return (x - mean) / deviation * new_deviation + new_mean
+
+
 def noise_floor(rng, x, valid, height):
   """Lifts quiet values to a random floor, as noise or a coarse codec does."""
   top = jnp.where(valid, x, -jnp.inf).max((1, 2), keepdims=True)
@@ -192,8 +226,8 @@ def augment(rng, batch, config):
     raise ValueError(f"unknown augment fields {sorted(unknown)}: give some of {sorted(DEFAULTS)}")
   c = {**DEFAULTS, **dict(config)}
   # One key per change: switching one on leaves the randomness of the others as it was.
-  (rng_stretch, rng_shift, rng_drop, rng_eq, rng_floor, rng_noise, rng_mixup, rng_time,
-   rng_frequency, rng_gain) = jax.random.split(rng, 10)
+  (rng_stretch, rng_shift, rng_drop, rng_eq, rng_style, rng_floor, rng_noise, rng_mixup, rng_time,
+   rng_frequency, rng_gain) = jax.random.split(rng, 11)
   x = batch["log_mel"][..., 0]
   num_frames, labels, label_mask = batch["num_frames"], batch["labels"], batch["label_mask"]
   size, length, _ = x.shape
@@ -207,6 +241,8 @@ def augment(rng, batch, config):
     x = frame_drop(rng_drop, x, c["frame_drop"])
   if c["eq_db"]:
     x = equalizer(rng_eq, x, c["eq_db"], c["eq_knots"])
+  if c["mixstyle_alpha"]:
+    x = mixstyle(rng_style, x, _valid(num_frames, length), c["mixstyle_alpha"], c["mixstyle_share"])
   if c["noise_floor_db"]:
     x = noise_floor(rng_floor, x, _valid(num_frames, length), c["noise_floor_db"])
   if c["noise_db"]:

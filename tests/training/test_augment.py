@@ -8,12 +8,14 @@ import pytest
 from genre_jax.training.augment import DEFAULTS, augment
 
 EVERYTHING = {
-  "time_stretch": 0.2, "mel_shift": 2.0, "frame_drop": 0.1, "eq_db": 3.0, "noise_floor_db": 20.0,
-  "noise_db": 1.0, "mixup_alpha": 0.4, "mixup_share": 0.5, "time_masks": 2, "time_mask_frames": 6,
+  "time_stretch": 0.2, "mel_shift": 2.0, "frame_drop": 0.1, "eq_db": 3.0,
+  "mixstyle_alpha": 0.4, "noise_floor_db": 20.0, "noise_db": 1.0, "mixup_alpha": 0.4,
+  "mixup_share": 0.5, "time_masks": 2, "time_mask_frames": 6,
   "frequency_masks": 2, "frequency_mask_bands": 5, "gain_db": 6.0,
 }
 ONE_BY_ONE = [
   {"time_stretch": 0.2}, {"mel_shift": 2.0}, {"frame_drop": 0.3}, {"eq_db": 3.0},
+  {"mixstyle_alpha": 0.5, "mixstyle_share": 1.0},
   {"noise_floor_db": 60.0}, {"noise_db": 1.0}, {"mixup_alpha": 0.4}, {"gain_db": 6.0},
   {"time_masks": 2, "time_mask_frames": 6}, {"frequency_masks": 2, "frequency_mask_bands": 5},
 ]
