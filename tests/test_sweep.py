@@ -27,7 +27,8 @@ def get_config():
 
 # In place of genre_jax.main: costs nothing, counts its runs, fails at a rate of 9.
 MAIN = '''
-import json, pathlib, sys, time
+import json, pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 from absl import app, flags
 from ml_collections import config_flags
 CONFIG = config_flags.DEFINE_config_file("config", None, lock_config=True)
@@ -39,7 +40,12 @@ def main(_):
   if config.optimizer.learning_rate == 9:
     print("error: the loss is not finite\\\\nlower it", file=sys.stderr)
     sys.exit(2)
-  time.sleep(config.train.epochs - 1)
+  try:
+    time.sleep(config.train.epochs - 1)
+  except KeyboardInterrupt:
+    time.sleep(1.5)  # as a checkpoint takes
+    pathlib.Path("saved").touch()
+    sys.exit(130)
   (folder / "eval").mkdir(parents=True)
   (folder / "config.json").write_text('{"config": ' + config.to_json() + '}')
   figures = {"n": 10, "accuracy": config.optimizer.learning_rate + config.seed / 10, "nll": 1.0}
@@ -144,6 +150,7 @@ def test_a_signal_ends_the_sweep_and_it_goes_on_later(place, number):
   with open(place / "s" / "runs.csv") as file:
     assert [run["status"] for run in csv.DictReader(file)] == ["not run"] * 3
   assert _started(place) == ["seed=0"]
+  assert (place / "saved").exists(), "the run was not left to save"
 
 
 def test_values_are_split_outside_brackets_and_quotes():

@@ -8,6 +8,7 @@ import copy
 import difflib
 import itertools
 import json
+import os
 import pathlib
 import re
 import signal
@@ -145,13 +146,13 @@ class Runner:
     self._command = [sys.executable, "-m", "genre_jax.main", f"--config={config_file}", *overrides]
     self._folder = folder
     self._process: subprocess.Popen | None = None
-    self.stopped_by = 0
+    self.stopped_by, self._stopped_at = 0, 0.0
 
   def note(self, number, _=None) -> None:
     """A signal: the running member may save first; a second one ends it at once."""
     if self._process and self._process.poll() is None:
       self._process.send_signal(signal.SIGKILL if self.stopped_by else number)
-    self.stopped_by = number
+    self.stopped_by, self._stopped_at = number, time.monotonic()
 
   def run(self, member: Member) -> Row:
     """Trains and evaluates one member in a process of its own."""
@@ -162,15 +163,13 @@ class Runner:
     with open(log, "w") as file:
       # A session of its own: a Ctrl-C reaches it once, through `note`, not twice.
       self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file,
-                                       stderr=subprocess.STDOUT, start_new_session=True)
+                                       stderr=subprocess.STDOUT, start_new_session=True,
+                                       env={**os.environ, "PYTHONUNBUFFERED": "1"})
       try:
-        while True:
-          try:
-            status = self._process.wait(SECONDS_TO_SAVE if self.stopped_by else 1)
-            break
-          except subprocess.TimeoutExpired:
-            if self.stopped_by:
-              self._process.kill()
+        while (status := self._process.poll()) is None:
+          if self.stopped_by and time.monotonic() > self._stopped_at + SECONDS_TO_SAVE:
+            self._process.kill()
+          time.sleep(0.05)
       finally:
         if self._process.poll() is None:
           self._process.kill()
@@ -239,7 +238,7 @@ def run_all(members: list[Member], runner: Runner, folder: pathlib.Path) -> list
 
 def _one_line(row: Row) -> str:
   if row.status != "done":
-    return row.status + (f": {row.reason}" if row.reason else "")
+    return f"failed: {row.reason}" if row.status == "failed" else "stopped"
   return "  ".join(f"{name} {100 * row.figures[name]:.1f} %"
                    for name in ("valid track accuracy", "test track accuracy")
                    if row.figures[name] is not None) or "done"
