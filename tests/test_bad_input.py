@@ -196,7 +196,8 @@ def test_a_full_or_read_only_disk(place, options, flag):
   """The run cannot go on, says where it could not write, and what was prepared before is kept."""
   path = _music(place, count=12, seconds=20.0)
   (place / "disk").mkdir()
-  inside = ("unshare", "-m", "sh", "-c", f'mount -t tmpfs -o {options} none disk && exec "$@"', "sh")
+  mounted = f'mount -t tmpfs -o {options} none disk && exec "$@"'
+  inside = ("unshare", "-m", "sh", "-c", mounted, "sh")
   message = _refused(place, "--config=tiny.py", path, flag, prefix=inside)
   assert "disk" in message and "cannot write" in message
   finished = _run(place, "--config=tiny.py", path)

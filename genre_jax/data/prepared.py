@@ -25,8 +25,8 @@ import numpy as np
 from tqdm import tqdm
 
 from genre_jax.data.audio import UnreadableAudio
-from genre_jax.data.recipe import Recipe
 from genre_jax.data.clips import Clip, Reader, Source
+from genre_jax.data.recipe import Recipe
 from genre_jax.errors import UserError
 
 FORMAT_VERSION = "1.0.0"

@@ -1,7 +1,8 @@
 """A sound modern square-kernel CNN, the yardstick for `tf_split`.
 
 3x3 convolutions with batch normalisation in four stages, each with max-pooling, then the mean over
-time and frequency and the maximum over time. Nothing about it is special: it is what one would write today.
+time and frequency and the maximum over time. Nothing about it is special: it is what one would
+write today.
 """
 
 import flax.linen as nn
@@ -41,7 +42,7 @@ class Baseline(nn.Module):
     mask = mask.astype(self.dtype)
     for i, channels in enumerate(self.channels):
       x = nn.Conv(channels, (3, 3), use_bias=False, dtype=self.dtype, name=f"conv_{i}")(x)
-      # Pooled before normalisation: the same up to the sign of the scale, and a quarter of the work.
+      # Pooled before normalisation: the same up to the scale's sign, for a quarter of the work.
       x = jnp.where(mask[..., None, None] > 0, x, jnp.finfo(self.dtype).min)
       x = pool_axis(pool_axis(x, 2, 1), 2, 2)
       mask = pool_axis(mask, 2, 1)

@@ -20,6 +20,14 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tens
 FREE_FIELDS = ("dataset.path", "dataset.source", "dataset.prepared_dir", "dataset.workers")
 
 
+def flat(tree: dict, prefix: str = "") -> dict[str, Any]:
+  """{'a': {'b': 1}} as {'a.b': 1}."""
+  out = {}
+  for key, value in tree.items():
+    out |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+  return out
+
+
 def git_commit() -> str:
   """The commit of the checkout that the package runs from, '-dirty' if changed, or 'unknown'."""
   def git(*arguments):
@@ -54,11 +62,11 @@ def claim_workdir(workdir: pathlib.Path, config: ml_collections.ConfigDict, mate
   if path.exists():
     try:
       stored = json.loads(path.read_text())
-      before, material_before = _flat(stored["config"]), stored["material"]
+      before, material_before = flat(stored["config"]), stored["material"]
     except (ValueError, KeyError) as error:
       raise UserError(f"{path} is damaged ({error}); delete {workdir} or name another with"
                       " --workdir") from error
-    after = _flat(now)
+    after = flat(now)
     names = [name for name in sorted(before.keys() | after.keys()) if name not in FREE_FIELDS]
     changed = [f"  config.{name}: {before.get(name)!r} before, {after.get(name)!r} now"
                for name in names if before.get(name) != after.get(name)]
@@ -78,14 +86,6 @@ def claim_workdir(workdir: pathlib.Path, config: ml_collections.ConfigDict, mate
     "config": now, "material": material, "genre_jax": genre_jax.__version__,
     "commit": git_commit(), "packages": versions, "backend": jax.default_backend(),
     "devices": jax.device_count()})
-
-
-def _flat(tree: dict, prefix: str = "") -> dict[str, Any]:
-  """{'a': {'b': 1}} as {'a.b': 1}."""
-  flat = {}
-  for key, value in tree.items():
-    flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-  return flat
 
 
 class Curves:

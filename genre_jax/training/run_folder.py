@@ -10,15 +10,7 @@ from typing import Any
 import numpy as np
 
 from genre_jax.errors import UserError
-from genre_jax.training.records import FREE_FIELDS
-
-
-def flat(tree: dict, prefix: str = "") -> dict[str, Any]:
-  """{'a': {'b': 1}} as {'a.b': 1}."""
-  out = {}
-  for key, value in tree.items():
-    out |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-  return out
+from genre_jax.training.records import FREE_FIELDS, flat
 
 
 def identity(config: dict) -> dict[str, Any]:

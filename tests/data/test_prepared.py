@@ -158,6 +158,7 @@ def test_stored_log_mel_is_that_of_the_file(gtzan, tmp_path):
   import dataclasses
   source = dataclasses.replace(source, clips=source.clips[:2])
   made = prepared.prepare(source, Recipe(), tmp_path / "prepared", workers=1)
-  example = next(iter(tfds.as_numpy(tfds.builder_from_directory(made.path).as_dataset(split="clips"))))
+  stored = tfds.builder_from_directory(made.path).as_dataset(split="clips")
+  example = next(iter(tfds.as_numpy(stored)))
   audio = read_audio(source.clips[0].path, 22050)
   np.testing.assert_allclose(example["log_mel"], log_mel(audio, Recipe()), atol=1e-4)
