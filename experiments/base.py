@@ -109,6 +109,8 @@ def get_config() -> ConfigDict:
   config.train.best_metric = "nll"
   # Stop after so many evaluations without a better one; 0: never.
   config.train.patience = 0
+  # Draw eval/report.html after an evaluation.
+  config.train.report = True
   # Segments shuffled together in the input pipeline.
   config.train.shuffle_buffer = 8192
 

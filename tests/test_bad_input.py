@@ -27,6 +27,7 @@ def get_config():
   with config.unlocked():
     config.model.channels = (4,)
   config.train.epochs = 1
+  config.train.report = False
   return config
 '''
 

@@ -82,6 +82,9 @@ def _signals():
 def train(session: Session, folder: pathlib.Path, mesh) -> None:
   """Trains to the last epoch, from the newest checkpoint if there is one."""
   config = session.config
+  if not session.total_steps:
+    raise UserError(f"split {session.split.name} leaves no clip to train on; --mode=eval evaluates a"
+                    " network that was trained elsewhere")
   keeper = checkpoints.Checkpoints(folder / "checkpoints", config.train.best_metric)
   curves = None
   try:
@@ -145,7 +148,8 @@ def _run(session, state, step, batches, keeper, curves, mesh, waited) -> None:
       bar.update()
       if step % 10 == 0:
         bar.set_postfix_str(f"loss {loss:.3f}, accuracy {accuracies[-1]:.2f}, "
-                            f"{bar.format_dict['rate'] or 0:.1f} steps/s", refresh=False)
+                            f"{_rate(bar) * config.train.batch_size:.0f} windows/s",
+                            refresh=False)
       if step % interval == 0 or step == total:
         epoch = step // session.steps_per_epoch
         rate = len(losses) * config.train.batch_size / (time.monotonic() - began)
@@ -171,6 +175,11 @@ def _run(session, state, step, batches, keeper, curves, mesh, waited) -> None:
       if received:
         keeper.save(state, None, session.about())
         raise Interrupted(received[0])
+
+
+def _rate(bar: tqdm) -> float:
+  """Steps a second, as the bar has smoothed them."""
+  return bar.format_dict["rate"] or 0.0
 
 
 def _validate(session: Session, eval_step, state, mesh) -> dict[str, float] | None:
@@ -203,7 +212,8 @@ def evaluate(session: Session, folder: pathlib.Path, mesh, checkpoint: str) -> d
       checkpoint_step=int(state.step), parameters=session.parameters())
     print(_one_line(side, reports[side]))
   print(f"results   {folder / 'eval'}, checkpoint {path}")
-  write_report(session, folder, state, answers, eval_step, mesh)
+  if config.train.report:
+    write_report(session, folder, state, answers, eval_step, mesh)
   if session.prepared.source == "synthetic":
     print("notice    accuracy on the synthetic corpus says nothing about real music")
   return reports

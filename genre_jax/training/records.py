@@ -17,7 +17,8 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tens
             "tensorflow-datasets", "librosa")
 
 # Fields that may change between a run and its continuation, because no number depends on them.
-FREE_FIELDS = ("dataset.path", "dataset.source", "dataset.prepared_dir", "dataset.workers")
+FREE_FIELDS = ("dataset.path", "dataset.source", "dataset.prepared_dir", "dataset.workers",
+               "train.report")
 
 
 def flat(tree: dict, prefix: str = "") -> dict[str, Any]:

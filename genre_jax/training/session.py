@@ -135,20 +135,18 @@ def open_session(config: ml_collections.ConfigDict) -> Session:
       f" --config.segments.train=fixed --config.segments.eval_per_track={fixed}")
   per_track = {"train": config.segments.train_per_track, "valid": config.segments.eval_per_track,
                "test": config.segments.eval_per_track}
-  counts, examples = [], 0
+  counts, windows = [], {}
   for side, count in per_track.items():
     plan = plan_windows(prepared, split, side, count,
                         random=side == "train" and config.segments.train == "random")
-    windows = int((plan >= 0).sum())
-    counts.append(f"{side} {int((plan >= 0).any(1).sum())} tracks ({windows} windows)")
-    examples = examples or windows
+    windows[side] = int((plan >= 0).sum())
+    counts.append(f"{side} {int((plan >= 0).any(1).sum())} tracks ({windows[side]} windows)")
   print(f"split     {split.name}: " + ", ".join(counts))
   for note in split.notes:
     print(f"          {note}")
-  if not examples:
-    raise UserError(f"split {split.name} leaves no clip to train on")
   model = build_model(config.model.to_dict(), len(prepared.classes), config.dtype)
-  steps_per_epoch = math.ceil(examples / config.train.batch_size)
+  # None at all is right for evaluating a folder of test clips; `train` refuses it.
+  steps_per_epoch = math.ceil(windows["train"] / config.train.batch_size)
   total_steps = steps_per_epoch * config.train.epochs
   tx = make_optimizer(config.optimizer, total_steps)
   return Session(config, prepared, split, model, tx, steps_per_epoch, total_steps)

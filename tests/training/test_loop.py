@@ -1,5 +1,6 @@
 """Whole runs: what is written, and that a run survives whatever ends it."""
 
+import dataclasses
 import json
 import os
 import random
@@ -11,6 +12,8 @@ import time
 import numpy as np
 import pytest
 
+from genre_jax.data.splits import make_split
+from genre_jax.training.loop import train_and_evaluate
 from tests.conftest import ROOT
 
 CONFIG = '''
@@ -35,6 +38,7 @@ def get_config():
   config.train.epochs = 12
   config.train.eval_every_epochs = 1
   config.train.ema_decay = 0.9
+  config.train.report = False
   return config
 '''
 
@@ -209,3 +213,46 @@ def test_a_loss_that_is_not_finite_stops_with_a_checkpoint_before_it(place):
   assert "the loss is not finite at step" in out
   step = int(out.split("not finite at step ")[1].split(";")[0])
   assert (place / "runs" / "tiny" / "checkpoints" / str(step - 1)).is_dir()
+
+
+def _in_process(place, monkeypatch, mode="train_and_eval", workdir="run", **changes):
+  """A run in this process; names of fields have __ for dots."""
+  monkeypatch.chdir(place)
+  names: dict = {}
+  exec(CONFIG, names)  # the same config as the command line gets
+  config = names["get_config"]()
+  for name, value in changes.items():
+    group, _, field = name.rpartition("__")
+    (config[group] if group else config)[field] = value
+  return train_and_evaluate(config, workdir, mode=mode)
+
+
+def test_training_stops_when_nothing_gets_better(place, monkeypatch, capsys):
+  _in_process(place, monkeypatch, optimizer__learning_rate=0.0, train__patience=2)
+  assert "no better evaluation in 2" in capsys.readouterr().out
+  # Running statistics go on moving for some steps, and the nll with them.
+  assert 3 <= len(_curves(place / "run")) < 12
+  _in_process(place, monkeypatch, optimizer__learning_rate=0.0, train__patience=2)
+  assert "was finished before" in capsys.readouterr().out
+
+
+def test_other_clips_are_evaluated_with_a_trained_network(place, monkeypatch):
+  """A set that has no clip to train on, as a folder of test clips."""
+  _in_process(place, monkeypatch, train__epochs=2)
+  with np.load(place / "archive.npz") as archive:
+    keep = np.arange(48) % 24 < 3
+    np.savez(place / "few.npz", log_mel=archive["log_mel"][keep], names=archive["names"][keep])
+  reports = _in_process(place, monkeypatch, mode="eval", train__epochs=2, dataset__path="few.npz",
+                        split__num_folds=3)
+  assert reports["test"]["track"]["n"] == 2
+
+
+def test_a_run_without_clips_to_evaluate_has_null_figures(place, monkeypatch):
+  split = make_split
+  monkeypatch.setattr("genre_jax.training.session.make_split", lambda clips, **settings: (
+    dataclasses.replace(made := split(clips, **settings), sides={
+      track: "train" for track in made.sides})))
+  reports = _in_process(place, monkeypatch, train__epochs=1)
+  for side in ("valid", "test"):
+    assert reports[side]["track"]["n"] == 0 and reports[side]["track"]["accuracy"] is None
+    assert json.loads((place / "run" / "eval" / f"{side}.json").read_text()) == reports[side]

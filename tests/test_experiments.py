@@ -1,0 +1,61 @@
+"""Every experiment takes a step, and the built-in corpus asks for both axes."""
+
+import importlib
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genre_jax.data.recipe import Recipe
+from genre_jax.models import build_model
+from genre_jax.training import steps
+from genre_jax.training.loop import train_and_evaluate
+from genre_jax.training.optimizer import make_optimizer
+from genre_jax.training.session import check
+
+EXPERIMENTS = sorted(path.stem for path in pathlib.Path("experiments").glob("*.py")
+                     if path.stem != "__init__")
+
+
+def _step(config, classes=4):
+  check(config)
+  recipe = Recipe.from_dict(config.recipe.to_dict())
+  model = build_model(config.model.to_dict(), classes, config.dtype)
+  tx = make_optimizer(config.optimizer, 10)
+  rng = np.random.default_rng(0)
+  batch = {
+    "log_mel": rng.normal(-40, 15, (2, recipe.num_frames, recipe.n_mels, 1)).astype(np.float32),
+    "num_frames": np.full(2, recipe.num_frames, np.int32),
+    "labels": np.eye(classes, dtype=np.float32)[:2],
+    "label_mask": np.ones((2, classes), np.float32), "mask": np.ones(2, bool)}
+  state = steps.create_state(model, tx, jnp.asarray(batch["log_mel"][:1]), config.seed,
+                             ema=config.train.ema_decay > 0)
+  before = jax.tree.map(np.array, state.params)
+  state, figures = steps.make_train_step(model, tx, config)(state, batch)
+  assert int(state.step) == 1 and np.isfinite(figures["loss"])
+  moved = jax.tree.map(lambda a, b: bool((np.array(a) != b).any()), state.params, before)
+  assert any(jax.tree.leaves(moved))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_takes_a_step(name):
+  _step(importlib.import_module(f"experiments.{name}").get_config())
+
+
+@pytest.mark.parametrize("name", ["baseline", "tf_split"])
+def test_bfloat16(name):
+  config = importlib.import_module(f"experiments.{name}").get_config()
+  config.dtype = "bfloat16"
+  _step(config)
+
+
+@pytest.mark.parametrize("model", ["baseline", "tf_split"])
+def test_the_built_in_corpus_is_learnt(model, tmp_path, monkeypatch):
+  """Above 95 % of unheard pieces, where one axis alone gives about half."""
+  config = importlib.import_module("experiments.synthetic").get_config(model)
+  monkeypatch.chdir(tmp_path)
+  reports = train_and_evaluate(config, "run")
+  right = sum(np.trace(reports[side]["track"]["confusion"]) for side in ("valid", "test"))
+  assert right / sum(reports[side]["track"]["n"] for side in ("valid", "test")) > 0.95
