@@ -21,6 +21,7 @@ class Baseline(nn.Module):
     dtype: of the computation.
   """
 
+  normalisation = "window"  # mean 0 and deviation 1, from the window alone
   num_classes: int
   channels: tuple[int, ...] = (16, 32, 64, 128)
   dropout: float = 0.3

@@ -20,6 +20,7 @@ class PublishedBaseline(nn.Module):
   experiments/published_baseline.py.
   """
 
+  normalisation = "window"
   num_classes: int
   channels: tuple[int, ...] = (4, 8, 16)
   dtype: jnp.dtype = jnp.float32
@@ -49,6 +50,7 @@ class PublishedBaseline(nn.Module):
 class PublishedTfSplit(nn.Module):
   """A time branch and a frequency branch, concatenated, then two 5x5 convolutions of 256."""
 
+  normalisation = "window"
   num_classes: int
   kernel: int = 5
   channels: tuple[int, int] = (64, 128)

@@ -60,6 +60,7 @@ class TfSplit(nn.Module):
     dtype: of the computation.
   """
 
+  normalisation = "frame"  # each frame by itself, and kernels that sum to zero; see the module
   num_classes: int
   branches: tuple[str, ...] = ("frequency", "time")
   square: bool = False

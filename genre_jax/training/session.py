@@ -21,7 +21,7 @@ from genre_jax.data.recipe import Recipe
 from genre_jax.data.sources import Source, open_source
 from genre_jax.data.splits import Split, check_groups_apart, make_split
 from genre_jax.errors import UserError
-from genre_jax.models import build_model, count_parameters
+from genre_jax.models import MODELS, build_model, count_parameters
 from genre_jax.training import checkpoints
 from genre_jax.training.optimizer import make_optimizer
 from genre_jax.training.steps import TrainState, create_state
@@ -64,7 +64,7 @@ def describe(config, prepared: Prepared) -> dict[str, Any]:
   """Recipe, classes, task, network and normalisation, as stored with every checkpoint."""
   return json.loads(json.dumps({  # as it comes back from disk: lists for tuples
     "recipe": prepared.recipe.to_dict(), "classes": prepared.classes, "task": prepared.task,
-    "model": config.model.to_dict(), "normalisation": "window", "source": prepared.source,
+    "model": config.model.to_dict(), "normalisation": MODELS[config.model.name].normalisation, "source": prepared.source,
     "eval_per_track": config.segments.eval_per_track}))
 
 
