@@ -1,53 +1,108 @@
-"""Runs side by side, as Markdown: `python -m genre_jax.table RUN...` from their eval/*.json."""
+"""Runs side by side, as Markdown: `python -m genre_jax.table RUN... [--into=README.md]`.
+
+From their config.json, metrics.jsonl and eval/. Folds of one experiment are also pooled, since every
+track of a k-fold split is on the test side once.
+"""
 
 import json
 import pathlib
 
+from absl import flags
+
 from genre_jax import command_line
 from genre_jax.errors import UserError
 
+INTO = flags.DEFINE_string(
+  "into", "", "Markdown file whose lines between <!-- results --> and <!-- /results --> are"
+  " replaced by the table.")
+
 HEADER = ("| run | network | parameters | split | side | tracks n | track accuracy % [95 %] "
-          "| segments n | segment accuracy % [95 %] | seed |\n" + "|---" * 10 + "|")
+          "| segments n | segment accuracy % [95 %] | seeds | training min |\n" + "|---" * 11 + "|")
+BEGIN, END = "<!-- results -->\n", "<!-- /results -->"
 
 
 def _percent(figures: dict) -> str:
-  """'81.2 [74.0, 86.8]', or a dash where nothing was measured."""
-  if not figures["n"]:
-    return "-"
+  """'81.2 [74.0, 86.8]'."""
   low, high = figures["ci95"]
   return f"{100 * figures['accuracy']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def rows(workdir: str) -> list[str]:
-  """A line for each side of a run that was evaluated.
+def training_minutes(folder: pathlib.Path, batch_size: int) -> float:
+  """Minutes spent in training steps, validation and compilation of it left out."""
+  seconds, before = 0.0, 0
+  for line in (folder / "metrics.jsonl").read_text().splitlines():
+    figures = json.loads(line)
+    seconds += (figures["step"] - before) * batch_size / figures["train/examples_per_second"]
+    before = figures["step"]
+  return seconds / 60
 
-  Raises:
-    UserError: if the folder holds no evaluated run.
-  """
-  folder = pathlib.Path(workdir)
+
+def rows(folder: pathlib.Path) -> list[str]:
+  """A line for each side of a run that has clips."""
+  config = json.loads((folder / "config.json").read_text())["config"]
+  minutes = training_minutes(folder, config["train"]["batch_size"])
   lines = []
-  try:
+  for side in ("valid", "test"):
+    report = json.loads((folder / "eval" / f"{side}.json").read_text())
+    if report["track"]["n"]:
+      lines.append(
+        f"| {folder.name} | {config['model']['name']} | {report['parameters']:,} "
+        f"| {report['split']}{' (leaky)' if report['leaky'] else ''} | {side} "
+        f"| {report['track']['n']} | {_percent(report['track'])} | {report['segment']['n']} "
+        f"| {_percent(report['segment'])} | 1 | {minutes:.1f} |")
+  return lines
+
+
+def pooled_rows(folders: list[pathlib.Path]) -> list[str]:
+  """A line for each experiment of which several folds are among the runs: all test tracks."""
+  from genre_jax.training.metrics import accuracy_interval  # here: it imports what one run spares
+  from genre_jax.training.run_folder import read_run
+
+  experiments: dict[str, list] = {}
+  for folder in folders:
     config = json.loads((folder / "config.json").read_text())["config"]
-    for side in ("valid", "test"):
-      report = json.loads((folder / "eval" / f"{side}.json").read_text())
-      if report["track"]["n"]:
-        lines.append(
-          f"| {folder.name} | {config['model']['name']} | {report['parameters']:,} "
-          f"| {report['split']}{' (leaky)' if report['leaky'] else ''} | {side} "
-          f"| {report['track']['n']} | {_percent(report['track'])} "
-          f"| {report['segment']['n']} | {_percent(report['segment'])} | {report['seed']} |")
-  except (OSError, ValueError, KeyError) as error:
-    raise UserError(f"{folder} holds no evaluated run ({error}); train it with"
-                    f" --workdir={folder}") from error
+    if config["split"]["name"].endswith("kfold"):
+      run = read_run(folder, "test")
+      key = {name: value for name, value in run.config.items() if name != "split.fold"}
+      experiments.setdefault(json.dumps(key, sort_keys=True), []).append((run, config))
+  lines = []
+  for members in experiments.values():
+    config = members[0][1]
+    folds = sorted({member["split"]["fold"] for _, member in members})
+    if len(folds) < 2 or len(folds) != len(members):
+      continue
+    correct = [right for run, _ in members for right in run.correct]
+    groups = tuple(group for run, _ in members for group in run.groups)
+    figures = {"accuracy": sum(correct) / len(correct), "ci95": accuracy_interval(correct, groups)}
+    minutes = sum(training_minutes(run.folder, config["train"]["batch_size"]) for run, _ in members)
+    lines.append(
+      f"| {len(folds)} of {config['split']['num_folds']} folds | {config['model']['name']} | "
+      f"| {config['split']['name']} | test | {len(correct)} | {_percent(figures)} | | | 1 "
+      f"| {minutes:.1f} |")
   return lines
 
 
 def main(argv: list[str]) -> None:
-  """Prints the table."""
+  """Prints the table, and writes it where --into says."""
   if len(argv) < 2:
     raise UserError("give one or more run folders")
-  lines = [line for workdir in argv[1:] for line in rows(workdir)]
-  print("\n".join([HEADER, *lines]))
+  folders, lines = [pathlib.Path(name) for name in argv[1:]], [HEADER]
+  for folder in folders:
+    try:
+      lines += rows(folder)
+    except (OSError, ValueError, KeyError) as error:
+      raise UserError(f"{folder} holds no evaluated run ({error}); train it with"
+                      f" --workdir={folder}") from error
+  table = "\n".join(lines + pooled_rows(folders)) + "\n"
+  print(table, end="")
+  if INTO.value:
+    path = pathlib.Path(INTO.value)
+    try:
+      before, rest = path.read_text().split(BEGIN)
+      _, after = rest.split(END)
+      path.write_text(before + BEGIN + table + END + after)
+    except (OSError, ValueError) as error:
+      raise UserError(f"--into={path} has no lines {BEGIN.strip()} and {END} ({error})") from error
 
 
 if __name__ == "__main__":

@@ -74,6 +74,7 @@ def accuracy_interval(correct: np.ndarray, groups: tuple[str, ...]) -> tuple[flo
     Lower and upper bound.
   Reference: Korn and Graubard, Survey Methodology 24 (1998) 193, with Wilson's interval.
   """
+  correct = np.asarray(correct)
   n = len(correct)
   p = float(correct.mean())
   _, group = np.unique(np.array(groups), return_inverse=True)
