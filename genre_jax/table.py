@@ -1,7 +1,7 @@
 """Runs side by side, as Markdown: `python -m genre_jax.table RUN... [--into=README.md]`.
 
-From their config.json, metrics.jsonl and eval/. Folds of one experiment are also pooled, since every
-track of a k-fold split is on the test side once.
+From their config.json, metrics.jsonl and eval/. Folds of one experiment are also pooled, since
+every track of a k-fold split is on the test side once.
 """
 
 import json

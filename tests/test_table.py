@@ -52,11 +52,11 @@ def test_a_line_a_side_and_one_for_all_folds(folds, capsys):
 
 def test_a_page_gets_the_table(folds, tmp_path):
   page = tmp_path / "page.md"
-  page.write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n")
+  page.write_text("before\n<!-- results -->\nstale\n<!-- /results -->\nafter\n")
   with flagsaver.flagsaver(into=str(page)):
     table.main(["table", str(folds[0])])
   text = page.read_text()
-  assert text.startswith("before\n<!-- results -->\n| run |") and "old" not in text
+  assert text.startswith("before\n<!-- results -->\n| run |") and "stale" not in text
   assert text.endswith("<!-- /results -->\nafter\n")
 
 

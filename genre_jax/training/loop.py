@@ -83,8 +83,8 @@ def train(session: Session, folder: pathlib.Path, mesh) -> None:
   """Trains to the last epoch, from the newest checkpoint if there is one."""
   config = session.config
   if not session.total_steps:
-    raise UserError(f"split {session.split.name} leaves no clip to train on; --mode=eval evaluates a"
-                    " network that was trained elsewhere")
+    raise UserError(f"split {session.split.name} leaves no clip to train on; --mode=eval evaluates"
+                    " a network that was trained elsewhere")
   keeper = checkpoints.Checkpoints(folder / "checkpoints", config.train.best_metric)
   curves = None
   try:

@@ -64,8 +64,8 @@ def describe(config, prepared: Prepared) -> dict[str, Any]:
   """Recipe, classes, task, network and normalisation, as stored with every checkpoint."""
   return json.loads(json.dumps({  # as it comes back from disk: lists for tuples
     "recipe": prepared.recipe.to_dict(), "classes": prepared.classes, "task": prepared.task,
-    "model": config.model.to_dict(), "normalisation": MODELS[config.model.name].normalisation, "source": prepared.source,
-    "eval_per_track": config.segments.eval_per_track}))
+    "model": config.model.to_dict(), "normalisation": MODELS[config.model.name].normalisation,
+    "source": prepared.source, "eval_per_track": config.segments.eval_per_track}))
 
 
 def count_model(model: nn.Module, recipe: Recipe) -> int:
