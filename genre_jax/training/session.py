@@ -144,6 +144,11 @@ def open_session(config: ml_collections.ConfigDict) -> Session:
   print(f"split     {split.name}: " + ", ".join(counts))
   for note in split.notes:
     print(f"          {note}")
+  if short := sum(frames < recipe.num_frames for frames in prepared.num_frames):
+    shortest = min(prepared.num_frames)
+    print(f"notice    {short} of {len(prepared.clips)} clips are shorter than a window of "
+          f"{recipe.window_seconds:.1f} s and are padded; where length goes with genre, a network"
+          f" can learn the length. --config.recipe.num_frames={shortest} pads none")
   model = build_model(config.model.to_dict(), len(prepared.classes), config.dtype)
   # None at all is right for evaluating a folder of test clips; `train` refuses it.
   steps_per_epoch = math.ceil(windows["train"] / config.train.batch_size)
