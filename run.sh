@@ -36,10 +36,13 @@ case "${1-}" in
   *)
     command=$1
     shift
-    if [ ! -e "genre_jax/$command.py" ]; then
-      echo "error: no command $command; there are: test, main, prepare, table, audit, sweep, compare, pretrained" >&2
-      exit 2
-    fi
-    "$python" -m "genre_jax.$command" "$@"
+    case " main prepare table audit sweep compare pretrained " in
+      *" $command "*) "$python" -m "genre_jax.$command" "$@" ;;
+      *)
+        echo "error: no command $command; there are: test main prepare table audit sweep compare" \
+          "pretrained" >&2
+        exit 2
+        ;;
+    esac
     ;;
 esac

@@ -8,30 +8,19 @@ split, silent, clipped, truncated and unreadable clips, class counts. All genres
 import json
 import os
 import pathlib
-import signal
 
 from absl import flags
-from ml_collections import config_flags
 
 from genre_jax import command_line
 from genre_jax.errors import UserError
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file of experiments/.",
-                                         lock_config=True)
+CONFIG = command_line.define_config()
 OUT = flags.DEFINE_string("out", None, "Folder for audit.json and audit.html.")
-
-
-def _stop(number, frame):
-  """SIGTERM ends the audit as Ctrl-C does, workers included."""
-  raise KeyboardInterrupt
 
 
 def main(argv: list[str]) -> None:
   """Audits, writes the two files and says what was found."""
-  if len(argv) > 1:
-    raise UserError(f"unexpected argument {argv[1]!r}: flags begin with --")
-  if CONFIG.value is None:
-    raise UserError("--config is missing: give an experiment, as --config=experiments/base.py")
+  config, _ = command_line.experiment(argv, CONFIG)
   if not OUT.value:
     raise UserError("--out is missing: give a folder for audit.json and audit.html")
   from tqdm import tqdm
@@ -42,8 +31,6 @@ def main(argv: list[str]) -> None:
   from genre_jax.data.clip_survey import examine_source, forget_chunks
   from genre_jax.training.session import open_material
 
-  signal.signal(signal.SIGTERM, _stop)
-  config = CONFIG.value
   config.dataset.genres = config.dataset.genres or "all"
   source, recipe = open_material(config)
   if not source.clips:

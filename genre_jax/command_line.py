@@ -54,11 +54,17 @@ def experiment(argv: list[str], config: flags.FlagHolder) -> tuple[ConfigDict, s
   return config.value, pathlib.Path(path.split(":")[0]).stem
 
 
+def _terminate(number, _) -> None:
+  """SIGTERM ends a command as Ctrl-C does: workers are ended, what was finished is kept."""
+  raise KeyboardInterrupt(number)
+
+
 def run(main: Callable[[list[str]], int | None]) -> None:
   """Runs a command's main with its arguments; never shows a traceback for a user's mistake.
 
   Exit status: 0, or what main returns; 2 for a UserError; 128 + number for a signal.
   """
+  signal.signal(signal.SIGTERM, _terminate)
   try:
     app.run(main, flags_parser=_parse)
   except UserError as error:
@@ -69,6 +75,7 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     print(f"stopped by {signal.Signals(number).name} after a checkpoint; the same command goes on",
           file=sys.stderr)
     sys.exit(128 + number)
-  except KeyboardInterrupt:
+  except KeyboardInterrupt as error:
+    number = error.args[0] if error.args else signal.SIGINT
     print("stopped; the same command goes on from what was kept", file=sys.stderr)
-    sys.exit(130)
+    sys.exit(128 + number)

@@ -1,7 +1,7 @@
 """Many runs of one config: `python -m genre_jax.sweep --config=... --sweep seed=0,1,2`.
 
 Every --sweep names a field and its values; the product of all is run, one process each. Values are
-split at commas outside brackets and quotes: --sweep 'model.channels=(8,16),(16,32)'.
+split at commas outside brackets and quotes: --sweep 'dataset.genres="disco,metal","disco,rock"'.
 """
 
 import pathlib

@@ -76,7 +76,7 @@ def pooled_rows(folders: list[pathlib.Path]) -> list[str]:
     figures = {"accuracy": sum(correct) / len(correct), "ci95": accuracy_interval(correct, groups)}
     minutes = sum(training_minutes(run.folder, config["train"]["batch_size"]) for run, _ in members)
     lines.append(
-      f"| {len(folds)} of {config['split']['num_folds']} folds | {config['model']['name']} | "
+      f"| {len(folds)} of {config['split']['num_folds']} folds, seed {config['seed']} | {config['model']['name']} | "
       f"| {config['split']['name']} | test | {len(correct)} | {_percent(figures)} | | | 1 "
       f"| {minutes:.1f} |")
   return lines

@@ -46,7 +46,7 @@ def test_a_line_a_side_and_one_for_all_folds(folds, capsys):
   assert len(lines) == 2 + 2 + 1
   assert "| fold0 | baseline | 1,234 | artist_kfold | test | 4 | 75.0 [10.0, 90.0] |" in lines[2]
   assert lines[2].endswith("| 2.0 |")  # 10 x 30 / 5 s and 20 x 30 / 10 s
-  assert lines[4].startswith("| 2 of 5 folds | baseline |")
+  assert lines[4].startswith("| 2 of 5 folds, seed 0 | baseline |")
   assert "| 8 | 50.0 [" in lines[4] and lines[4].endswith("| 4.0 |")
 
 

@@ -4,16 +4,12 @@ Between the facts of one clip and the report of the audit. What is finished is k
 arrays and JSON, until the report is written.
 """
 
-import collections
-import concurrent.futures
 import contextlib
 import hashlib
 import json
-import multiprocessing
 import os
 import pathlib
 import shutil
-import signal
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -24,6 +20,7 @@ from genre_jax.data.clip_facts import ClipFacts, examine_all, hearing
 from genre_jax.data.clips import Source
 from genre_jax.data.landmarks import Landmarks
 from genre_jax.data.recipe import Recipe
+from genre_jax.data.workers import in_order
 
 # Clips kept at a time, so that an interrupted audit goes on; and given to a worker at a time.
 CLIPS_PER_CHUNK, CLIPS_PER_TASK = 256, 8
@@ -74,33 +71,12 @@ def forget_chunks(folder: str | os.PathLike) -> None:
   shutil.rmtree(pathlib.Path(folder) / "partial", ignore_errors=True)
 
 
-def _ignore_interrupt():
-  """Ctrl-C reaches workers too; only the parent answers it."""
-  signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def _facts(reader, clips, recipe, workers) -> Iterator[ClipFacts]:
   """Facts in order, with few tasks in flight."""
-  tasks = [clips[at:at + CLIPS_PER_TASK] for at in range(0, len(clips), CLIPS_PER_TASK)]
-  if workers == 1 or len(tasks) < 2:
-    for task in tasks:
-      yield from examine_all(reader, task, recipe)
-    return
-  # Not fork: JAX and TensorFlow may hold threads in this process.
-  with concurrent.futures.ProcessPoolExecutor(
-    workers, mp_context=multiprocessing.get_context("spawn"), initializer=_ignore_interrupt
-  ) as pool:
-    waiting: collections.deque = collections.deque()
-    try:
-      for task in tasks:
-        waiting.append(pool.submit(examine_all, reader, task, recipe))
-        if len(waiting) >= 4 * workers:
-          yield from waiting.popleft().result()
-      while waiting:
-        yield from waiting.popleft().result()
-    finally:
-      for future in waiting:
-        future.cancel()
+  tasks = [(reader, clips[at:at + CLIPS_PER_TASK], recipe)
+           for at in range(0, len(clips), CLIPS_PER_TASK)]
+  for facts in in_order(examine_all, tasks, workers if len(tasks) > 1 else 1):
+    yield from facts
 
 
 # Of Landmarks, with the type that each is stored in.

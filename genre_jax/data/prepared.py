@@ -6,15 +6,12 @@ content, so a set is reused exactly when it is the same. It is written shard by 
 `NAME.partial`, goes on after an interruption, and gets its name only when it is whole.
 """
 
-import concurrent.futures
 import contextlib
 import csv
 import dataclasses
 import fcntl
 import hashlib
-import itertools
 import json
-import multiprocessing
 import os
 import pathlib
 import shutil
@@ -27,6 +24,7 @@ from tqdm import tqdm
 from genre_jax.data.audio import UnreadableAudio
 from genre_jax.data.clips import Clip, Reader, Source
 from genre_jax.data.recipe import Recipe
+from genre_jax.data.workers import in_order
 from genre_jax.errors import UserError
 
 FORMAT_VERSION = "1.0.0"
@@ -176,30 +174,8 @@ def _one_clip(reader: Reader, recipe: Recipe, clip: Clip) -> np.ndarray | str:
     return reader.log_mel(clip, recipe)
   except UnreadableAudio as error:
     return str(error)
-
-
-def _log_mels(reader: Reader, recipe: Recipe, clips: list[Clip], workers: int) -> Iterator:
-  """Yields (clip, log-mel or reason) in order, computed on all cores with few in flight."""
-  if workers == 1 or len(clips) < 8:
-    for clip in clips:
-      yield clip, _one_clip(reader, recipe, clip)
-    return
-  # Not fork: JAX and TensorFlow hold threads in this process.
-  context = multiprocessing.get_context("spawn")
-  with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
-    waiting: list = []
-    rest = iter(clips)
-    try:
-      while True:
-        for clip in itertools.islice(rest, 4 * workers - len(waiting)):
-          waiting.append((clip, pool.submit(_one_clip, reader, recipe, clip)))
-        if not waiting:
-          return
-        clip, future = waiting.pop(0)
-        yield clip, future.result()
-    finally:
-      for _, future in waiting:
-        future.cancel()
+  except Exception as error:  # whatever a decoder does with one file, the others are prepared
+    return f"{type(error).__name__}: {error}"
 
 
 def _write(source, recipe, task, partial, final, workers) -> None:
@@ -222,13 +198,15 @@ def _write(source, recipe, task, partial, final, workers) -> None:
   todo = [clip for i in missing for clip in shards[i]]
   if len(missing) < num_shards:
     print(f"going on: {len(clips) - len(todo)} of {len(clips)} clips were prepared before")
-  log_mels = _log_mels(source.reader, recipe, todo, workers)
+  log_mels = in_order(
+    _one_clip, ((source.reader, recipe, clip) for clip in todo), workers if len(todo) > 8 else 1)
   with tqdm(total=len(clips), initial=len(clips) - len(todo), desc="preparing", unit="clip",
             disable=None, leave=False) as bar, contextlib.closing(log_mels):
     for shard in missing:
       rows, skipped = [], []
       with tf.io.TFRecordWriter(str(path_of(shard))) as writer:
-        for clip, log_mel in itertools.islice(log_mels, len(shards[shard])):
+        for clip in shards[shard]:
+          log_mel = next(log_mels)
           bar.update()
           if isinstance(log_mel, str):
             skipped.append({"clip": clip.track, "reason": log_mel})

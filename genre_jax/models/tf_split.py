@@ -109,7 +109,8 @@ class TfSplit(nn.Module):
       x = Conv(features, (kernel, 1), dtype=self.dtype, name=f"fusion_{i}")(x[:, :, None])[:, :, 0]
       x = nn.relu(self._norm(f"fusion_norm_{i}", train)(x))
       mask = mask_after(mask, kernel)
-    x = masked_statistics(x, mask, self.statistics)
+    # A clip shorter than what one vector sees (20 frames) is judged by its first, padding and all.
+    x = masked_statistics(x, mask.at[:, 0].set(1), self.statistics)
     x = BatchNorm(not train, dtype=wide, name="embedding_norm")(x)
     self.sow("intermediates", "embedding", x)
     x = nn.Dropout(self.dropout, deterministic=not train)(x)

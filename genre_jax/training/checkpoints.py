@@ -46,6 +46,15 @@ def _unreadable(path: pathlib.Path) -> str:
   return ""
 
 
+def _whole(path: pathlib.Path) -> bool:
+  """Whether a checkpoint can be read, whatever network it is of."""
+  try:
+    ocp.load(path)
+    return True
+  except Exception:
+    return False
+
+
 def _set_aside(path: pathlib.Path, reason: str) -> None:
   """Renames a damaged checkpoint, so that nothing reads it and nothing is lost."""
   print(f"checkpoint {path} cannot be read ({reason}); it is now {path.name}{DAMAGED} and the one"
@@ -60,13 +69,15 @@ class Checkpoints:
   Args:
     folder: where they are, created if absent.
     metric: what makes one the best: 'accuracy' or 'nll'.
+    writing: by the run that trains; others change nothing there.
   """
 
-  def __init__(self, folder: pathlib.Path, metric: str):
+  def __init__(self, folder: pathlib.Path, metric: str, *, writing: bool = True):
     self._folder = folder.absolute()
     self._metric = metric
+    self._writing = writing
     self._failed = False
-    for path in self._folder.glob("*"):
+    for path in self._folder.glob("*") if writing else ():
       if path.name.isdigit() and (reason := _unreadable(path)):
         _set_aside(path, reason)
     self._manager = self._open()
@@ -80,7 +91,7 @@ class Checkpoints:
         policies.LatestN(2),
         policies.BestN(get_metric_fn=lambda figures: score(figures, self._metric), n=1,
                        keep_checkpoints_without_metrics=False)]),
-      cleanup_tmp_directories=True)
+      cleanup_tmp_directories=self._writing)
 
   def steps(self) -> list[int]:
     """Steps of the checkpoints that are there, ascending."""
@@ -91,7 +102,9 @@ class Checkpoints:
     checkpoints = self._manager.checkpoints
     if not checkpoints:
       return None
-    return max(checkpoints, key=lambda c: (score(c.metrics, self._metric), c.step)).step
+    # Of equals the first, as a run that waits for a better one has it; without figures the last.
+    return max(checkpoints, key=lambda c: (
+      score(c.metrics, self._metric), -c.step if c.metrics else c.step)).step
 
   def figures(self, step: int) -> dict[str, float] | None:
     """The validation figures that were saved with a checkpoint."""
@@ -124,6 +137,9 @@ class Checkpoints:
       try:
         return self.restore(template, step)
       except Exception as error:  # orbax and tensorstore raise many kinds for damaged files
+        if _whole(self._folder / str(step)):
+          raise UserError(f"the checkpoint {self._folder / str(step)} does not fit this network"
+                          f" ({_first_line(error)}); train in a new --workdir") from error
         _set_aside(self._folder / str(step), _first_line(error))
         self._manager.close()
         self._manager = self._open()
@@ -152,7 +168,11 @@ def locate(path: str, metric: str = "accuracy") -> pathlib.Path:
     return folder
   for candidate in (folder / "checkpoints", folder):
     if candidate.is_dir() and any(child.name.isdigit() for child in candidate.iterdir()):
-      checkpoints = Checkpoints(candidate, _metric_of(candidate, metric))
+      try:
+        checkpoints = Checkpoints(candidate, _metric_of(candidate, metric), writing=False)
+      except Exception as error:
+        raise UserError(f"{candidate} has a damaged checkpoint ({_first_line(error)}); give another"
+                        " with --checkpoint=DIR, or train on, which sets it aside") from error
       step = checkpoints.best_step()
       checkpoints.close()
       return candidate / str(step)

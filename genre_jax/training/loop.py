@@ -37,14 +37,16 @@ def train_and_evaluate(
     Interrupted: when a signal ended training; the same command goes on.
   """
   folder = pathlib.Path(workdir)
+  if mode != "eval" and checkpoint not in ("best", "last"):
+    raise UserError(f"--checkpoint={checkpoint} goes with --mode=eval")
   if mode == "eval" and checkpoint in ("best", "last"):
     checkpoints.locate(workdir)  # no trained network: say so before hours of preparing
   session = open_session(config)
   mesh = steps.device_mesh()
   try:
     folder.mkdir(parents=True, exist_ok=True)
+    records.claim_workdir(folder, config, session.prepared.path.name)
     if mode != "eval":
-      records.claim_workdir(folder, config, session.prepared.path.name)
       train(session, folder, mesh)
     return {} if mode == "train" else evaluate(session, folder, mesh, checkpoint)
   except OSError as error:
@@ -88,9 +90,9 @@ def train(session: Session, folder: pathlib.Path, mesh) -> None:
   keeper = checkpoints.Checkpoints(folder / "checkpoints", config.train.best_metric)
   curves = None
   try:
-    state = _place(session.new_state(), mesh)
-    if (restored := keeper.restore_newest(state)) is not None:
-      state = restored
+    state = keeper.restore_newest(_place(session.new_state(), mesh))
+    if state is None:
+      state = _place(session.new_state(fresh=True), mesh)
     step = int(state.step)
     print(f"model     {config.model.name}, {session.parameters():,} parameters; "
           f"{session.total_steps} steps of {config.train.batch_size} windows"
@@ -162,7 +164,8 @@ def _run(session, state, step, batches, keeper, curves, mesh, waited) -> None:
         curves.write(step, epoch, **record)
         keeper.save(state, valid, session.about())
         new = checkpoints.score(valid, config.train.best_metric)
-        best, waited = (new, 0) if new > best else (best, waited + 1)
+        if valid:  # without a valid side nothing can be waited for
+          best, waited = (new, 0) if new > best else (best, waited + 1)
         bar.write(f"epoch {epoch:4d}  " + "  ".join(
           f"{name.replace('_', ' ')} {value:.3f}" for name, value in record.items()
           if name != "train_examples_per_second") + f"  {rate:.0f} windows/s")
@@ -200,6 +203,9 @@ def evaluate(session: Session, folder: pathlib.Path, mesh, checkpoint: str) -> d
   for name in ("recipe", "classes", "task", "model", "normalisation"):
     if stored[name] != mine[name]:
       raise UserError(f"the checkpoint {path} has {name} {stored[name]}, this config {mine[name]}")
+  if stored["material"] == mine["material"] and stored["split"] != mine["split"]:
+    raise UserError(f"the checkpoint {path} was trained on another split of these clips"
+                    f" ({stored['split']}): some that would be asked now are known to it")
   state = checkpoints.load(path, _place(session.new_state(), mesh))
   eval_step = steps.make_eval_step(session.model)
   reports, answers = {}, {}
@@ -208,7 +214,7 @@ def evaluate(session: Session, folder: pathlib.Path, mesh, checkpoint: str) -> d
       eval_step, state.variables(), session.prepared, session.split, side, mesh,
       batch_size=config.train.batch_size, per_track=config.segments.eval_per_track)
     reports[side] = write_evaluation(
-      folder / "eval", answers[side], session.split, side, seed=config.seed,
+      folder / "eval", answers[side], session.split, side, seed=stored["seed"],
       checkpoint_step=int(state.step), parameters=session.parameters())
     print(_one_line(side, reports[side]))
   print(f"results   {folder / 'eval'}, checkpoint {path}")

@@ -1,4 +1,4 @@
-"""What is reported of predictions: accuracy with an interval, F1, confusion, and the files.
+"""What is reported of predictions: accuracy with an interval, F1 and confusion.
 
 Works on NumPy arrays of probabilities, after the network. A segment is a window; a track's
 prediction is the mean of its segments' probabilities.
@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 import numpy as np
+from scipy.special import stdtrit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,8 +83,11 @@ def accuracy_interval(correct: np.ndarray, groups: tuple[str, ...]) -> tuple[flo
   count = len(size)
   residual = np.bincount(group, weights=correct) - p * size
   variance = count / max(count - 1, 1) * float(residual @ residual) / n**2
-  seen = 0 < p < 1 and variance > 0
-  return wilson_interval(p, min(p * (1 - p) / variance, n) if seen else count)
+  if not (0 < p < 1 and variance > 0):
+    return wilson_interval(p, count)
+  # A variance of few groups is itself uncertain: the ratio of Student's quantiles pays for it.
+  few = stdtrit(max(n - 1, 1), 0.975) / stdtrit(max(count - 1, 1), 0.975)
+  return wilson_interval(p, min(p * (1 - p) / variance * few**2, n))
 
 
 def summarize(predictions: Predictions) -> dict[str, Any]:

@@ -45,14 +45,18 @@ class Session:
     """What a checkpoint says of itself: enough to use the network without its config."""
     return describe(self.config, self.prepared)
 
-  def new_state(self) -> TrainState:
-    """A fresh state, from random weights or, with `config.init_from`, from trained ones."""
+  def new_state(self, *, fresh: bool = False) -> TrainState:
+    """A state: one to restore into, or, where `fresh`, one to train from.
+
+    Args:
+      fresh: with `config.init_from`, take trained weights over.
+    """
     recipe = self.prepared.recipe
     sample = jnp.zeros((1, recipe.num_frames, recipe.n_mels, 1), jnp.float32)
     state = create_state(self.model, self.tx, sample, self.config.seed,
                          ema=self.config.train.ema_decay > 0)
     return init_from(state, self.config.init_from, self.about(), self.tx
-                     ) if self.config.init_from else state
+                     ) if fresh and self.config.init_from else state
 
   def parameters(self) -> int:
     """Number of trained parameters."""
@@ -65,7 +69,8 @@ def describe(config, prepared: Prepared) -> dict[str, Any]:
   return json.loads(json.dumps({  # as it comes back from disk: lists for tuples
     "recipe": prepared.recipe.to_dict(), "classes": prepared.classes, "task": prepared.task,
     "model": config.model.to_dict(), "normalisation": MODELS[config.model.name].normalisation,
-    "source": prepared.source, "eval_per_track": config.segments.eval_per_track}))
+    "source": prepared.source, "material": prepared.path.name,
+    "split": config.split.to_dict(), "seed": config.seed, "eval_per_track": config.segments.eval_per_track}))
 
 
 def count_model(model: nn.Module, recipe: Recipe) -> int:
@@ -148,8 +153,15 @@ def open_session(config: ml_collections.ConfigDict) -> Session:
     shortest = min(prepared.num_frames)
     print(f"notice    {short} of {len(prepared.clips)} clips are shorter than a window of "
           f"{recipe.window_seconds:.1f} s and are padded; where length goes with genre, a network"
-          f" can learn the length. --config.recipe.num_frames={shortest} pads none")
+          f" can learn the length. The shortest has {shortest} frames: --config.recipe.num_frames")
   model = build_model(config.model.to_dict(), len(prepared.classes), config.dtype)
+  try:
+    count_model(model, recipe)
+  except (ValueError, ZeroDivisionError, TypeError) as error:
+    reason = str(error).splitlines()[0]
+    raise UserError(f"{config.model.name} with these config.model sizes cannot take windows of"
+                    f" --config.recipe.num_frames={recipe.num_frames} x"
+                    f" --config.recipe.n_mels={recipe.n_mels}: {reason}") from error
   # None at all is right for evaluating a folder of test clips; `train` refuses it.
   steps_per_epoch = math.ceil(windows["train"] / config.train.batch_size)
   total_steps = steps_per_epoch * config.train.epochs

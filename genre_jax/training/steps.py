@@ -112,8 +112,8 @@ def make_train_step(model: nn.Module, tx: optax.GradientTransformation, config):
     tx: the optimizer.
     config: `seed`, `augment`, `train.label_smoothing` and `train.ema_decay` are read.
   Returns:
-    (state, batch) -> (state, {'loss', 'accuracy'}), the state donated. An update whose loss or
-    gradients are not finite is not made: the state comes back as it was, step included.
+    (state, batch) -> (state, {'loss', 'accuracy'}), the state donated. An update whose loss,
+    gradients or new parameters are not finite is not made: the state comes back as it was, step included.
   """
   settings = config.train
 
@@ -141,7 +141,8 @@ def make_train_step(model: nn.Module, tx: optax.GradientTransformation, config):
         lambda old, new: old + (1 - decay).astype(old.dtype) * (new - old), state.ema,
         {"params": params, "batch_stats": batch_stats})
     new = TrainState(state.step + 1, params, batch_stats, opt_state, average)
-    finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(grads))
+    finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(grads)) & jnp.isfinite(
+      optax.tree.norm(params))
     new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
     correct = logits.argmax(-1) == batch["labels"].argmax(-1)
     return new, {"loss": jnp.where(finite, loss, jnp.nan), "accuracy": correct.mean()}

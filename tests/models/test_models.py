@@ -77,6 +77,19 @@ def test_what_stands_in_padding_changes_nothing(name):
   np.testing.assert_allclose(apply(variables, x), apply(variables, other), atol=1e-5)
 
 
+@pytest.mark.parametrize("name", [n for n in MODELS if not n.startswith("published")])
+@pytest.mark.parametrize("frames", [3, 12, 26])
+def test_a_clip_of_a_second_is_heard(name, frames):
+  """Far shorter than the window, and than what one output of the network sees."""
+  model = build_model({"name": name}, 4)
+  x = 20 * jax.random.normal(jax.random.key(1), (2, 96, 128, 1)) - 40
+  mask = jnp.full((2, 1), frames) > jnp.arange(96)[None]
+  x = jnp.where(mask[..., None, None], x, x.min())
+  variables = jax.jit(model.init)(jax.random.key(0), x)
+  logits = jax.jit(lambda v, x: model.apply(v, x, mask))(variables, x)
+  assert np.isfinite(logits).all() and np.abs(logits[0] - logits[1]).max() > 1e-4
+
+
 @pytest.mark.parametrize(("fields", "message"), [
   ({"name": "tf_splitt"}, "did you mean tf_split"),
   ({"name": "baseline", "depth": 3}, "baseline has no such size"),

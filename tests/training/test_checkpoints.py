@@ -60,6 +60,8 @@ def test_state_comes_back_as_it_was(tmp_path):
   keeper.close()
 
 
+# orbax leaves coroutines behind where a file turns out to be damaged.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
   "pattern", ["*", "_CHECKPOINT_METADATA", "metrics", "*ocdbt*", "_METADATA"])
 def test_damaged_newest_gives_way_to_the_one_before(tmp_path, capsys, pattern):
@@ -73,6 +75,7 @@ def test_damaged_newest_gives_way_to_the_one_before(tmp_path, capsys, pattern):
   keeper.close()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_all_damaged_is_an_error(tmp_path):
   _fill(tmp_path, [0.1, 0.2]).close()
   for step in (1, 2):

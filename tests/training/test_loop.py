@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from genre_jax.data.splits import make_split
+from genre_jax.errors import UserError
 from genre_jax.training.loop import train_and_evaluate
 from tests.conftest import ROOT
 
@@ -161,6 +162,7 @@ FIFTY_LOSSES = """
 import jax, jax.numpy as jnp, ml_collections, numpy as np, optax
 from genre_jax.models import build_model
 from genre_jax.training import steps
+from genre_jax.errors import UserError
 from genre_jax.training.loop import _place
 
 rng = np.random.default_rng(0)
@@ -215,7 +217,8 @@ def test_a_loss_that_is_not_finite_stops_with_a_checkpoint_before_it(place):
   assert (place / "runs" / "tiny" / "checkpoints" / str(step - 1)).is_dir()
 
 
-def _in_process(place, monkeypatch, mode="train_and_eval", workdir="run", **changes):
+def _in_process(place, monkeypatch, mode="train_and_eval", workdir="run", checkpoint="best",
+                **changes):
   """A run in this process; names of fields have __ for dots."""
   monkeypatch.chdir(place)
   names: dict = {}
@@ -224,7 +227,7 @@ def _in_process(place, monkeypatch, mode="train_and_eval", workdir="run", **chan
   for name, value in changes.items():
     group, _, field = name.rpartition("__")
     (config[group] if group else config)[field] = value
-  return train_and_evaluate(config, workdir, mode=mode)
+  return train_and_evaluate(config, workdir, mode=mode, checkpoint=checkpoint)
 
 
 def test_training_stops_when_nothing_gets_better(place, monkeypatch, capsys):
@@ -242,9 +245,20 @@ def test_other_clips_are_evaluated_with_a_trained_network(place, monkeypatch):
   with np.load(place / "archive.npz") as archive:
     keep = np.arange(48) % 24 < 3
     np.savez(place / "few.npz", log_mel=archive["log_mel"][keep], names=archive["names"][keep])
-  reports = _in_process(place, monkeypatch, mode="eval", train__epochs=2, dataset__path="few.npz",
-                        split__num_folds=3)
+  few = {"dataset__path": "few.npz", "train__epochs": 2, "mode": "eval"}
+  with pytest.raises(UserError, match="the prepared clips"):  # the run's own results stay
+    _in_process(place, monkeypatch, **few)
+  reports = _in_process(place, monkeypatch, workdir="other", checkpoint="run", **few)
   assert reports["test"]["track"]["n"] == 2
+
+
+def test_another_split_of_known_clips_is_not_evaluated(place, monkeypatch):
+  _in_process(place, monkeypatch, train__epochs=1)
+  with pytest.raises(UserError, match="config.split.seed: 0 before, 1 now"):
+    _in_process(place, monkeypatch, mode="eval", train__epochs=1, split__seed=1)
+  with pytest.raises(UserError, match="trained on another split of these clips"):
+    _in_process(place, monkeypatch, mode="eval", train__epochs=1, split__seed=1, workdir="other",
+                checkpoint="run")
 
 
 def test_a_run_without_clips_to_evaluate_has_null_figures(place, monkeypatch):

@@ -1,0 +1,45 @@
+"""Work on many clips in several processes, answered in order, with few in flight."""
+
+import collections
+import concurrent.futures
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+
+def _leave_signals_to_the_parent() -> None:
+  """Ctrl-C reaches workers too; only the parent answers it, and it ends them."""
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def in_order(
+  function: Callable[..., Any], tasks: Iterable[tuple], workers: int
+) -> Iterator[Any]:
+  """Yields `function(*task)` of each task, in their order.
+
+  Args:
+    function: of a module's top level, and picklable, as are tasks and results.
+    tasks: arguments; taken as they are needed.
+    workers: processes; 1 works in this one.
+  """
+  if workers == 1:
+    for task in tasks:
+      yield function(*task)
+    return
+  # Not fork: JAX and TensorFlow hold threads in this process.
+  context = multiprocessing.get_context("spawn")
+  with concurrent.futures.ProcessPoolExecutor(
+      workers, mp_context=context, initializer=_leave_signals_to_the_parent) as pool:
+    waiting: collections.deque = collections.deque()
+    try:
+      for task in tasks:
+        waiting.append(pool.submit(function, *task))
+        if len(waiting) >= 4 * workers:
+          yield waiting.popleft().result()
+      while waiting:
+        yield waiting.popleft().result()
+    finally:
+      for future in waiting:
+        future.cancel()
