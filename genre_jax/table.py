@@ -75,10 +75,11 @@ def pooled_rows(folders: list[pathlib.Path]) -> list[str]:
     groups = tuple(group for run, _ in members for group in run.groups)
     figures = {"accuracy": sum(correct) / len(correct), "ci95": accuracy_interval(correct, groups)}
     minutes = sum(training_minutes(run.folder, config["train"]["batch_size"]) for run, _ in members)
+    split = config["split"]
     lines.append(
-      f"| {len(folds)} of {config['split']['num_folds']} folds, seed {config['seed']} | {config['model']['name']} | "
-      f"| {config['split']['name']} | test | {len(correct)} | {_percent(figures)} | | | 1 "
-      f"| {minutes:.1f} |")
+      f"| {len(folds)} of {split['num_folds']} folds, seed {config['seed']} "
+      f"| {config['model']['name']} | | {split['name']} | test | {len(correct)} "
+      f"| {_percent(figures)} | | | 1 | {minutes:.1f} |")
   return lines
 
 

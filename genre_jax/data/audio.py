@@ -52,7 +52,7 @@ def read_blocks(path, sample_rate, block_seconds=10.0):
   try:
     if os.path.getsize(path) == 0:
       raise UnreadableAudio("is empty (0 bytes)")
-    with soundfile.SoundFile(path) as file:
+    with soundfile.SoundFile(os.fsencode(path)) as file:
       yield from _decode(file, path, sample_rate, block_seconds)
   except soundfile.LibsndfileError as error:
     reason = error.error_string.removeprefix("Error : ").rstrip(".")

@@ -39,6 +39,10 @@ class Clip:
   has_group: bool = True
 
 
+STAMPED_BYTES = 4096  # of a file's beginning and of its end
+LOUDEST = 1e9  # samples of sound are within 1; far beyond 1e15 their power overflows float32
+
+
 class Reader(Protocol):
   """Turns clips into log-mel: a small frozen dataclass, so that it travels to worker processes."""
 
@@ -93,6 +97,8 @@ class AudioFileReader:
       nonlocal peak
       for block in audio.read_blocks(clip.path, recipe.sample_rate):
         peak = max(peak, float(np.max(np.abs(block))))
+        if peak > LOUDEST:
+          raise audio.UnreadableAudio(f"is too loud to compute with: samples reach {peak:.0e}")
         yield block
 
     values = log_mel.log_mel_blocks(blocks(), recipe)
@@ -107,12 +113,20 @@ def check_sound(peak):
 
 
 def file_stamps(named_paths) -> str:
-  """Hash over (name, size, time of last change) of files, for `Source.identity`."""
+  """Hash over name, size, time of last change, beginning and end of files.
+
+  For `Source.identity`. Times alone are not enough: archives and images are unpacked with fixed
+  ones.
+  """
   digest = hashlib.sha256()
   for name, path in named_paths:
     try:
-      stat = os.stat(path)
-      digest.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+      with open(path, "rb") as file:
+        stat = os.stat(file.fileno())
+        digest.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        digest.update(file.read(STAMPED_BYTES))
+        file.seek(max(stat.st_size - STAMPED_BYTES, 0))
+        digest.update(file.read(STAMPED_BYTES))
     except OSError:
       digest.update(f"{name}\0missing\n".encode())
   return digest.hexdigest()
@@ -122,9 +136,20 @@ def list_files(folder, depth):
   """Sorted files below a folder as (relative path, path), at most `depth` folders down, hidden ones
   left out.
 
-  Symbolic links are followed; the depth bounds loops.
+  Symbolic links are followed; the depth bounds loops, and a file that is reached by several names
+  counts once, by its own name if that is among them. Names that are not UTF-8 are escaped.
   """
-  found = []
+  files: dict[str, tuple[str, str]] = {}
+  for name, path in _walk(folder, depth):
+    real = os.path.realpath(path)
+    if real not in files or real == path:
+      files[real] = name, path
+  return sorted((name.encode("utf-8", "backslashreplace").decode(), path)
+                for name, path in files.values())
+
+
+def _walk(folder, depth):
+  """Yields (relative path, absolute path) of the files that `list_files` is to sift."""
   try:
     entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
   except OSError as error:
@@ -136,11 +161,10 @@ def list_files(folder, depth):
       continue
     if entry.is_dir():
       if depth > 0:
-        below = list_files(entry.path, depth - 1)
-        found += [(f"{entry.name}/{name}", path) for name, path in below]
+        for name, path in _walk(entry.path, depth - 1):
+          yield f"{entry.name}/{name}", path
     else:
-      found.append((entry.name, os.path.abspath(entry.path)))
-  return found
+      yield entry.name, os.path.abspath(entry.path)
 
 
 def is_audio_name(name):

@@ -83,7 +83,7 @@ def prepare(
     UserError: where no clip can be read or the folder cannot be written.
   """
   final = pathlib.Path(root) / f"{source.name}-{content_hash(source, recipe, task)}"
-  if not (final / "dataset_info.json").exists():
+  if not final.exists():
     partial = final.with_name(final.name + ".partial")
     try:
       partial.mkdir(parents=True, exist_ok=True)
@@ -112,22 +112,28 @@ def read(path: str | os.PathLike, recipe: Recipe | None = None) -> Prepared:
     about = json.loads((path / "about.json").read_text())
     with open(path / "clips.csv", newline="") as file:
       rows = list(csv.DictReader(file))
-  except (OSError, ValueError) as error:
-    raise UserError(f"{path} is not a prepared set ({error}); delete it and prepare again"
+    for name, size in about["bytes"].items():
+      if (path / name).stat().st_size != size:
+        raise ValueError(f"{name} should have {size} bytes")
+    stored = Recipe.from_dict(about["recipe"])
+    clips = tuple(
+      Clip(track=row["track"], group=row["group"], labels=tuple(row["labels"].split(";")),
+           path="", has_group=row["has_group"] == "1")
+      for row in rows
+    )
+    prepared = Prepared(
+      path, stored, tuple(about["classes"]), about["task"], about["source"], clips,
+      tuple(int(row["num_frames"]) for row in rows),
+      tuple((skip["clip"], skip["reason"]) for skip in about["skipped"]))
+  except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    raise UserError(f"{path} is not a whole prepared set ({error}); delete it and prepare again"
                     ) from error
-  stored = Recipe.from_dict(about["recipe"])
   if recipe is not None:
-    stored = dataclasses.replace(stored, num_frames=recipe.num_frames)
-    if difference := stored.difference(recipe):
+    prepared = dataclasses.replace(
+      prepared, recipe=dataclasses.replace(stored, num_frames=recipe.num_frames))
+    if difference := prepared.recipe.difference(recipe):
       raise UserError(f"{path} was prepared with another recipe: {difference}")
-  clips = tuple(
-    Clip(track=row["track"], group=row["group"], labels=tuple(row["labels"].split(";")),
-         path="", has_group=row["has_group"] == "1")
-    for row in rows
-  )
-  return Prepared(path, stored, tuple(about["classes"]), about["task"], about["source"], clips,
-                  tuple(int(row["num_frames"]) for row in rows),
-                  tuple((skip["clip"], skip["reason"]) for skip in about["skipped"]))
+  return prepared
 
 
 def features(num_classes: int, n_mels: int):
@@ -244,11 +250,12 @@ def _write(source, recipe, task, partial, final, workers) -> None:
     writer.writerow(["track", "group", "labels", "has_group", "num_frames"])
     writer.writerows(rows)
   _write_text(partial / "skipped.json", json.dumps(skipped, indent=1))
-  _write_text(partial / "about.json", json.dumps({
-    "recipe": recipe.to_dict(), "classes": source.classes, "task": task, "source": source.name,
-    "skipped": skipped}, indent=1))
   for i in range(num_shards):
     path_of(i, ".json").unlink()
+  _write_text(partial / "about.json", json.dumps({
+    "recipe": recipe.to_dict(), "classes": source.classes, "task": task, "source": source.name,
+    "skipped": skipped,
+    "bytes": {path.name: path.stat().st_size for path in sorted(partial.iterdir())}}, indent=1))
   os.rename(partial, final)
   print(f"prepared {len(rows)} clips in {final}, skipped {len(skipped)}")
   for skip in skipped:

@@ -6,6 +6,7 @@ validation figures, and a description (`about`): recipe, classes, task, network,
 
 import json
 import logging
+import math
 import pathlib
 import shutil
 from typing import Any
@@ -30,7 +31,7 @@ def score(figures: dict[str, float] | None, metric: str) -> float:
     figures: 'accuracy' and 'nll' of the valid tracks, None where there are none.
     metric: 'accuracy' (ties go to the lower nll) or 'nll'.
   """
-  if not figures:
+  if not figures or not math.isfinite(figures["nll"]):
     return float("-inf")
   return -figures["nll"] if metric == "nll" else figures["accuracy"] - 1e-6 * figures["nll"]
 
@@ -200,7 +201,7 @@ def _metric_of(folder: pathlib.Path, default: str) -> str:
   """The metric by which the run that owns a checkpoints folder chose its best."""
   try:
     return json.loads((folder.parent / "config.json").read_text())["config"]["train"]["best_metric"]
-  except (OSError, ValueError, KeyError):
+  except (OSError, ValueError, KeyError, TypeError):
     return default
 
 

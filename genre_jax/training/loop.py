@@ -45,10 +45,11 @@ def train_and_evaluate(
   mesh = steps.device_mesh()
   try:
     folder.mkdir(parents=True, exist_ok=True)
-    records.claim_workdir(folder, config, session.prepared.path.name)
-    if mode != "eval":
-      train(session, folder, mesh)
-    return {} if mode == "train" else evaluate(session, folder, mesh, checkpoint)
+    with records.sole_use(folder):
+      records.claim_workdir(folder, config, session.prepared.path.name)
+      if mode != "eval":
+        train(session, folder, mesh)
+      return {} if mode == "train" else evaluate(session, folder, mesh, checkpoint)
   except OSError as error:
     raise UserError(f"cannot write to {folder}: {error.strerror or error}; free space there or name"
                     " another folder with --workdir (checkpoints that were written are kept)"
@@ -170,14 +171,14 @@ def _run(session, state, step, batches, keeper, curves, mesh, waited) -> None:
           f"{name.replace('_', ' ')} {value:.3f}" for name, value in record.items()
           if name != "train_examples_per_second") + f"  {rate:.0f} windows/s")
         losses, accuracies, began = [], [], time.monotonic()
-        if _patience_ended(config, waited):
-          bar.write(f"stopped   no better evaluation in {waited}")
-          return
-      if step == total:
-        return
       if received:
         keeper.save(state, None, session.about())
         raise Interrupted(received[0])
+      if _patience_ended(config, waited):
+        bar.write(f"stopped   no better evaluation in {waited}")
+        return
+      if step == total:
+        return
 
 
 def _rate(bar: tqdm) -> float:

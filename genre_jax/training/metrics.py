@@ -83,7 +83,7 @@ def accuracy_interval(correct: np.ndarray, groups: tuple[str, ...]) -> tuple[flo
   count = len(size)
   residual = np.bincount(group, weights=correct) - p * size
   variance = count / max(count - 1, 1) * float(residual @ residual) / n**2
-  if not (0 < p < 1 and variance > 0):
+  if not (0 < p < 1 and variance > 1e-12):
     return wilson_interval(p, count)
   # A variance of few groups is itself uncertain: the ratio of Student's quantiles pays for it.
   few = stdtrit(max(n - 1, 1), 0.975) / stdtrit(max(count - 1, 1), 0.975)

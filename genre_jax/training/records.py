@@ -1,10 +1,13 @@
 """What a run writes beside checkpoints and evaluations: its config, its curves, its identity."""
 
+import contextlib
+import fcntl
 import importlib.metadata
 import json
 import os
 import pathlib
 import subprocess
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -48,6 +51,18 @@ def write_json(path: pathlib.Path, value: Any) -> None:
   os.replace(temporary, path)
 
 
+@contextlib.contextmanager
+def sole_use(workdir: pathlib.Path) -> Iterator[None]:
+  """Keeps a second process out of a run's folder; the lock goes with the process."""
+  with open(workdir / ".lock", "w") as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      raise UserError(f"{workdir} is in use by another process; wait for it or name another folder"
+                      " with --workdir") from error
+    yield
+
+
 def claim_workdir(workdir: pathlib.Path, config: ml_collections.ConfigDict, material: str) -> None:
   """Writes config.json, or checks that the run in this folder is the same one.
 
@@ -64,7 +79,7 @@ def claim_workdir(workdir: pathlib.Path, config: ml_collections.ConfigDict, mate
     try:
       stored = json.loads(path.read_text())
       before, material_before = flat(stored["config"]), stored["material"]
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
       raise UserError(f"{path} is damaged ({error}); delete {workdir} or name another with"
                       " --workdir") from error
     after = flat(now)
@@ -103,9 +118,11 @@ class Curves:
 
     self._summary = tf.summary
     path = workdir / "metrics.jsonl"
-    kept = [line for line in (path.read_text().splitlines() if path.exists() else [])
-            if _step_of(line) <= start_step]
-    path.write_text("".join(line + "\n" for line in kept))
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+    kept = [line for line in lines if _step_of(line) <= start_step]
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text("".join(line + "\n" for line in kept))
+    os.replace(temporary, path)
     self._file = open(path, "a")
     self._events = tf.summary.create_file_writer(str(workdir))
 
@@ -126,8 +143,8 @@ class Curves:
 
 
 def _step_of(line: str) -> float:
-  """The step of a line of metrics.jsonl; infinite for a line that was cut off."""
+  """The step of a line of metrics.jsonl; infinite for a line that is damaged."""
   try:
-    return json.loads(line)["step"]
-  except (ValueError, KeyError):
+    return int(json.loads(line)["step"])
+  except (ValueError, KeyError, TypeError):
     return float("inf")

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 import pathlib
+import re
 from typing import Any
 
 import flax.linen as nn
@@ -70,7 +71,8 @@ def describe(config, prepared: Prepared) -> dict[str, Any]:
     "recipe": prepared.recipe.to_dict(), "classes": prepared.classes, "task": prepared.task,
     "model": config.model.to_dict(), "normalisation": MODELS[config.model.name].normalisation,
     "source": prepared.source, "material": prepared.path.name,
-    "split": config.split.to_dict(), "seed": config.seed, "eval_per_track": config.segments.eval_per_track}))
+    "split": config.split.to_dict(), "seed": config.seed,
+    "eval_per_track": config.segments.eval_per_track}))
 
 
 def count_model(model: nn.Module, recipe: Recipe) -> int:
@@ -100,6 +102,17 @@ def check(config: ml_collections.ConfigDict) -> None:
   need(0 <= train.ema_decay < 1, "train.ema_decay", "0 to below 1")
   need(0 <= config.optimizer.warmup_fraction < 1, "optimizer.warmup_fraction", "0 to below 1")
   need(train.patience >= 0, "train.patience", "0 or more")
+  optimizer = config.optimizer
+  for name in ("learning_rate", "weight_decay", "momentum", "clip_norm"):
+    need(0 <= optimizer[name] < float("inf"), f"optimizer.{name}", "0 or more")
+  try:
+    re.compile(optimizer.weight_decay_on)
+  except re.error:
+    need(False, "optimizer.weight_decay_on", "a regular expression, such as kernel$")
+  for name, value in config.augment.items():
+    need(value >= 0, f"augment.{name}", "0 or more")
+  need(config.dataset.workers >= 0, "dataset.workers", "0 or more")
+  need(0 <= config.split.seed < 2**31, "split.seed", "0 to 2147483647")
   need(0 <= config.seed < 2**31, "seed", "0 to 2147483647")
 
 
@@ -154,6 +167,9 @@ def open_session(config: ml_collections.ConfigDict) -> Session:
     print(f"notice    {short} of {len(prepared.clips)} clips are shorter than a window of "
           f"{recipe.window_seconds:.1f} s and are padded; where length goes with genre, a network"
           f" can learn the length. The shortest has {shortest} frames: --config.recipe.num_frames")
+  if len(prepared.classes) < 2:
+    raise UserError(f"there is one genre, {prepared.classes[0]}: give at least two with"
+                    " --config.dataset.genres or in --config.dataset.path")
   model = build_model(config.model.to_dict(), len(prepared.classes), config.dtype)
   try:
     count_model(model, recipe)

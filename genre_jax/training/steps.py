@@ -113,7 +113,7 @@ def make_train_step(model: nn.Module, tx: optax.GradientTransformation, config):
     config: `seed`, `augment`, `train.label_smoothing` and `train.ema_decay` are read.
   Returns:
     (state, batch) -> (state, {'loss', 'accuracy'}), the state donated. An update whose loss,
-    gradients or new parameters are not finite is not made: the state comes back as it was, step included.
+    gradients or new parameters are not finite is not made: the state comes back as it was.
   """
   settings = config.train
 

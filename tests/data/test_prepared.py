@@ -143,9 +143,47 @@ def test_nothing_readable_is_an_error(tmp_path):
 
 def test_a_damaged_set_says_so(music, tmp_path):
   made = prepared.prepare(_source(music), RECIPE, tmp_path / "prepared", workers=1)
-  (made.path / "about.json").write_text("{")
-  with pytest.raises(UserError, match="is not a prepared set"):
-    prepared.prepare(_source(music), RECIPE, tmp_path / "prepared", workers=1)
+  for path in sorted(made.path.iterdir()):
+    whole = path.read_bytes()
+    for damaged in (whole[:-1], b"", b"damage", None):
+      path.unlink() if damaged is None else path.write_bytes(damaged)
+      with pytest.raises(UserError, match="is not a whole prepared set"):
+        prepared.prepare(_source(music), RECIPE, tmp_path / "prepared", workers=1)
+    path.write_bytes(whole)
+  prepared.prepare(_source(music), RECIPE, tmp_path / "prepared", workers=1)
+
+
+def test_deafening_sound_is_skipped(music, tmp_path):
+  """Samples of 1e30 are finite, their spectrum in float32 is not."""
+  soundfile.write(music / "high" / "loud.wav", np.full(22050, 1e30), 22050, subtype="FLOAT")
+  made = prepared.prepare(_source(music), RECIPE, tmp_path / "prepared", workers=1)
+  assert [track for track, _ in made.skipped] == ["high/loud.wav"]
+  assert "too loud" in made.skipped[0][1]
+
+
+def test_a_file_counts_once_and_by_its_own_name(music):
+  tracks = [clip.track for clip in _source(music).clips]
+  (music / "high" / "again.wav").symlink_to(music / "high" / "0.wav")
+  (music / "high" / "up").symlink_to(music)
+  assert [clip.track for clip in _source(music).clips] == tracks
+
+
+def test_names_that_are_not_utf_8(music, tmp_path):
+  import os
+  os.rename(music / "high" / "0.wav", os.fsencode(music / "high") + b"/caf\xe9.wav")
+  made = prepared.prepare(_source(music), RECIPE, tmp_path / "prepared", workers=1)
+  assert len(made.clips) == 40 and any("caf" in clip.track for clip in made.clips)
+
+
+def test_other_sound_with_the_same_size_and_time_is_another_set(music):
+  import os
+  path = music / "high" / "0.wav"
+  stat = path.stat()
+  name = prepared.content_hash(_source(music), RECIPE, "single_label")
+  _tone(path, 0.3, hz=900.0)
+  os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+  assert path.stat().st_size == stat.st_size
+  assert name != prepared.content_hash(_source(music), RECIPE, "single_label")
 
 
 def test_stored_log_mel_is_that_of_the_file(gtzan, tmp_path):

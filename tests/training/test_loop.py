@@ -14,6 +14,7 @@ import pytest
 
 from genre_jax.data.splits import make_split
 from genre_jax.errors import UserError
+from genre_jax.training import records
 from genre_jax.training.loop import train_and_evaluate
 from tests.conftest import ROOT
 
@@ -250,6 +251,21 @@ def test_other_clips_are_evaluated_with_a_trained_network(place, monkeypatch):
     _in_process(place, monkeypatch, **few)
   reports = _in_process(place, monkeypatch, workdir="other", checkpoint="run", **few)
   assert reports["test"]["track"]["n"] == 2
+
+
+def test_a_second_process_is_kept_out(place, monkeypatch):
+  (place / "run").mkdir()
+  with records.sole_use(place / "run"), pytest.raises(UserError, match="in use by another"):
+    _in_process(place, monkeypatch)
+
+
+def test_damaged_curves_do_not_stop_a_run(place, monkeypatch):
+  _in_process(place, monkeypatch, train__epochs=1, mode="train")
+  path = place / "run" / "metrics.jsonl"
+  before = path.read_text()
+  path.write_bytes(before.encode() + b'5\n[1]\nnull\n{"step": "x"}\n\xff\xfe\n{"st')
+  records.Curves(place / "run", 1000).close()
+  assert path.read_text() == before
 
 
 def test_another_split_of_known_clips_is_not_evaluated(place, monkeypatch):
