@@ -27,7 +27,7 @@ from genre_jax.data.recipe import Recipe
 from genre_jax.data.workers import in_order
 from genre_jax.errors import UserError
 
-FORMAT_VERSION = "1.0.0"
+FORMAT_VERSION = "1.1.0"  # part of a set's hash: raise it when what is stored changes
 SPLIT = "clips"  # the one split, in tensorflow-datasets' sense, of a set
 CLIPS_PER_SHARD = 32
 
