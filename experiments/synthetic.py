@@ -22,4 +22,5 @@ def get_config(model: str = "tf_split"):
   config.train.ema_decay = 0.0  # an average over so few steps would remember the random start
   config.train.batch_size = 64
   config.train.epochs = 12
+  config.train.best_metric = "nll"
   return config

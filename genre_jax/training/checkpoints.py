@@ -29,8 +29,10 @@ def score(figures: dict[str, float] | None, metric: str) -> float:
 
   Args:
     figures: 'accuracy' and 'nll' of the valid tracks, None where there are none.
-    metric: 'accuracy' (ties go to the lower nll) or 'nll'.
+    metric: 'accuracy' (ties go to the lower nll), 'nll', or 'last', to which all are equal.
   """
+  if metric == "last":
+    return 0.0
   if not figures or not math.isfinite(figures["nll"]):
     return float("-inf")
   return -figures["nll"] if metric == "nll" else figures["accuracy"] - 1e-6 * figures["nll"]
@@ -69,7 +71,7 @@ class Checkpoints:
 
   Args:
     folder: where they are, created if absent.
-    metric: what makes one the best: 'accuracy' or 'nll'.
+    metric: what makes one the best: 'accuracy', 'nll' or 'last'.
     writing: by the run that trains; others change nothing there.
   """
 
@@ -103,6 +105,8 @@ class Checkpoints:
     checkpoints = self._manager.checkpoints
     if not checkpoints:
       return None
+    if self._metric == "last":
+      return checkpoints[-1].step
     # Of equals the first, as a run that waits for a better one has it; without figures the last.
     return max(checkpoints, key=lambda c: (
       score(c.metrics, self._metric), -c.step if c.metrics else c.step)).step

@@ -97,7 +97,10 @@ def check(config: ml_collections.ConfigDict) -> None:
   need(segments.eval_per_track >= 0, "segments.eval_per_track", "0 or more")
   for name in ("batch_size", "epochs", "eval_every_epochs", "shuffle_buffer"):
     need(train[name] >= 1, f"train.{name}", "1 or more")
-  need(train.best_metric in ("accuracy", "nll"), "train.best_metric", "accuracy or nll")
+  need(train.best_metric in ("accuracy", "nll", "last"), "train.best_metric",
+       "accuracy, nll or last")
+  need(not (train.patience and train.best_metric == "last"), "train.patience",
+       "0, or another train.best_metric than last")
   need(0 <= train.label_smoothing < 1, "train.label_smoothing", "0 to below 1")
   need(0 <= train.ema_decay < 1, "train.ema_decay", "0 to below 1")
   need(0 <= config.optimizer.warmup_fraction < 1, "optimizer.warmup_fraction", "0 to below 1")

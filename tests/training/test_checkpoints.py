@@ -46,6 +46,12 @@ def test_ties_in_accuracy_go_to_the_lower_nll(tmp_path):
   keeper.close()
 
 
+def test_the_last_may_be_the_best(tmp_path):
+  keeper = _fill(tmp_path, [0.9, 0.1, 0.5, 0.4], metric="last")
+  assert keeper.best_step() == 4
+  keeper.close()
+
+
 def test_without_validation_the_last_is_best(tmp_path):
   keeper = _fill(tmp_path, [None, None, None])
   assert keeper.best_step() == 3

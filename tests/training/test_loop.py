@@ -41,6 +41,7 @@ def get_config():
   config.train.eval_every_epochs = 1
   config.train.ema_decay = 0.9
   config.train.report = False
+  config.train.best_metric = "nll"
   return config
 '''
 
