@@ -177,7 +177,7 @@ def _side(side: str, segments: Predictions, asker, session) -> str:
   names |= {tracks.names[i] for _, _, i in chosen if i is not None}
   log_mels = examples.read_log_mels(session.prepared, names)
   parts = [f"<h2>{side.capitalize()} side</h2>"]
-  if side == "valid":
+  if side == "valid" and session.config.train.best_metric != "last":
     parts.append("<p>This side also chose the checkpoint, so its figures are flattered.</p>")
   parts += [
     "<h3>Confusion</h3>",
