@@ -31,7 +31,7 @@ case "${1-}" in
   test)
     shift
     "$python" -m ruff check .
-    "$python" -m pytest "$@"
+    "$python" -m pytest --numprocesses=2 "$@"
     ;;
   *)
     command=$1
