@@ -6,13 +6,13 @@ split, silent, clipped, truncated and unreadable clips, class counts. All genres
 """
 
 import json
-import os
 import pathlib
 
 from absl import flags
 
 from genre_jax import command_line
 from genre_jax.errors import UserError
+from genre_jax.files import write_whole
 
 CONFIG = command_line.define_config()
 OUT = flags.DEFINE_string("out", None, "Folder for audit.json and audit.html.")
@@ -46,9 +46,7 @@ def main(argv: list[str]) -> None:
     page = write_page(report, title, source.reader, source.clips, heard,
                       lambda pairs: tqdm(pairs, desc="drawing", disable=None, leave=False))
     for name, text in (("audit.json", json.dumps(report, indent=1)), ("audit.html", page)):
-      temporary = out / (name + ".tmp")
-      temporary.write_text(text, encoding="utf-8")
-      os.replace(temporary, out / name)
+      write_whole(out / name, text)
     forget_chunks(out)
   except OSError as error:
     raise UserError(f"--out={out}: cannot be written: {error.strerror or error}") from error

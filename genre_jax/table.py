@@ -28,7 +28,7 @@ def _percent(figures: dict) -> str:
 
 
 def training_minutes(folder: pathlib.Path, batch_size: int) -> float:
-  """Minutes spent in training steps, validation and compilation of it left out."""
+  """Minutes spent in training steps, their compilation included and validation left out."""
   seconds, before = 0.0, 0
   for line in (folder / "metrics.jsonl").read_text().splitlines():
     figures = json.loads(line)
@@ -55,7 +55,7 @@ def rows(folder: pathlib.Path) -> list[str]:
 
 def pooled_rows(folders: list[pathlib.Path]) -> list[str]:
   """A line for each experiment of which several folds are among the runs: all test tracks."""
-  from genre_jax.training.metrics import accuracy_interval  # here: it imports what one run spares
+  from genre_jax.training.metrics import accuracy_interval  # here: flags are checked first
   from genre_jax.training.run_folder import read_run
 
   experiments: dict[str, list] = {}

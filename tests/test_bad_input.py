@@ -188,8 +188,10 @@ needs_mount = pytest.mark.skipif(not _can_mount(), reason="needs root and unshar
 
 @needs_mount
 @pytest.mark.parametrize(("options", "flag"), [
+  ("size=48k", "--config.dataset.prepared_dir=disk/prepared"),
   ("size=48k", "--workdir=disk/run"),
   ("ro", "--config.dataset.prepared_dir=disk/prepared"),
+  ("ro", "--workdir=disk/run"),
 ])
 def test_a_full_or_read_only_disk(place, options, flag):
   """The run cannot go on, says where it could not write, and what was prepared before is kept."""

@@ -24,7 +24,7 @@ SILENT_PEAK = 2.0**-15
 UNKNOWN_SIZES = range(0x7FFFF000, 0x100000000)
 
 
-class UnreadableAudio(Exception):  # noqa: N818 - the name says what the file is
+class UnreadableAudio(Exception):  # the name says what the file is
   """One file cannot be used; `reason` says why, without the path."""
 
   def __init__(self, reason):

@@ -55,7 +55,7 @@ def download(cache_dir="") -> str:
         force_checksums_validation=True,
       )
       return os.fspath(manager.download(url))
-    except Exception as error:  # noqa: BLE001 - requests, urllib3, tfds and OS errors alike
+    except Exception as error:  # requests, urllib3, tfds and OS errors alike
       lines = str(error).strip().splitlines() or [""]
       failures.append(f"  {url}: {type(error).__name__}: {lines[0][:200]}")
   raise UserError(
@@ -64,15 +64,6 @@ def download(cache_dir="") -> str:
     "Fetch genres.tar.gz (1.2 GB) by other means and give its path or the unpacked folder as "
     "--config.dataset.path."
   )
-
-
-def sha256_of(path) -> str:
-  """Hash of a file, read in blocks."""
-  digest = hashlib.sha256()
-  with open(path, "rb") as file:
-    while block := file.read(1 << 20):
-      digest.update(block)
-  return digest.hexdigest()
 
 
 def extract(path, cache_dir="") -> str:
@@ -84,7 +75,8 @@ def extract(path, cache_dir="") -> str:
   flag = f"--config.dataset.path={path}"
   folder = cache_folder(cache_dir) / f"gtzan-{SHA256[:12]}"
   try:
-    found = sha256_of(path)
+    with open(path, "rb") as file:
+      found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != SHA256:
       raise UserError(
         f"{flag}: its sha256 is {found}, that of the original genres.tar.gz is "

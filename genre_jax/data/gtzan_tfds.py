@@ -59,7 +59,7 @@ def open_gtzan_tfds(folder: str, genres: str, groups: str = "") -> Source:
     rate = builder.info.features["audio"].sample_rate
   except UserError:
     raise
-  except Exception as error:  # noqa: BLE001 - tfds and TensorFlow raise many kinds
+  except Exception as error:  # tfds and TensorFlow raise many kinds
     raise UserError(
       f"{flag}: the tensorflow-datasets folder cannot be read: {str(error)[:300]}"
     ) from error
@@ -93,7 +93,7 @@ class TfdsReader:
     one = f"{self.split}[{clip.index}:{clip.index + 1}]"
     try:
       (row,) = tfds.as_numpy(_builder(self.folder).as_dataset(split=one))
-    except Exception as error:  # noqa: BLE001 - tfds and TensorFlow raise many kinds
+    except Exception as error:  # tfds and TensorFlow raise many kinds
       raise UnreadableAudio(
         f"cannot be read from the tensorflow-datasets folder: {str(error)[:200]}"
       ) from error

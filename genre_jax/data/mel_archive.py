@@ -192,8 +192,5 @@ def _header(file):
 
 
 def _sha256(path):
-  digest = hashlib.sha256()
   with open(path, "rb") as file:
-    while block := file.read(1 << 20):
-      digest.update(block)
-  return digest.hexdigest()
+    return hashlib.file_digest(file, "sha256").hexdigest()

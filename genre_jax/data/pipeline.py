@@ -63,18 +63,27 @@ def plan_windows(
   return plan
 
 
-def _clips(prepared: Prepared, plan: np.ndarray):
-  """The clips that the plan uses, as (index, example), kept in memory after the first pass."""
-  import tensorflow as tf
+def read_clips(prepared: Prepared, used: np.ndarray):
+  """A tf.data.Dataset of some clips of a prepared set, as (index, example), in stored order.
+
+  Args:
+    prepared: the clips.
+    used: bool[clips].
+  """
+  import tensorflow as tf  # here: predicting must not wait for TensorFlow
   import tensorflow_datasets as tfds
 
   tf.config.set_visible_devices([], "GPU")  # the accelerator belongs to JAX
-  used = (plan >= 0).any(axis=1)
   # One shard after another: by default they are interleaved, and the order would not be the stored.
   in_order = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
   clips = tfds.builder_from_directory(prepared.path).as_dataset(split=SPLIT, read_config=in_order)
   clips = clips.map(lambda clip: {name: clip[name] for name in ("log_mel", "labels", "label_mask")})
-  return clips.enumerate().filter(lambda index, _: tf.constant(used)[index]).cache()
+  return clips.enumerate().filter(lambda index, _: tf.constant(used)[index])
+
+
+def _planned_clips(prepared: Prepared, plan: np.ndarray):
+  """The clips that the plan uses, kept in memory after the first pass."""
+  return read_clips(prepared, (plan >= 0).any(axis=1)).cache()
 
 
 def _cut(prepared: Prepared, plan: np.ndarray, index, clip, start_seed=None):
@@ -107,9 +116,9 @@ def _cut(prepared: Prepared, plan: np.ndarray, index, clip, start_seed=None):
 
 def train_batches(
   prepared: Prepared, split: Split, *, batch_size: int, per_track: int, random: bool, seed: int,
-  shuffle_buffer: int, start_step: int = 0, side: str = "train",
+  shuffle_buffer: int, start_step: int = 0,
 ) -> tuple[Iterator[Batch], int]:
-  """Endless shuffled batches.
+  """Endless shuffled batches of the train side.
 
   Args:
     prepared: the clips.
@@ -120,17 +129,16 @@ def train_batches(
     seed: of order and places.
     shuffle_buffer: windows shuffled together, after the clips themselves were shuffled.
     start_step: batches that a resumed run has had already.
-    side: which side to train on.
   Returns:
     The batches, and the number of batches of an epoch. An epoch sees every planned window at
     least once; its last batch is filled up with the epoch's first windows.
   """
   import tensorflow as tf
 
-  plan = plan_windows(prepared, split, side, per_track, random=random)
+  plan = plan_windows(prepared, split, "train", per_track, random=random)
   num_clips, examples = int((plan >= 0).any(axis=1).sum()), int((plan >= 0).sum())
   steps = -(-examples // batch_size)
-  clips = _clips(prepared, plan)
+  clips = _planned_clips(prepared, plan)
 
   def epoch_of(epoch):
     epoch_seed = tf.random.experimental.stateless_fold_in(
@@ -170,7 +178,7 @@ def eval_batches(
   plan = plan_windows(prepared, split, side, per_track)
   if not (plan >= 0).any():
     return
-  windows = _clips(prepared, plan).map(
+  windows = _planned_clips(prepared, plan).map(
     lambda index, clip: _cut(prepared, plan, index, clip)).unbatch().batch(batch_size).prefetch(2)
   for batch in windows.as_numpy_iterator():
     fill = batch_size - len(batch["segment"])

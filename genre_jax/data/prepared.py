@@ -26,6 +26,7 @@ from genre_jax.data.clips import Clip, Reader, Source
 from genre_jax.data.recipe import Recipe
 from genre_jax.data.workers import in_order
 from genre_jax.errors import UserError
+from genre_jax.files import write_whole
 
 FORMAT_VERSION = "1.1.0"  # part of a set's hash: raise it when what is stored changes
 SPLIT = "clips"  # the one split, in tensorflow-datasets' sense, of a set
@@ -225,7 +226,7 @@ def _write(source, recipe, task, partial, final, workers) -> None:
                        len(log_mel)])
       size = path_of(shard).stat().st_size
       done = path_of(shard, ".json")
-      _write_text(done, json.dumps({"rows": rows, "skipped": skipped, "bytes": size}))
+      write_whole(done, json.dumps({"rows": rows, "skipped": skipped, "bytes": size}))
 
   done = [json.loads(path_of(i, ".json").read_text()) for i in range(num_shards)]
   skipped = [{"clip": name, "reason": reason} for name, reason in source.skipped]
@@ -249,10 +250,10 @@ def _write(source, recipe, task, partial, final, workers) -> None:
     writer = csv.writer(file)
     writer.writerow(["track", "group", "labels", "has_group", "num_frames"])
     writer.writerows(rows)
-  _write_text(partial / "skipped.json", json.dumps(skipped, indent=1))
+  write_whole(partial / "skipped.json", json.dumps(skipped, indent=1))
   for i in range(num_shards):
     path_of(i, ".json").unlink()
-  _write_text(partial / "about.json", json.dumps({
+  write_whole(partial / "about.json", json.dumps({
     "recipe": recipe.to_dict(), "classes": source.classes, "task": task, "source": source.name,
     "skipped": skipped,
     "bytes": {path.name: path.stat().st_size for path in sorted(partial.iterdir())}}, indent=1))
@@ -260,10 +261,3 @@ def _write(source, recipe, task, partial, final, workers) -> None:
   print(f"prepared {len(rows)} clips in {final}, skipped {len(skipped)}")
   for skip in skipped:
     print(f"  skipped {skip['clip']}: {skip['reason']}")
-
-
-def _write_text(path: pathlib.Path, text: str) -> None:
-  """Writes a file so that it is either whole or absent."""
-  temporary = path.with_name(path.name + ".tmp")
-  temporary.write_text(text)
-  os.replace(temporary, path)

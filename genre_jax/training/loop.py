@@ -91,9 +91,10 @@ def train(session: Session, folder: pathlib.Path, mesh) -> None:
   keeper = checkpoints.Checkpoints(folder / "checkpoints", config.train.best_metric)
   curves = None
   try:
-    state = keeper.restore_newest(_place(session.new_state(), mesh))
+    new = _place(session.new_state(), mesh)
+    state = keeper.restore_newest(new)
     if state is None:
-      state = _place(session.new_state(fresh=True), mesh)
+      state = _place(session.with_trained_weights(new), mesh)
     step = int(state.step)
     print(f"model     {config.model.name}, {session.parameters():,} parameters; "
           f"{session.total_steps} steps of {config.train.batch_size} windows"

@@ -4,7 +4,6 @@ import contextlib
 import fcntl
 import importlib.metadata
 import json
-import os
 import pathlib
 import subprocess
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import ml_collections
 
 import genre_jax
 from genre_jax.errors import UserError
+from genre_jax.files import write_whole
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-cpu",
             "tensorflow-datasets", "librosa")
@@ -46,9 +46,7 @@ def git_commit() -> str:
 def write_json(path: pathlib.Path, value: Any) -> None:
   """Writes a JSON file so that it is either whole or absent."""
   path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(path.name + ".tmp")
-  temporary.write_text(json.dumps(value, indent=1) + "\n")
-  os.replace(temporary, path)
+  write_whole(path, json.dumps(value, indent=1) + "\n")
 
 
 @contextlib.contextmanager
@@ -120,9 +118,7 @@ class Curves:
     path = workdir / "metrics.jsonl"
     lines = path.read_text(errors="replace").splitlines() if path.exists() else []
     kept = [line for line in lines if _step_of(line) <= start_step]
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text("".join(line + "\n" for line in kept))
-    os.replace(temporary, path)
+    write_whole(path, "".join(line + "\n" for line in kept))
     self._file = open(path, "a")
     self._events = tf.summary.create_file_writer(str(workdir))
 

@@ -11,6 +11,7 @@ import traceback
 
 import numpy as np
 
+from genre_jax.files import write_whole
 from genre_jax.training.calibration import reliability, summarize_calibration
 from genre_jax.training.metrics import Predictions, accuracy_interval, summarize
 
@@ -73,9 +74,7 @@ def write_report(session, folder: pathlib.Path, state, predictions: dict[str, Pr
   try:
     sides = {side: answers for side, answers in predictions.items() if len(answers.labels)}
     text = _page(session, folder, state, sides, eval_step, mesh)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, text)
     print(f"report    {path} ({time.monotonic() - began:.1f} s)")
   except Exception as error:  # a picture must not cost a run its end
     where = traceback.extract_tb(error.__traceback__)[-1]

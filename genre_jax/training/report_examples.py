@@ -7,8 +7,8 @@ import dataclasses
 
 import numpy as np
 
-from genre_jax.data.pipeline import plan_windows
-from genre_jax.data.prepared import SPLIT, Prepared
+from genre_jax.data.pipeline import plan_windows, read_clips
+from genre_jax.data.prepared import Prepared
 from genre_jax.training import steps
 from genre_jax.training.grad_cam import GradCam
 from genre_jax.training.metrics import Predictions, softmax
@@ -67,15 +67,9 @@ def surest(tracks: Predictions) -> list[tuple[int, bool, int | None]]:
 
 def read_log_mels(prepared: Prepared, names) -> dict[str, np.ndarray]:
   """{track: float32[time, frequency]} of some clips of a prepared set."""
-  import tensorflow as tf  # here: predicting must not wait for TensorFlow
-  import tensorflow_datasets as tfds
-
   wanted = np.array([clip.track in set(names) for clip in prepared.clips])
-  in_order = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
-  clips = tfds.builder_from_directory(prepared.path).as_dataset(split=SPLIT, read_config=in_order)
-  clips = clips.enumerate().filter(lambda index, _: tf.constant(wanted)[index])
   return {prepared.clips[int(index)].track: clip["log_mel"]
-          for index, clip in clips.as_numpy_iterator()}
+          for index, clip in read_clips(prepared, wanted).as_numpy_iterator()}
 
 
 class Asker:

@@ -46,18 +46,17 @@ class Session:
     """What a checkpoint says of itself: enough to use the network without its config."""
     return describe(self.config, self.prepared)
 
-  def new_state(self, *, fresh: bool = False) -> TrainState:
-    """A state: one to restore into, or, where `fresh`, one to train from.
-
-    Args:
-      fresh: with `config.init_from`, take trained weights over.
-    """
+  def new_state(self) -> TrainState:
+    """A state of random weights: to train from, or to restore a checkpoint into."""
     recipe = self.prepared.recipe
     sample = jnp.zeros((1, recipe.num_frames, recipe.n_mels, 1), jnp.float32)
-    state = create_state(self.model, self.tx, sample, self.config.seed,
-                         ema=self.config.train.ema_decay > 0)
-    return init_from(state, self.config.init_from, self.about(), self.tx
-                     ) if fresh and self.config.init_from else state
+    return create_state(self.model, self.tx, sample, self.config.seed,
+                        ema=self.config.train.ema_decay > 0)
+
+  def with_trained_weights(self, state: TrainState) -> TrainState:
+    """The state with the weights of `config.init_from`, or as it is where that is empty."""
+    path = self.config.init_from
+    return init_from(state, path, self.about(), self.tx) if path else state
 
   def parameters(self) -> int:
     """Number of trained parameters."""
