@@ -11,6 +11,7 @@ from absl import flags
 
 from genre_jax import command_line
 from genre_jax.errors import UserError
+from genre_jax.files import write_block
 
 INTO = flags.DEFINE_string(
   "into", "", "Markdown file whose lines between <!-- results --> and <!-- /results --> are"
@@ -18,8 +19,6 @@ INTO = flags.DEFINE_string(
 
 HEADER = ("| run | network | parameters | split | side | tracks n | track accuracy % [95 %] "
           "| segments n | segment accuracy % [95 %] | seeds | training min |\n" + "|---" * 11 + "|")
-BEGIN, END = "<!-- results -->\n", "<!-- /results -->"
-
 
 def _percent(figures: dict) -> str:
   """'81.2 [74.0, 86.8]'."""
@@ -27,18 +26,10 @@ def _percent(figures: dict) -> str:
   return f"{100 * figures['accuracy']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def training_minutes(folder: pathlib.Path, batch_size: int) -> float:
-  """Minutes spent in training steps, their compilation included and validation left out."""
-  seconds, before = 0.0, 0
-  for line in (folder / "metrics.jsonl").read_text().splitlines():
-    figures = json.loads(line)
-    seconds += (figures["step"] - before) * batch_size / figures["train/examples_per_second"]
-    before = figures["step"]
-  return seconds / 60
-
-
 def rows(folder: pathlib.Path) -> list[str]:
   """A line for each side of a run that has clips."""
+  from genre_jax.training.run_folder import training_minutes  # here: flags are checked first
+
   config = json.loads((folder / "config.json").read_text())["config"]
   minutes = training_minutes(folder, config["train"]["batch_size"])
   lines = []
@@ -56,7 +47,7 @@ def rows(folder: pathlib.Path) -> list[str]:
 def pooled_rows(folders: list[pathlib.Path]) -> list[str]:
   """A line for each experiment of which several folds are among the runs: all test tracks."""
   from genre_jax.training.metrics import accuracy_interval  # here: flags are checked first
-  from genre_jax.training.run_folder import read_run
+  from genre_jax.training.run_folder import read_run, training_minutes
 
   experiments: dict[str, list] = {}
   for folder in folders:
@@ -97,13 +88,7 @@ def main(argv: list[str]) -> None:
   table = "\n".join(lines + pooled_rows(folders)) + "\n"
   print(table, end="")
   if INTO.value:
-    path = pathlib.Path(INTO.value)
-    try:
-      before, rest = path.read_text().split(BEGIN)
-      _, after = rest.split(END)
-      path.write_text(before + BEGIN + table + END + after)
-    except (OSError, ValueError) as error:
-      raise UserError(f"--into={path} has no lines {BEGIN.strip()} and {END} ({error})") from error
+    write_block(pathlib.Path(INTO.value), "results", table)
 
 
 if __name__ == "__main__":

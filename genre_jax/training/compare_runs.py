@@ -136,11 +136,16 @@ def _names(systems: list[list[Run]]) -> list[str]:
   return [name if names.count(name) == 1 else f"{name} ({i + 1})" for i, name in enumerate(names)]
 
 
-def compare(systems: list[System]) -> list[Pair]:
-  """Every pair of systems, in order."""
+def compare(systems: list[System], pairs=None) -> list[Pair]:
+  """Pairs of systems on the same tracks.
+
+  Args:
+    systems: all of them.
+    pairs: (system, system) for each; every pair in order if None.
+  """
   run = systems[0].runs[0]
   rows = []
-  for a, b in itertools.combinations(systems, 2):
+  for a, b in pairs or itertools.combinations(systems, 2):
     interval = statistics.paired_difference(a.correct, b.correct, run.groups, run.labels)
     only_a = int((a.together & ~b.together).sum())
     only_b = int((b.together & ~a.together).sum())

@@ -9,6 +9,7 @@ from genre_jax.data.pipeline import eval_batches
 from genre_jax.data.prepared import Prepared
 from genre_jax.data.splits import Split
 from genre_jax.training import metrics, records, steps
+from genre_jax.training.calibration import summarize_temperature
 
 
 def predict_side(eval_step, variables, prepared: Prepared, split: Split, side: str, mesh, *,
@@ -44,22 +45,33 @@ def predict_side(eval_step, variables, prepared: Prepared, split: Split, side: s
 
 def write_evaluation(folder: pathlib.Path, predictions: metrics.Predictions, split: Split,
                      side: str, *, seed: int, checkpoint_step: int, parameters: int) -> dict:
-  """Writes SIDE.json and SIDE.csv into a run's eval folder, and returns the JSON's content."""
+  """Writes a side's files into a run's eval folder.
+
+  SIDE.json holds the figures, SIDE.csv a row for each track, SIDE_segments.csv one for each window.
+
+  Returns:
+    The JSON's content.
+  """
   tracks = predictions.by_track()
   report = {
     "split": split.name, "leaky": split.leaky, "classes": list(predictions.classes), "seed": seed,
     "checkpoint_step": checkpoint_step, "parameters": parameters,
-    "segment": metrics.summarize(predictions), "track": metrics.summarize(tracks)}
+    "segment": metrics.summarize(predictions), "track": metrics.summarize(tracks),
+    "temperature": summarize_temperature(tracks)}
   folder.mkdir(parents=True, exist_ok=True)
-  with open(folder / f"{side}.csv", "w", newline="") as file:
-    writer = csv.writer(file)
-    writer.writerow(["track", "group", "label", "prediction"]
-                    + [f"p_{name}" for name in tracks.classes])
-    for name, group, label, row in zip(tracks.names, tracks.groups, tracks.labels,
-                                       tracks.probabilities, strict=True):
-      writer.writerow([name, group, tracks.classes[label], tracks.classes[row.argmax()]]
-                      + [f"{p:.6f}" for p in row])
+  _write_rows(folder / f"{side}.csv", tracks)
+  _write_rows(folder / f"{side}_segments.csv", predictions)
   records.write_json(folder / f"{side}.json", report)
   return report
 
 
+def _write_rows(path: pathlib.Path, answers: metrics.Predictions) -> None:
+  """One row for each thing that was asked: track, group, label, prediction, probabilities."""
+  with open(path, "w", newline="") as file:
+    writer = csv.writer(file)
+    writer.writerow(["track", "group", "label", "prediction"]
+                    + [f"p_{name}" for name in answers.classes])
+    for name, group, label, row in zip(answers.names, answers.groups, answers.labels,
+                                       answers.probabilities, strict=True):
+      writer.writerow([name, group, answers.classes[label], answers.classes[row.argmax()]]
+                      + [f"{p:.6f}" for p in row])

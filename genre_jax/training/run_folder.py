@@ -53,8 +53,13 @@ class Run:
     return np.array(self.predictions) == np.array(self.labels)
 
 
-def read_run(folder: str | os.PathLike, side: str) -> Run:
+def read_run(folder: str | os.PathLike, side: str, unit: str = "track") -> Run:
   """Reads one side of a run.
+
+  Args:
+    folder: of the run.
+    side: 'valid' or 'test'.
+    unit: 'track', or 'segment': then `tracks` are numbered segments, as 'disco.00001/3'.
 
   Raises:
     UserError: if the folder holds no run that was evaluated on this side.
@@ -63,8 +68,11 @@ def read_run(folder: str | os.PathLike, side: str) -> Run:
   try:
     config = read_config(folder)
     report = json.loads((folder / "eval" / f"{side}.json").read_text())
-    with open(folder / "eval" / f"{side}.csv", newline="") as file:
+    name = side if unit == "track" else f"{side}_segments"
+    with open(folder / "eval" / f"{name}.csv", newline="") as file:
       rows = sorted(csv.DictReader(file), key=lambda row: row["track"])
+    if unit == "segment":
+      _number_segments(rows)
     classes = tuple(report["classes"])
     probabilities = np.array([[float(row[f"p_{name}"]) for name in classes] for row in rows])
     split = {"name": report["split"], "leaky": report["leaky"]}
@@ -81,3 +89,22 @@ def read_run(folder: str | os.PathLike, side: str) -> Run:
     raise UserError(f"{folder} has no clip on the {side} side: give --side="
                     + ("valid" if side == "test" else "test"))
   return run
+
+
+def _number_segments(rows: list[dict[str, str]]) -> None:
+  """Makes names unique: the rows of a track are its segments, in order."""
+  counts: dict[str, int] = {}
+  for row in rows:
+    track = row["track"]
+    counts[track] = counts.get(track, -1) + 1
+    row["track"] = f"{track}/{counts[track]}"
+
+
+def training_minutes(folder: pathlib.Path, batch_size: int) -> float:
+  """Minutes spent in training steps, their compilation included and validation left out."""
+  seconds, before = 0.0, 0
+  for line in (folder / "metrics.jsonl").read_text().splitlines():
+    figures = json.loads(line)
+    seconds += (figures["step"] - before) * batch_size / figures["train/examples_per_second"]
+    before = figures["step"]
+  return seconds / 60

@@ -1,0 +1,101 @@
+"""Makes the runs of a protocol and writes its part of RESULTS.md; see `genre_jax/protocol.py`."""
+
+import pathlib
+
+from genre_jax.errors import Interrupted, UserError
+from genre_jax.files import write_block, write_whole
+from genre_jax.training import sweep_runs
+from genre_jax.training.protocol_tables import to_markdown
+from genre_jax.training.protocols import (
+  PROTOCOLS,
+  Entry,
+  Protocol,
+  base_config,
+  entry_folder,
+  members,
+)
+
+HEADER = """# Results
+
+Written by `python -m genre_jax.protocol` from finished runs; what each says of itself stands above
+its table.
+"""
+
+
+def run_protocol(name: str, *, data: str, workdir: str, into: str, entries: str = "",
+                 seeds: int = 1000) -> int:
+  """Makes the runs of a protocol that are not finished, and writes its part of the page.
+
+  Args:
+    name: one of PROTOCOLS.
+    data: folder of log_mel.npz and audio/.
+    workdir: folder of all runs.
+    into: the page; made if absent.
+    entries: only these, by their folders' names, with commas; 'none' writes the page alone.
+    seeds: the first so many seeds only.
+  Returns:
+    How many runs failed.
+  """
+  protocol = PROTOCOLS[name]
+  material = pathlib.Path(data) / protocol.data
+  if not material.exists():
+    raise UserError(f"{material} does not exist: give the folder that holds it with --data")
+  wanted = _wanted(protocol, entries)
+  folder, failed = pathlib.Path(workdir) / name, 0
+  try:
+    try:
+      for entry in wanted:
+        print(f"== {name}: {entry.name}", flush=True)
+        failed += run_entry(entry, material, folder, seeds)
+        _write(pathlib.Path(into), name, to_markdown(protocol, material, folder))
+    except Interrupted:
+      _write(pathlib.Path(into), name, to_markdown(protocol, material, folder))
+      raise
+    text = to_markdown(protocol, material, folder)
+    _write(pathlib.Path(into), name, text)
+  except OSError as error:
+    raise UserError(f"cannot write to {folder} or {into}: {error.strerror or error}") from error
+  print(text)
+  print(f"written   {into}"
+        + (f"; {failed} runs failed, see logs/ in {folder}" if failed else ""))
+  return failed
+
+
+def _wanted(protocol: Protocol, entries: str) -> tuple[Entry, ...]:
+  """The entries that --entries names."""
+  if entries == "none":
+    return ()
+  by_folder = {entry_folder(pathlib.Path(), entry).name: entry for entry in protocol.entries}
+  names = entries.split(",") if entries else list(by_folder)
+  for name in names:
+    if name not in by_folder:
+      raise UserError(f"--entries={name}: give some of {', '.join(by_folder)}, or none")
+  return tuple(by_folder[name] for name in names)
+
+
+def _write(path: pathlib.Path, name: str, text: str) -> None:
+  """Puts a protocol's part into the page, which is made if it is absent."""
+  if not path.exists():
+    write_whole(path, HEADER + "".join(f"\n<!-- {key} -->\n<!-- /{key} -->\n"
+                                       for key in PROTOCOLS))
+  write_block(path, name, text)
+
+
+def run_entry(entry: Entry, data: pathlib.Path, folder: pathlib.Path, seeds: int) -> int:
+  """Makes the runs of an entry that are not finished.
+
+  Args:
+    entry: what to run.
+    data: what to train on.
+    folder: of the protocol.
+    seeds: the first so many seeds only.
+  Returns:
+    How many failed.
+  """
+  _, fields = base_config(entry, data)
+  place = entry_folder(folder, entry)
+  place.mkdir(parents=True, exist_ok=True)
+  runner = sweep_runs.Runner(f"experiments/{entry.experiment}.py",
+                             sweep_runs.arguments_of(fields), place)
+  wanted = [m for m in members(entry, data) if int(m.values["seed"]) < seeds]
+  return sum(row.status == "failed" for row in sweep_runs.run_all(wanted, runner, place))

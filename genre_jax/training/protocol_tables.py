@@ -1,0 +1,154 @@
+"""Lines of RESULTS.md from finished runs: accuracy, paired differences, calibration.
+
+Reads what `protocol_runs.py` left; seeds of which a fold is missing do not count.
+"""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from genre_jax.errors import UserError
+from genre_jax.training import calibration, compare_runs, statistics, sweep_runs
+from genre_jax.training.protocols import Entry, Protocol, entry_folder, members
+from genre_jax.training.run_folder import Run, read_run, training_minutes
+
+
+def pool_folds(runs: list[Run]) -> Run:
+  """The runs of one seed, one for each fold, as one run in which every track was asked once."""
+  if len(runs) == 1:
+    return runs[0]
+  order = np.argsort([track for run in runs for track in run.tracks], kind="stable")
+
+  def joined(name):
+    values = [value for run in runs for value in getattr(run, name)]
+    return tuple(values[i] for i in order)
+
+  pooled = {name: joined(name) for name in ("tracks", "groups", "labels", "predictions")}
+  if len(set(pooled["tracks"])) < len(order):
+    raise UserError(f"{runs[0].folder.parent}: a track was asked in two folds")
+  probabilities = np.concatenate([run.probabilities for run in runs])[order]
+  return dataclasses.replace(runs[0], probabilities=probabilities, **pooled)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+  """What the finished runs of an entry gave.
+
+  Attributes:
+    system: one Run a seed, folds pooled.
+    nll: of the unit, mean over seeds.
+    parameters: of the network.
+    minutes: of training, mean over runs.
+    commits: of the runs, ten digits each.
+  """
+
+  system: compare_runs.System
+  nll: float
+  parameters: int
+  minutes: float
+  commits: tuple[str, ...]
+
+
+def outcome(protocol: Protocol, entry: Entry, data: pathlib.Path, folder: pathlib.Path
+            ) -> Outcome | None:
+  """Reads an entry's finished runs; seeds that lack a fold do not count; None without any."""
+  place, seeds = entry_folder(folder, entry), {}
+  for member in members(entry, data):
+    if sweep_runs.read_row(member, place).status == "done":
+      seeds.setdefault(member.values["seed"], []).append(place / member.name)
+  whole = [runs for runs in seeds.values() if len(runs) == max(len(entry.folds), 1)]
+  if not whole:
+    return None
+  runs = [pool_folds([read_run(run, protocol.side, protocol.unit) for run in folders])
+          for folders in whole]
+  nll, minutes, commits, parameters = [], [], {}, 0
+  for run in runs:
+    truth = [run.classes.index(label) for label in run.labels]
+    nll.append(-np.log(np.maximum(run.probabilities[np.arange(len(truth)), truth], 1e-6)).mean())
+  for path in (path for folders in whole for path in folders):
+    config = json.loads((path / "config.json").read_text())
+    commits[config["commit"][:10] + "-dirty" * config["commit"].endswith("-dirty")] = None
+    minutes.append(training_minutes(path, config["config"]["train"]["batch_size"]))
+    report = json.loads((path / "eval" / f"{protocol.side}.json").read_text())
+    parameters = report["parameters"]
+  return Outcome(compare_runs.System(entry.name, tuple(runs)), float(np.mean(nll)), parameters,
+                 float(np.mean(minutes)), tuple(commits))
+
+
+def to_markdown(protocol: Protocol, data: pathlib.Path, folder: pathlib.Path) -> str:
+  """A protocol's part of RESULTS.md."""
+  outcomes = {entry.name: outcome(protocol, entry, data, folder) for entry in protocol.entries}
+  lines = [f"## {protocol.title}", "", protocol.about, "",
+           f"| network | parameters | seeds | {protocol.unit}s n | accuracy %, mean [95 %] "
+           "| sd over seeds | NLL | training min | commit |", "|---" * 9 + "|"]
+  for entry in protocol.entries:
+    lines.append(_line(entry, outcomes[entry.name]))
+  done = {name: o.system for name, o in outcomes.items() if o}
+  lines += ["", "Interval: bootstrap over artists within genre, and over seeds where there are"
+            " several, around the mean over seeds. Training minutes are of one run on 2 cores that"
+            " other work shared."]
+  lines += _differences(protocol, done)
+  if protocol.side == "valid" and (first := outcomes[protocol.entries[0].name]):
+    lines += _calibration(first.system)
+  return "\n".join(lines) + "\n"
+
+
+def _line(entry: Entry, result: Outcome | None) -> str:
+  """An entry's line of the table."""
+  if result is None:
+    return f"| {entry.name} | | not run | | | | | | |"
+  run, correct = result.system.runs[0], result.system.correct
+  mean, low, high = statistics.paired_difference(
+    correct, np.zeros_like(correct[:1]), run.groups, run.labels)
+  accuracy = 100 * correct.mean(1)
+  sd = f"{accuracy.std(ddof=1):.1f}" if len(accuracy) > 1 else "-"
+  return (f"| {entry.name} | {result.parameters:,} | {len(accuracy)} | {correct.shape[1]} "
+          f"| {100 * mean:.1f} [{100 * max(low, 0):.1f}, {100 * min(high, 1):.1f}] | {sd} "
+          f"| {result.nll:.3f} | {result.minutes:.1f} | {', '.join(result.commits)} |")
+
+
+def _differences(protocol: Protocol, systems: dict[str, Any]) -> list[str]:
+  """Lines that compare the first entry with every other that was asked about the same tracks."""
+  first = systems.pop(protocol.entries[0].name, None)
+  others = [s for s in systems.values() if first and s.runs[0].tracks == first.runs[0].tracks]
+  if not others:
+    return []
+  lines = ["", f"| {first.name} minus | points [95 %] | McNemar p | after Holm | |",
+           "|---|---|---|---|---|"]
+  stated = [s for s in others if s.name == protocol.primary]
+  rest = [s for s in others if s.name != protocol.primary]
+  for group, word in ((stated, "primary"), (rest, "exploratory")):
+    pairs = compare_runs.compare([first], [(first, other) for other in group]) if group else []
+    for pair in pairs:
+      lines.append(f"| {pair.b} | {100 * pair.difference:+.1f} [{100 * pair.low:+.1f}, "
+                   f"{100 * pair.high:+.1f}] | {pair.p:.2g} | "
+                   f"{'-' if word == 'primary' else f'{pair.p_holm:.2g}'} | {word} |")
+  return lines
+
+
+def _calibration(system: compare_runs.System) -> list[str]:
+  """Lines on calibration, before and after a cross-fitted temperature, mean over seeds."""
+  rows, limits = [], []
+  for run in system.runs:
+    labels = np.array([run.classes.index(label) for label in run.labels])
+    fitted = calibration.cross_fitted(run.probabilities, labels, run.groups)
+    figures = []
+    for p in (run.probabilities, fitted):
+      figures += [-np.log(np.maximum(p[np.arange(len(p)), labels], 1e-6)).mean(),
+                  calibration.brier_score(p, labels),
+                  calibration.expected_calibration_error(calibration.reliability(p, labels))]
+    rows.append(figures)
+    limits.append(calibration.perfect_calibration_error(fitted))
+  mean, within = np.mean(rows, 0), sum(row[5] <= limit for row, limit in zip(rows, limits,
+                                                                             strict=True))
+  return ["", f"Calibration of {system.name}, mean over {len(rows)} seeds, n = {len(labels)}: ",
+          "", "| probabilities | NLL | Brier | ECE, 10 bins |", "|---|---|---|---|",
+          "| as they come | " + " | ".join(f"{x:.3f}" for x in mean[:3]) + " |",
+          "| temperature fitted on other artists | " + " | ".join(f"{x:.3f}" for x in mean[3:])
+          + " |", "",
+          f"A perfectly calibrated model of these probabilities stays below an ECE of"
+          f" {np.mean(limits):.3f} in 95 % of draws at this n; after the temperature"
+          f" {within} of {len(rows)} seeds do."]

@@ -1,0 +1,127 @@
+"""The protocols of RESULTS.md: what each measures, and of which runs it is made.
+
+A protocol is a list of entries, each a sweep over seeds and folds (`sweep_runs.py`) of one network
+under one recipe; `protocol_tables.py` makes lines of finished runs, `protocol_runs.py` makes runs.
+"""
+
+import dataclasses
+import importlib
+import pathlib
+
+from ml_collections import ConfigDict
+
+from genre_jax.training import sweep_runs
+from genre_jax.training.sweep_tables import Member
+
+OWN = "own recipe"
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+  """A network under a recipe: a line of RESULTS.md.
+
+  Attributes:
+    name: of the line and of the folder.
+    experiment: file of experiments/, without '.py'.
+    seeds: how many.
+    folds: of a k-fold split; () without.
+    fields: config values, as flags give them.
+  """
+
+  name: str
+  experiment: str
+  seeds: int
+  folds: tuple[int, ...] = ()
+  fields: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+  """A way to measure.
+
+  Attributes:
+    title: of its part of RESULTS.md.
+    about: sentences on data, split and what the figures are.
+    data: file or folder beneath the GTZAN folder.
+    side: 'valid' or 'test'.
+    unit: 'segment' or 'track'.
+    entries: its lines; the first is what the others are compared with.
+    primary: name of the entry of the comparison that was stated before any was run, or ''.
+  """
+
+  title: str
+  about: str
+  data: str
+  side: str
+  unit: str
+  entries: tuple[Entry, ...]
+  primary: str = ""
+
+
+NETWORKS = ("tf_split", "square_control", "baseline", "published_baseline", "time_only",
+            "frequency_only")
+
+
+def _same_recipe(experiment: str, seeds: int, folds=(), **fields) -> tuple[Entry, ...]:
+  """Every network under the recipe of one experiment."""
+  fields = {name.replace("__", "."): value for name, value in fields.items()}
+  return tuple(Entry(name, experiment, seeds, folds, {"model.name": name, **fields})
+               for name in NETWORKS)
+
+
+PROTOCOLS = {
+  "P1": Protocol(
+    "P1 coursework: four genres, segments of one song on both sides",
+    "Data: `log_mel.npz`, 15 segments of 2 s a song. Split: `leaky_segments`, which is the"
+    " published study's: the accuracy says how well songs are recognised again, not how well"
+    " genres are. Unit: segments of the test side. Published, on 400 songs at 40 frames a second:"
+    " 92.66 (split network) and 87.37 (traditional CNN).",
+    "log_mel.npz", "test", "segment",
+    _same_recipe("coursework_tf_split", 5) + (
+      Entry(f"published_baseline, {OWN}", "coursework_published_baseline", 5),
+      Entry(f"published_tf_split, {OWN}", "coursework_published_tf_split", 3))),
+  "P2": Protocol(
+    "P2: four genres, artists apart",
+    "Data: `log_mel.npz`, the clips with an artist id. Split: `artist_kfold`, 5 folds; each clip"
+    " is asked once a seed, by a network that has not heard its artist; nothing is chosen on the"
+    " fold that is asked. Unit: tracks. The primary comparison, stated before it was run:"
+    " tf_split minus square_control; all others are exploratory.",
+    "log_mel.npz", "test", "track",
+    _same_recipe("tf_split", 3, (0, 1, 2, 3, 4), split__name="artist_kfold") + (
+      Entry(f"published_tf_split, {OWN}, fold 0", "coursework_published_tf_split", 1, (0,),
+            {"split.name": "artist_kfold"}),),
+    "square_control"),
+  "P3": Protocol(
+    "P3: ten genres, the fault-filtered lists",
+    "Data: `log_mel.npz`. Split: `fault_filtered`, trained on its train list. Unit: tracks of the"
+    " **valid list, which is the development set**: recipes were compared on these clips too, and"
+    " the figures flatter. The finding is the test list, measured apart.",
+    "log_mel.npz", "valid", "track", _same_recipe("tf_split_10", 5)),
+  "P4": Protocol(
+    "P4: ten genres, real audio",
+    "Data: the excerpts of `audio/`, most of 2 to 3 s, with windows of 2 s so that none is padded"
+    " (`recipe.num_frames=26`). Split: `fault_filtered`. Unit: tracks of the **valid list, the"
+    " development set**.",
+    "audio", "valid", "track", _same_recipe("tf_split_10", 5, recipe__num_frames="26")),
+}
+
+
+def base_config(entry: Entry, data: pathlib.Path) -> tuple[ConfigDict, dict[str, str]]:
+  """An entry's config, and the values that were set in it."""
+  fields = {"dataset.path": str(data), "train.report": "False", **entry.fields}
+  config = importlib.import_module(f"experiments.{entry.experiment}").get_config()
+  return ConfigDict(sweep_runs.resolve(config, fields)), fields
+
+
+def members(entry: Entry, data: pathlib.Path) -> list[Member]:
+  """All runs of an entry, seed by seed."""
+  config, _ = base_config(entry, data)
+  fields = {"seed": [str(seed) for seed in range(entry.seeds)]}
+  if entry.folds:
+    fields["split.fold"] = [str(fold) for fold in entry.folds]
+  return sweep_runs.plan(config, fields)
+
+
+def entry_folder(folder: pathlib.Path, entry: Entry) -> pathlib.Path:
+  """Where an entry's runs lie."""
+  return folder / entry.name.replace(", ", "-").replace(" ", "_")
