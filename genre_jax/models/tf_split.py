@@ -4,12 +4,13 @@ One branch has kernels along frequency only (1 x k) and learns the shape of spec
 The other has kernels along time only (k x 1) and learns how each band changes: onsets, rhythm. Each
 becomes one vector per frame; a short convolution over time mixes the two, and statistics over the
 window feed the classifier. After Pons, Lidy and Serra, "Experimenting with musically motivated
-convolutional neural networks" (2016).
+convolutional neural networks" (2016). Beside them stands the profile, statistics of single bands
+without any convolution: what pooling over bands loses (measured: see experiments/NOTES.md).
 
 Nothing pads time and nothing before the last pooling looks at the whole window, so a live stream
 computes each layer once per frame. A gain (a constant added to all dB) changes no logit: the
-frequency branch sees each frame relative to itself, and the first kernels of the time branch sum to
-zero.
+frequency branch and the profile see each frame relative to itself, the first kernels of the time
+branch sum to zero, and the profile sees differences of frames.
 """
 
 import math
@@ -54,6 +55,9 @@ class TfSplit(nn.Module):
     fusion_kernels: lengths, in pooled frames, of the convolutions after the branches meet.
     fusion_features: their output channels.
     branch_dropout: how often each branch is silenced for a training window; never both.
+    profile_features: numbers that are made of the profile; 0 leaves it out.
+    profile_dropout: how often the profile is silenced for a training window.
+    profile_alone: how often, at other windows, all else is silenced.
     statistics: over time, that feed the classifier.
     floor_db: see `center_frames`.
     dropout: rate before the logits.
@@ -76,6 +80,9 @@ class TfSplit(nn.Module):
   fusion_kernels: tuple[int, ...] = (3,)
   fusion_features: tuple[int, ...] = (128,)
   branch_dropout: float = 0.2
+  profile_features: int = 128
+  profile_dropout: float = 0.3
+  profile_alone: float = 0.2
   statistics: tuple[str, ...] = ("mean", "std", "max")
   floor_db: float = 60.0
   dropout: float = 0.3
@@ -112,6 +119,9 @@ class TfSplit(nn.Module):
     # A clip shorter than what one vector sees (20 frames) is judged by its first, padding and all.
     x = masked_statistics(x, mask.at[:, 0].set(1), self.statistics)
     x = BatchNorm(not train, dtype=wide, name="embedding_norm")(x)
+    if self.profile_features:
+      profile = self._profile(log_mel, frame_weights(frame_mask, *log_mel.shape[:2], wide), train)
+      x = self._join_profile(x, profile.astype(wide), train)
     self.sow("intermediates", "embedding", x)
     x = nn.Dropout(self.dropout, deterministic=not train)(x)
     return nn.Dense(self.num_classes, dtype=wide, name="logits")(x)
@@ -144,6 +154,29 @@ class TfSplit(nn.Module):
       x = nn.relu(self._norm(f"time_norm_{i}", train)(x))
       mask = mask_after(mask_after(mask, kernel[0]), pool, pool)
     return self._flatten("time_out", x), mask
+
+  def _profile(self, log_mel, mask, train):
+    """dtype[B, profile_features]: how each band lies in the spectrum, varies and moves."""
+    parts = []
+    if "frequency" in self.branches:
+      shape = center_frames(log_mel, self.floor_db)[..., 0] / _DB_SCALE
+      parts.append(masked_statistics(shape, mask, ("mean", "std")))
+    if "time" in self.branches:
+      steps = jnp.abs(log_mel[:, 1:, :, 0] - log_mel[:, :-1, :, 0]) / _DB_SCALE
+      parts.append(masked_statistics(steps, mask_after(mask, 2), ("mean",)))
+    x = self._norm("profile_in_norm", train)(jnp.concatenate(parts, -1))
+    x = nn.Dense(self.profile_features, use_bias=False, dtype=self.dtype, name="profile")(x)
+    return nn.relu(self._norm("profile_norm", train)(x))
+
+  def _join_profile(self, x, profile, train):
+    """Puts the profile beside the statistics of the branches; silences either when training."""
+    if train and (self.profile_dropout or self.profile_alone):
+      if self.profile_dropout + self.profile_alone > 1:
+        raise ValueError("profile_dropout and profile_alone: give a sum of at most 1")
+      draw = jax.random.uniform(self.make_rng("dropout"), (x.shape[0], 1))
+      profile = jnp.where(draw < self.profile_dropout, 0, profile)
+      x = jnp.where(draw >= 1 - self.profile_alone, 0, x)
+    return jnp.concatenate([x, profile], -1)
 
   def _silence_one(self, parts):
     """Sets one branch to zero for some windows, so that neither leans on the other.
@@ -199,14 +232,14 @@ class FrequencyOnly(TfSplit):
   """The frequency branch alone, widened to the size of `tf_split`."""
 
   branches: tuple[str, ...] = ("frequency",)
-  frequency_channels: tuple[int, ...] = (36, 72, 108)
+  frequency_channels: tuple[int, ...] = (40, 80, 120)
 
 
 class TimeOnly(TfSplit):
   """The time branch alone, widened to the size of `tf_split`."""
 
   branches: tuple[str, ...] = ("time",)
-  time_channels: tuple[int, ...] = (36, 72)
+  time_channels: tuple[int, ...] = (48, 96)
 
 
 class SquareControl(TfSplit):

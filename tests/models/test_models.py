@@ -13,10 +13,10 @@ PARAMETERS = {
   "published_baseline": ((80, 80, 4), 84_382),
   "published_tf_split": ((80, 80, 4), 8_480_510),
   "baseline": ((64, 128, 4), 98_420),
-  "tf_split": ((64, 128, 4), 110_660),
-  "time_only": ((64, 128, 4), 111_904),
-  "frequency_only": ((64, 128, 4), 110_360),
-  "square_control": ((64, 128, 4), 110_660),
+  "tf_split": ((64, 128, 4), 161_348),
+  "time_only": ((64, 128, 4), 162_132),
+  "frequency_only": ((64, 128, 4), 160_332),
+  "square_control": ((64, 128, 4), 161_348),
 }
 
 
