@@ -69,6 +69,8 @@ def get_config() -> ConfigDict:
   config.split.num_folds = 5
   config.split.fold = 0
   config.split.seed = 0
+  # Share of each genre's training clips that is used, for learning curves; 1: all.
+  config.split.train_share = 1.0
 
   # Windows cut from each clip. 'random': anew at every epoch; 'fixed': evenly spaced.
   config.segments = ConfigDict()

@@ -52,7 +52,9 @@ class Split:
     return segments[segment] if 0 <= segment < len(segments) else None
 
 
-def make_split(clips, *, name, num_folds=5, fold=0, seed=0, segments_per_track=15) -> Split:
+def make_split(
+  clips, *, name, num_folds=5, fold=0, seed=0, segments_per_track=15, train_share=1.0
+) -> Split:
   """Splits clips.
 
   Args:
@@ -62,6 +64,8 @@ def make_split(clips, *, name, num_folds=5, fold=0, seed=0, segments_per_track=1
     fold: which fold is the test side, from 0.
     seed: of the split alone; not that of training.
     segments_per_track: of leaky_segments.
+    train_share: share of each genre's training clips that is kept, for learning curves; at least
+      one clip. A smaller share is part of a larger one.
   Raises:
     UserError: naming the flag, what is wrong, and what to do.
   """
@@ -73,9 +77,29 @@ def make_split(clips, *, name, num_folds=5, fold=0, seed=0, segments_per_track=1
   if not clips:
     raise UserError("There are no clips to split: all were skipped, see skipped.json.")
   clips = sorted(clips, key=lambda clip: clip.track)
-  return SPLITS[name](
+  split = SPLITS[name](
     clips, num_folds=num_folds, fold=fold, seed=seed, segments_per_track=segments_per_track
   )
+  return split if train_share == 1 else _thin_out(split, clips, train_share, seed)
+
+
+def _thin_out(split: Split, clips, share, seed) -> Split:
+  """Keeps a share of each genre's training clips."""
+  if not 0 < share < 1:
+    raise UserError(f"--config.split.train_share={share}: give more than 0 and at most 1.")
+  if split.leaky:
+    raise UserError("--config.split.train_share is for splits of whole tracks; leave it at 1.")
+  rng = np.random.default_rng([seed, 4])
+  order = [clips[i] for i in rng.permutation(len(clips))]
+  by_genre = defaultdict(list)
+  for clip in order:
+    if split.sides.get(clip.track) == "train":
+      by_genre[clip.labels].append(clip.track)
+  dropped = {track for tracks in by_genre.values()
+             for track in tracks[max(1, round(share * len(tracks))):]}
+  sides = {track: side for track, side in split.sides.items() if track not in dropped}
+  note = f"train_share={share}: {len(dropped)} training clips left out"
+  return dataclasses.replace(split, sides=sides, notes=(*split.notes, note))
 
 
 def check_groups_apart(split: Split, clips) -> None:

@@ -146,7 +146,7 @@ def open_session(config: ml_collections.ConfigDict) -> Session:
   fixed = config.segments.train_per_track
   split = make_split(prepared.clips, name=config.split.name, num_folds=config.split.num_folds,
                      fold=config.split.fold, seed=config.split.seed,
-                     segments_per_track=fixed)
+                     segments_per_track=fixed, train_share=config.split.train_share)
   check_groups_apart(split, prepared.clips)
   if split.leaky and (config.segments.train != "fixed"
                       or config.segments.eval_per_track != fixed):

@@ -1,5 +1,6 @@
 """Splits: groups stay together, genres are spread, mistakes are named."""
 
+import collections
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -163,3 +164,23 @@ def test_several_labels_and_uneven_groups():
   part = assign_groups(counts, np.array([0.6, 0.2, 0.2]), np.random.default_rng(1))
   shares = np.array([counts[part == k].sum(0) for k in range(3)]) / counts.sum(0)
   np.testing.assert_allclose(shares, [[0.6] * 5, [0.2] * 5, [0.2] * 5], atol=0.12)
+
+
+def test_a_smaller_share_of_training_is_part_of_a_larger_one():
+  whole = make_split(ALL_GTZAN, name="fault_filtered")
+  sizes = []
+  for share in (0.25, 0.5):
+    part = make_split(ALL_GTZAN, name="fault_filtered", train_share=share)
+    kept = {track for track, side in part.sides.items() if side == "train"}
+    sizes.append(kept)
+    by_genre = collections.Counter(track.split(".")[0] for track in kept)
+    all_of = collections.Counter(t.split(".")[0] for t, s in whole.sides.items() if s == "train")
+    assert by_genre == {genre: round(share * n) for genre, n in all_of.items()}
+    others = {track: side for track, side in whole.sides.items() if side != "train"}
+    assert others == {track: side for track, side in part.sides.items() if side != "train"}
+  assert sizes[0] < sizes[1]
+  for share in (0, 1.5):
+    with pytest.raises(UserError, match="split.train_share"):
+      make_split(ALL_GTZAN, name="fault_filtered", train_share=share)
+  with pytest.raises(UserError, match="whole tracks"):
+    make_split(ALL_GTZAN, name="leaky_segments", train_share=0.5)
