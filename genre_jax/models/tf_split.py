@@ -81,7 +81,7 @@ class TfSplit(nn.Module):
   fusion_features: tuple[int, ...] = (128,)
   branch_dropout: float = 0.2
   profile_features: int = 128
-  profile_dropout: float = 0.3
+  profile_dropout: float = 0.2
   profile_alone: float = 0.2
   statistics: tuple[str, ...] = ("mean", "std", "max")
   floor_db: float = 60.0
