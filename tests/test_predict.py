@@ -65,7 +65,7 @@ def test_what_out_holds_is_not_asked_again(tmp_path, songs, model, kind):  # noq
 
 def _rows(path, kind):
   if kind == "csv":
-    return list(csv.DictReader(path.open(newline="")))
+    return list(csv.DictReader(path.read_text().splitlines()))
   if kind == "jsonl":
     return [json.loads(line) for line in path.read_text().splitlines()]
   return _embeddings(path)
@@ -103,7 +103,7 @@ def test_a_killed_command_goes_on(tmp_path, songs, model):  # noqa: F811
   assert child.wait() == 128 + signal.SIGTERM
   assert 10 <= out.read_text().count("\n") < 65
   assert _predict(tmp_path, *arguments).returncode == 0
-  files = [row["file"] for row in csv.DictReader(out.open(newline=""))]
+  files = [row["file"] for row in csv.DictReader(out.read_text().splitlines())]
   assert len(files) == len(set(files)) == 64
 
 

@@ -78,6 +78,10 @@ class Model:
       embeddings.append(np.asarray(embedding)[:count])
     return np.concatenate(probabilities), np.concatenate(embeddings)
 
+  def logits(self, log_mel: np.ndarray, num_frames: np.ndarray) -> np.ndarray:
+    """float32[windows, classes] of float32[windows, time, frequency]; compiled for each shape."""
+    return np.asarray(self._apply(self.variables, log_mel[..., None], num_frames)[0])
+
   def probabilities(self, logits: np.ndarray) -> np.ndarray:
     """float64[..., classes] of logits, without temperature."""
     if self.task == "single_label":

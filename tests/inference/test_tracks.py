@@ -116,10 +116,10 @@ def _truncated_mp3(path):
   path.write_bytes(raw[:len(raw) // 2])
 
 
-def _liar(path):
+def _liar(path, size=0x10000000):
   soundfile.write(path, sound(3), 8000)
   raw = bytearray(path.read_bytes())
-  raw[40:44] = (0xEFFFFFFF).to_bytes(4, "little")  # nearly 4 GB of data
+  raw[40:44] = size.to_bytes(4, "little")
   path.write_bytes(raw)
 
 
@@ -139,16 +139,17 @@ BAD = {
 def test_bad_files_have_reasons_and_good_ones_answers(songs, small_model):
   for name, (make, _) in BAD.items():
     make(songs / name)
+  _liar(songs / "piped.wav", 0xFFFFFFFF)  # 4 GB: a recorder's way to say "until the end"
   (songs / "nothing" / "here").mkdir(parents=True)
   answers = {os.path.basename(a.file): a for a in predict(
     [songs, songs / "absent.wav", songs / "nothing"], str(small_model))}
   for name, (_, word) in BAD.items():
     assert answers[name].status == "failed" and word in answers[name].error, answers[name]
   assert "no such file" in answers["absent.wav"].error
-  assert sum(a.status == "ok" for a in answers.values()) == 4
+  assert sum(a.status == "ok" for a in answers.values()) == 5
 
 
-@pytest.mark.parametrize(("samples", "rate"), [(1, 8000), (2, 192000), (700, 8000), (8000, 1000)])
+@pytest.mark.parametrize(("samples", "rate"), [(1, 8000), (400, 192000), (700, 8000), (8000, 1000)])
 def test_very_short_and_very_slow_files_are_heard(tmp_path, small_model, samples, rate):
   soundfile.write(tmp_path / "s.wav", np.full(samples, 0.5), rate)
   answer = next(predict(tmp_path / "s.wav", str(small_model), timeline=True))
