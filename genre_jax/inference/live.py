@@ -20,6 +20,8 @@ from genre_jax.inference.tracks import named
 from genre_jax.models.tf_split import TfSplit
 
 SILENCE = "silence"
+# Measured on medleys (benchmarks/stream.py): the window of training, 7.4 s, is slower to follow.
+WINDOW_SECONDS = 3.0
 LONGEST_WINDOW = 600.0  # seconds: bounds memory
 # Samples resampled at once: what one call gives depends on the call before it, and on no more.
 RESAMPLED_AT_ONCE = 1024
@@ -66,7 +68,8 @@ class Listener:
 
   Args:
     model: the network.
-    window_seconds: of sound over which it answers; 0 for the window it was trained on.
+    window_seconds: of sound over which it answers; 0 for that of training; None for 3 s, or that of
+      training where it is shorter.
     smoothing_seconds: after so long, a change has reached 63 % of the probabilities.
     update_seconds: at least so much sound between two answers.
     min_confidence: below it the genre is 'unknown'.
@@ -75,14 +78,16 @@ class Listener:
     window_seconds: as it came out, in whole steps.
   """
 
-  def __init__(self, model: Model, *, window_seconds: float = 0.0, smoothing_seconds: float = 0.0,
-               update_seconds: float = 0.1, min_confidence: float = 0.0):
+  def __init__(self, model: Model, *, window_seconds: float | None = None,
+               smoothing_seconds: float = 0.0, update_seconds: float = 0.1, min_confidence: float = 0.0):
+    recipe = model.recipe
+    if window_seconds is None:
+      window_seconds = min(WINDOW_SECONDS, recipe.window_seconds)
     for name, value, most in (
         ("window", window_seconds, LONGEST_WINDOW), ("smoothing", smoothing_seconds, 3600.0),
         ("update", update_seconds, 3600.0), ("min_confidence", min_confidence, 1.0)):
       if not 0 <= value <= most:
         raise UserError(f"--{name}={value}: give a number from 0 to {most:g}")
-    recipe = model.recipe
     if recipe.db_ref == "max" and recipe.compression == "db" and _hears_gain(model):
       raise UserError(f"--model={model.name} takes its level from the loudest moment of a clip,"
                       " which cannot be known of sound to come; train it with"
@@ -151,7 +156,7 @@ class Listener:
 
 
 def stream(blocks: Iterable[np.ndarray], model: str | Model = model_dir.DEFAULT_MODEL, *,
-           sample_rate: int | None = None, window_seconds: float = 0.0,
+           sample_rate: int | None = None, window_seconds: float | None = None,
            smoothing_seconds: float = 0.0, update_seconds: float = 0.1,
            min_confidence: float = 0.0) -> Iterator[Update]:
   """The genre of sound as it comes.

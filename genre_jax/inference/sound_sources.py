@@ -1,7 +1,7 @@
-"""Where live sound comes from: a microphone, standard input, a file; blocks as soon as they are there.
+"""Where live sound comes from: a microphone, standard input, a file.
 
-Stands before `live.py`. A source is an iterator of float32[samples, channels] or float32[samples],
-and the sample rate of what it gives.
+Stands before `live.py`. A source is an iterator of blocks, float32[samples, channels] or
+float32[samples], that gives each as soon as it is there.
 """
 
 import os
@@ -20,7 +20,7 @@ SAMPLE_FORMATS = {
   "u8": ("u1", 128.0), "s16le": ("<i2", 2.0**15), "s32le": ("<i4", 2.0**31), "f32le": ("<f4", 1.0)}
 BLOCK_SECONDS = 0.05  # of a microphone and a file
 PIPE_BYTES = 1 << 16  # read at once: what a pipe holds
-# Blocks of a microphone that may wait: 30 s. A machine that is too slow loses the rest, and says so.
+# Blocks of a microphone that may wait: 30 s. A machine that is too slow loses the rest.
 MOST_WAITING = 600
 
 

@@ -6,6 +6,7 @@ those over for every layer, and makes one vector; statistics over the last vecto
 classifier. The layers are the network's own (`models/tf_split.py`) with the network's weights.
 """
 
+import functools
 import math
 from typing import Any
 
@@ -46,7 +47,7 @@ class TfSplitSteps:
     features = (network.branch_features * len(network.branches), *network.fusion_features)[-1]
     self._ring = jnp.zeros((1, size, features), jnp.float32)
     self._steps = 0
-    self._step = jax.jit(self._make_step())
+    self._step = _step_of(network)
 
   def push(self, frames: np.ndarray) -> jax.Array | None:
     """Takes float32[frames_per_step, n_mels] in dB.
@@ -70,23 +71,25 @@ class TfSplitSteps:
         _Trace(self._network, self._variables, {}, shapes).vector(frames)[1]), frames)
     return late[0], {name: jnp.zeros(*about) for name, about in shapes.items()}
 
-  def _make_step(self):
-    network = self._network
 
-    def step(variables, carry, ring, frames, number):
-      trace = _Trace(network, variables, carry, {})
-      x, _ = trace.vector(frames)
-      size = ring.shape[1]
-      ring = jax.lax.dynamic_update_slice(
-        ring, x.astype(ring.dtype), (0, jnp.maximum(number, 0) % size, 0))
-      # The order of vectors is nothing to their statistics.
-      mask = (jnp.arange(size)[None] <= number).astype(jnp.float32)
-      pooled = masked_statistics(ring, mask, network.statistics)
-      pooled = BatchNorm(True).apply(_of(variables, "embedding_norm"), pooled)
-      logits = nn.Dense(network.num_classes).apply(_of(variables, "logits"), pooled)
-      return trace.new, ring, logits
+@functools.lru_cache(maxsize=8)
+def _step_of(network: TfSplit):
+  """The compiled step of a network; listeners of one model share it."""
 
-    return step
+  def step(variables, carry, ring, frames, number):
+    trace = _Trace(network, variables, carry, {})
+    x, _ = trace.vector(frames)
+    size = ring.shape[1]
+    ring = jax.lax.dynamic_update_slice(
+      ring, x.astype(ring.dtype), (0, jnp.maximum(number, 0) % size, 0))
+    # The order of vectors is nothing to their statistics.
+    mask = (jnp.arange(size)[None] <= number).astype(jnp.float32)
+    pooled = masked_statistics(ring, mask, network.statistics)
+    pooled = BatchNorm(True).apply(_of(variables, "embedding_norm"), pooled)
+    logits = nn.Dense(network.num_classes).apply(_of(variables, "logits"), pooled)
+    return trace.new, ring, logits
+
+  return jax.jit(step)
 
 
 def _of(variables, name):

@@ -112,9 +112,9 @@ def _met(path: str, seen: set[str]) -> bool:
 
 
 def predict(
-  paths: str | os.PathLike | Iterable[str | os.PathLike], model: str | Model = model_dir.DEFAULT_MODEL,
-  *, windows: int | None = None, timeline: bool = False, min_confidence: float = 0.0,
-  workers: int = 0,
+  paths: str | os.PathLike | Iterable[str | os.PathLike],
+  model: str | Model = model_dir.DEFAULT_MODEL, *, windows: int | None = None,
+  timeline: bool = False, min_confidence: float = 0.0, workers: int = 0,
 ) -> Iterator[Answer]:
   """The genre of each file.
 

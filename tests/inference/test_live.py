@@ -125,7 +125,7 @@ def test_steps_equal_the_network(name):
 
 
 def test_no_frame_passes_a_layer_twice(tmp_path):
-  """Each convolution makes as many outputs as frames are new to it, and so does each dense layer."""
+  """Each convolution makes as many outputs as frames are new to it."""
   model = _model(tmp_path)
   steps = TfSplitSteps(model.network, model.variables, 32, 40)
   made = {}
@@ -150,7 +150,7 @@ def test_the_running_answer_is_the_offline_answer(tmp_path, recipe, network):
   frames = _frames_of_all(audio, recipe)
   runs = []
   for seed in range(3):
-    listener = Listener(model, update_seconds=0.0)
+    listener = Listener(model, window_seconds=0.0, update_seconds=0.0)
     updates = [u for block in _blocks(audio, seed) for u in listener.push(block)]
     runs.append(updates + listener.flush())
   assert len({len(run) for run in runs}) == 1 and len(runs[0]) > 20
@@ -171,7 +171,7 @@ def test_once_the_loudest_moment_has_passed_it_is_what_a_file_gives(tmp_path):
   model = _model(tmp_path)
   audio = sound(6, seed=4)
   audio[200:1200] *= 5
-  listener = Listener(model, update_seconds=0.0)
+  listener = Listener(model, window_seconds=0.0, update_seconds=0.0)
   *_, last = listener.push(audio)
   end = round(last.seconds * SMALL.frame_rate)
   expected = _offline(model, log_mel(audio, SMALL)[end - 40:end])
