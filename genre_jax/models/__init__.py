@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from genre_jax.errors import UserError
 from genre_jax.models.baseline import Baseline
+from genre_jax.models.musicnn import Musicnn
 from genre_jax.models.published import PublishedBaseline, PublishedTfSplit
 from genre_jax.models.tf_split import FrequencyOnly, SquareControl, TfSplit, TimeOnly
 
@@ -21,6 +22,7 @@ MODELS: dict[str, type[nn.Module]] = {
   "time_only": TimeOnly,
   "frequency_only": FrequencyOnly,
   "square_control": SquareControl,
+  "musicnn": Musicnn,
 }
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float64": jnp.float64}

@@ -35,6 +35,7 @@ class Musicnn(nn.Module):
     dtype: what it computes in.
   """
 
+  normalisation = "none"
   num_classes: int
   timbral_bands: tuple[int, ...] = (38, 67)
   timbral_frames: int = 7

@@ -157,16 +157,28 @@ class TfSplit(nn.Module):
 
   def _profile(self, log_mel, mask, train):
     """dtype[B, profile_features]: how each band lies in the spectrum, varies and moves."""
-    parts = []
-    if "frequency" in self.branches:
-      shape = center_frames(log_mel, self.floor_db)[..., 0] / _DB_SCALE
-      parts.append(masked_statistics(shape, mask, ("mean", "std")))
-    if "time" in self.branches:
-      steps = jnp.abs(log_mel[:, 1:, :, 0] - log_mel[:, :-1, :, 0]) / _DB_SCALE
-      parts.append(masked_statistics(steps, mask_after(mask, 2), ("mean",)))
-    x = self._norm("profile_in_norm", train)(jnp.concatenate(parts, -1))
+    steps = self.steps_of(log_mel[:, :-1, :, 0], log_mel[:, 1:, :, 0])
+    x = self.profile_of(self.shape_of(log_mel), mask, steps, mask_after(mask, 2))
+    x = self._norm("profile_in_norm", train)(x)
     x = nn.Dense(self.profile_features, use_bias=False, dtype=self.dtype, name="profile")(x)
     return nn.relu(self._norm("profile_norm", train)(x))
+
+  def shape_of(self, log_mel):
+    """float[B, T, M] of float[B, T, M, 1] in dB: each band against its frame."""
+    return center_frames(log_mel, self.floor_db)[..., 0] / _DB_SCALE
+
+  def steps_of(self, before, after):
+    """float[B, T, M]: how much each band moves between two frames, both float[B, T, M] in dB."""
+    return jnp.abs(after - before) / _DB_SCALE
+
+  def profile_of(self, shapes, shapes_mask, steps, steps_mask):
+    """float[B, D]: statistics over time of what the branches' inputs hold, band by band."""
+    parts = []
+    if "frequency" in self.branches:
+      parts.append(masked_statistics(shapes, shapes_mask, ("mean", "std")))
+    if "time" in self.branches:
+      parts.append(masked_statistics(steps, steps_mask, ("mean",)))
+    return jnp.concatenate(parts, -1)
 
   def _join_profile(self, x, profile, train):
     """Puts the profile beside the statistics of the branches; silences either when training."""

@@ -6,7 +6,6 @@ Stands beside `metrics.py`, on the same `Predictions`.
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from genre_jax.training.metrics import Predictions
 
@@ -78,7 +77,7 @@ def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarr
   Returns:
     float64[..., classes].
   """
-  logs = np.log(np.maximum(np.asarray(probabilities, np.float64), 1e-12)) / temperature
+  logs = np.log(np.maximum(np.asarray(probabilities, np.float64), 1e-300)) / temperature
   odds = np.exp(logs - logs.max(-1, keepdims=True))
   return odds / odds.sum(-1, keepdims=True)
 
@@ -91,6 +90,8 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     labels: int[n].
   Reference: Guo et al., "On calibration of modern neural networks", ICML 2017.
   """
+  from scipy.optimize import minimize_scalar  # here: predicting, which only applies, starts quickly
+
   rows = np.arange(len(labels))
 
   def nll(log_temperature):

@@ -85,8 +85,9 @@ PROTOCOLS = {
     "Data: `log_mel.npz`, the clips with an artist id. Split: `artist_kfold`, 5 folds; each clip"
     " is asked once a seed, by a network that has not heard its artist; no checkpoint is chosen"
     " on the fold that is asked. The recipe, though, was compared by cross-validation over the same"
-    " clips in other folds (experiments/NOTES.md), which flatters. Unit: tracks. The primary comparison, stated before it was run:"
-    " tf_split minus square_control; all others are exploratory.",
+    " clips in other folds (experiments/NOTES.md), which flatters."
+    " Unit: tracks. The primary comparison, stated before it was run: tf_split minus"
+    " square_control; all others are exploratory.",
     "log_mel.npz", "test", "track",
     _same_recipe("tf_split", 3, (0, 1, 2, 3, 4), split__name="artist_kfold") + (
       Entry(f"published_tf_split, {OWN}, fold 0", "coursework_published_tf_split", 1, (0,),

@@ -1,0 +1,127 @@
+"""A file becomes the frames that a network may be asked about, in constant memory.
+
+The audio path is that of preparing (`data/clips.py`, `data/log_mel.py`), so that a network hears
+what it was trained on. Where dB are relative to the loudest moment of a clip, frames are kept as
+power until the end is known; those of a long file wait on disk.
+"""
+
+import dataclasses
+import os
+import pathlib
+import tempfile
+
+import numpy as np
+
+from genre_jax.data.audio import UnreadableAudio
+from genre_jax.data.clips import sound_blocks
+from genre_jax.data.log_mel import MelPowerStream, compress
+from genre_jax.data.pipeline import segment_starts
+from genre_jax.data.recipe import Recipe
+
+# Frames in memory: 17 MB of 128 bands, 42 minutes at 12.9 frames a second.
+HELD_FRAMES = 1 << 15
+
+
+@dataclasses.dataclass(frozen=True)
+class Spectrum:
+  """The kept frames of one file.
+
+  Attributes:
+    recipe: how it was heard.
+    frames: float32[frames, n_mels], mel power; a path where they wait on disk.
+    peak: the largest mel power of the file.
+    samples: of the file at the recipe's sample rate.
+  """
+
+  recipe: Recipe
+  frames: np.ndarray | pathlib.Path
+  peak: float
+  samples: int
+
+  @property
+  def seconds(self) -> float:
+    """Length of the file."""
+    return self.samples / self.recipe.sample_rate
+
+  def opened(self) -> "Spectrum":
+    """The same with its frames at hand; a file on disk is gone when they are let go."""
+    if isinstance(self.frames, np.ndarray):
+      return self
+    frames = np.memmap(self.frames, np.float32, "r").reshape(-1, self.recipe.n_mels)
+    self.frames.unlink()  # the map keeps it
+    return dataclasses.replace(self, frames=frames)
+
+  def track_starts(self, per_track: int) -> np.ndarray:
+    """First frames of the windows that a track's answer is the mean of, as in evaluation."""
+    return segment_starts(len(self.frames), self.recipe.num_frames, per_track)
+
+  def timeline_starts(self) -> np.ndarray:
+    """First frames of windows over the whole file, each half a window after the last."""
+    room = max(0, len(self.frames) - self.recipe.num_frames)
+    return np.arange(0, room + 1, max(1, self.recipe.num_frames // 2))
+
+  def windows(self, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Log-mel windows.
+
+    Args:
+      starts: int[windows], first frames.
+    Returns:
+      float32[windows, num_frames, n_mels] and int[windows], how many frames are no padding.
+    """
+    length = self.recipe.num_frames
+    pieces, counts = [], []
+    for start in starts:
+      power = np.asarray(self.frames[start:start + length])
+      piece = compress(power, self.recipe, self.peak)
+      counts.append(len(piece))
+      # Padding is silence as far as the clip knows it, as in data/pipeline.py.
+      pieces.append(np.pad(piece, ((0, length - len(piece)), (0, 0)),
+                           constant_values=piece.min()))
+    return np.stack(pieces), np.array(counts)
+
+
+def read_spectrum(path: str, recipe: Recipe, folder: str) -> Spectrum | str:
+  """The spectrum of a file, or why it cannot be had: the unit of work of a worker process.
+
+  Args:
+    path: of the file.
+    recipe: how to hear it.
+    folder: where the frames of a long file may wait.
+  """
+  try:
+    return _read(path, recipe, folder)
+  except UnreadableAudio as error:
+    return str(error)
+  except OSError as error:
+    return f"its frames cannot be kept in {folder}: {error.strerror or error}"
+  except Exception as error:  # whatever a decoder does with one file, the others are heard
+    return f"{type(error).__name__}: {error}"
+
+
+def _read(path, recipe, folder):
+  stream = MelPowerStream(recipe)
+  held, count, waiting = [], 0, None
+  try:
+    def keep(frames):
+      nonlocal count, waiting
+      count += len(frames)
+      held.append(frames)
+      if count > HELD_FRAMES or waiting:
+        if waiting is None:
+          waiting = tempfile.NamedTemporaryFile(dir=folder, suffix=".frames", delete=False)
+        for part in held:
+          waiting.write(part.tobytes())
+        held.clear()
+
+    for block in sound_blocks(path, recipe.sample_rate):
+      keep(stream.push(block))
+    keep(stream.flush())
+    if waiting:
+      waiting.close()
+      return Spectrum(recipe, pathlib.Path(waiting.name), stream.peak, stream.samples)
+    return Spectrum(recipe, np.concatenate(held), stream.peak, stream.samples)
+  except BaseException:
+    if waiting:
+      waiting.close()
+      os.unlink(waiting.name)
+    raise

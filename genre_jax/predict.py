@@ -1,0 +1,128 @@
+"""What genre is it: `python -m genre_jax.predict [--model=NAME|DIR] FILES_OR_FOLDERS...`.
+
+Every file gets a line; what cannot be heard gets one with the reason, and exit status 1.
+"""
+
+import pathlib
+import sys
+
+from absl import flags
+
+from genre_jax import command_line
+from genre_jax.errors import UserError
+
+MODEL = flags.DEFINE_string("model", "tf_split_10", "A model's name, its directory, or a run.")
+FORMAT = flags.DEFINE_enum("format", "table", ["table", "jsonl", "csv", "parquet"],
+                           "How answers are written.")
+OUT = flags.DEFINE_string("out", "", "File for the answers; files that it holds are skipped.")
+TIMELINE = flags.DEFINE_bool("timeline", False, "Also tell the genre over time.")
+MIN_CONFIDENCE = flags.DEFINE_float(
+  "min_confidence", 0.0, "Say 'unknown' rather than guess below this probability.")
+WINDOWS = flags.DEFINE_integer(
+  "windows", None, "Windows heard of each file, evenly spaced; 0: all of it. The model's own number"
+  " if absent.")
+PLAYLISTS = flags.DEFINE_string("playlists", "", "Folder for a .m3u8 of each genre.")
+EMBEDDINGS = flags.DEFINE_string("embeddings", "", "Parquet file for the penultimate layer.")
+WORKERS = flags.DEFINE_integer("workers", 0, "Processes that decode; 0: one a core.")
+
+SHOWN_FAILURES = 20
+
+
+def main(argv: list[str]) -> int:
+  """Predicts; returns the exit status."""
+  if len(argv) < 2:
+    raise UserError("give one or more audio files or folders")
+  if FORMAT.value == "parquet" and not OUT.value:
+    raise UserError("--format=parquet needs --out=FILE")
+  if FORMAT.value == "table" and OUT.value:
+    raise UserError("--out needs --format=jsonl, csv or parquet: a table is for reading")
+  from tqdm import tqdm
+
+  from genre_jax.inference import answers, tracks
+  from genre_jax.inference.model import keep_compiled_programs, load
+
+  keep_compiled_programs()
+  model = load(MODEL.value)
+  timeline = TIMELINE.value
+  out = pathlib.Path(OUT.value) if OUT.value else None
+  names = answers.columns(model.classes, timeline)
+  sinks = []
+  if FORMAT.value == "parquet":
+    sinks.append(answers.answers_as_parquet(out, names, timeline))
+  elif FORMAT.value != "table":
+    sinks.append(answers.Lines(out, FORMAT.value, names, timeline))
+  if EMBEDDINGS.value:
+    sinks.append(answers.embeddings_as_parquet(pathlib.Path(EMBEDDINGS.value)))
+
+  found = list(tracks.find_files(argv[1:]))
+  # A file is asked again where one of the files to be written lacks it.
+  held = [sink.held for sink in sinks] if out else []
+  known = {name: held[0][name] for path, _ in found if (name := tracks.shown(path))
+           and held and all(name in rows for rows in held)}
+  todo = [(path, wrong) for path, wrong in found if tracks.shown(path) not in known]
+  told = [(row["file"], row["file"], row["status"], row["genre"], row["error"])
+          for row in known.values()]
+  if FORMAT.value == "table":
+    print(f"{'genre':16} {'confidence':>10}  {'next':28} file")
+  for answer in tqdm(
+      tracks.predict_found(todo, model, windows=WINDOWS.value, timeline=timeline,
+                           min_confidence=MIN_CONFIDENCE.value, workers=WORKERS.value),
+      total=len(todo), unit="file", disable=None if len(todo) > 1 else True, leave=False):
+    if FORMAT.value == "table":
+      tqdm.write(_lines(answer))
+    for sink in sinks:
+      sink.write(answer)
+    told.append((answer.file, answer.path, answer.status, answer.genre, answer.error))
+  for sink in sinks:
+    sink.close()
+  if PLAYLISTS.value:
+    count = answers.write_playlists(
+      pathlib.Path(PLAYLISTS.value), [(path, genre) for _, path, status, genre, _ in told
+                                      if status == "ok"])
+    print(f"{count} playlists in {PLAYLISTS.value}", file=sys.stderr)
+  failed = [(file, error) for file, _, status, _, error in told if status == "failed"]
+  if len(told) > 1 or failed:
+    _summary(len(told), failed, len(known))
+  return 1 if failed else 0
+
+
+def _lines(answer) -> str:
+  """An answer for reading, with its timeline below it."""
+  if answer.status == "failed":
+    return f"{'failed':16} {'':>10}  {'':28} {answer.file}: {answer.error}"
+  order = sorted(answer.probabilities.items(), key=lambda item: -item[1])
+  following = ", ".join(f"{name} {value:.2f}" for name, value in order[1:3])
+  lines = [f"{answer.genre:16} {answer.confidence:10.2f}  {following:28} {answer.file}"]
+  merged: list = []
+  for span in answer.timeline:
+    if merged and merged[-1][2] == span.genre:
+      merged[-1][1] = span.end
+      merged[-1][3].append(span.confidence)
+    else:
+      merged.append([span.start, span.end, span.genre, [span.confidence]])
+  for start, end, genre, confidences in merged:
+    lines.append(f"  {_clock(start)} - {_clock(end)}  {genre:16}"
+                 f" {sum(confidences) / len(confidences):.2f}")
+  return "\n".join(lines)
+
+
+def _clock(seconds: float) -> str:
+  """'1:02:03' or ' 2:03'."""
+  minutes, seconds = divmod(int(seconds), 60)
+  hours, minutes = divmod(minutes, 60)
+  return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes:2}:{seconds:02}"
+
+
+def _summary(count: int, failed: list[tuple[str, str]], known: int) -> None:
+  """How many and which, on standard error."""
+  before = f" ({known} of them before)" if known else ""
+  print(f"{count} files{before}: {count - len(failed)} answered, {len(failed)} failed",
+        file=sys.stderr)
+  for file, error in failed[:SHOWN_FAILURES]:
+    print(f"  {file}: {error}", file=sys.stderr)
+  if len(failed) > SHOWN_FAILURES:
+    print(f"  and {len(failed) - SHOWN_FAILURES} more", file=sys.stderr)
+
+
+if __name__ == "__main__":
+  command_line.run(main)

@@ -1,0 +1,93 @@
+"""What genre is it now: `python -m genre_jax.stream [--source=mic|FILE|-] [--model=NAME|DIR]`.
+
+`-` is raw PCM on standard input, as `ffmpeg -i ... -f s16le -ac 1 -ar 22050 - | ...` sends it.
+"""
+
+import json
+import sys
+
+from absl import flags
+
+from genre_jax import command_line
+from genre_jax.errors import UserError
+
+MODEL = flags.DEFINE_string("model", "tf_split_10", "A model's name, its directory, or a run.")
+SOURCE = flags.DEFINE_string("source", "mic", "mic, an audio file, or - for standard input.")
+DEVICE = flags.DEFINE_string("device", "", "mic: which, by number or name.")
+RATE = flags.DEFINE_integer("rate", 0, "-: sample rate in Hz; the model's own if 0.")
+CHANNELS = flags.DEFINE_integer("channels", 1, "-: channels.", lower_bound=1, upper_bound=64)
+SAMPLES = flags.DEFINE_enum("samples", "s16le", ["u8", "s16le", "s32le", "f32le"],
+                            "-: form of a sample.")
+SPEED = flags.DEFINE_float("speed", 0.0, "FILE: 1 as it is heard, 0 as fast as possible.",
+                           lower_bound=0)
+WINDOW = flags.DEFINE_float(
+  "window", None, "Seconds of sound over which to answer; 0: those of training; 3 if absent.")
+SMOOTHING = flags.DEFINE_float("smoothing", 0.0, "Seconds over which answers are smoothed.")
+UPDATE = flags.DEFINE_float("update", 0.1, "At least so many seconds between answers.",
+                            lower_bound=0.1)
+MIN_CONFIDENCE = flags.DEFINE_float("min_confidence", 0.0, "Below it the genre is unknown.")
+FORMAT = flags.DEFINE_enum("format", "auto", ["auto", "line", "jsonl"],
+                           "One line that is redrawn, or a JSON line each; auto: by the terminal.")
+
+
+def main(argv: list[str]) -> int:
+  """Listens until the sound ends."""
+  if len(argv) > 1:
+    raise UserError(f"unexpected argument {argv[1]!r}: give a file as --source={argv[1]}")
+  if not 0 <= RATE.value <= 768000 or 0 < RATE.value < 1000:
+    raise UserError(f"--rate={RATE.value}: give 1000 to 768000 Hz, or 0 for the model's own")
+  from genre_jax.inference import live, sound_sources
+  from genre_jax.inference.model import keep_compiled_programs, load
+
+  keep_compiled_programs()
+  model = load(MODEL.value)
+  rate = model.recipe.sample_rate
+  if SOURCE.value == "mic":
+    blocks, rate = sound_sources.microphone_blocks(DEVICE.value)
+  elif SOURCE.value == "-":
+    rate = RATE.value or rate
+    if sys.stdin.isatty():
+      raise UserError("--source=-: standard input is a terminal; pipe sound into it")
+    blocks = sound_sources.pipe_blocks(sys.stdin.fileno(), SAMPLES.value, CHANNELS.value)
+  else:
+    blocks = sound_sources.file_blocks(SOURCE.value, rate, speed=SPEED.value)
+  redrawn = FORMAT.value == "line" or FORMAT.value == "auto" and sys.stdout.isatty()
+  count = 0
+  try:
+    for update in live.stream(
+        blocks, model, sample_rate=rate, window_seconds=WINDOW.value,
+        smoothing_seconds=SMOOTHING.value, update_seconds=UPDATE.value,
+        min_confidence=MIN_CONFIDENCE.value):
+      print(_line(update) if redrawn else json.dumps(_row(update)), end="" if redrawn else "\n",
+            flush=True)
+      count += 1
+  except KeyboardInterrupt as error:
+    if error.args:  # SIGTERM
+      raise
+  finally:
+    if redrawn and count:
+      print()
+  if not count:
+    print("notice: the sound ended before anything could be said of it", file=sys.stderr)
+  return 0
+
+
+def _row(update) -> dict:
+  """An update as an object of JSON."""
+  return {"seconds": round(update.seconds, 3), "genre": update.genre,
+          "confidence": round(update.confidence, 6),
+          **{f"p_{name}": round(value, 6) for name, value in update.probabilities.items()}}
+
+
+def _line(update) -> str:
+  """An update as one line of a terminal, drawn over the last."""
+  minutes, seconds = divmod(update.seconds, 60)
+  order = sorted(update.probabilities.items(), key=lambda item: -item[1])
+  following = ", ".join(f"{name} {value:.2f}" for name, value in order[1:3])
+  bar = "#" * round(20 * update.confidence)
+  return (f"\r{int(minutes):3}:{seconds:04.1f}  {update.genre:16} {update.confidence:4.2f} "
+          f"{bar:20}  {following}\x1b[K")
+
+
+if __name__ == "__main__":
+  command_line.run(main)

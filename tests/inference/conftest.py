@@ -1,0 +1,72 @@
+"""A model to ask and sound to ask it about."""
+
+import numpy as np
+import pytest
+import soundfile
+
+from genre_jax.data.recipe import Recipe
+from genre_jax.inference import model_dir
+from genre_jax.models import build_model
+
+SMALL = Recipe(n_fft=512, win_length=512, hop_length=256, sample_rate=8000, n_mels=32, fmax=4000.0,
+               frame_stride=2.5, num_frames=40)
+CLASSES = ("calm", "loud", "odd")
+
+
+def write_small_model(folder, name="small", recipe=SMALL, network="tf_split", classes=CLASSES,
+                      **about):
+  """A model directory with random weights and statistics, for whatever does not need a good one."""
+  import jax
+  import jax.numpy as jnp
+
+  sizes = {"time_bands": 8} if network == "tf_split" else {}
+  module = build_model({"name": network, **sizes}, len(classes))
+  window = jax.ShapeDtypeStruct((1, recipe.num_frames, recipe.n_mels, 1), jnp.float32)
+  shapes = model_dir.flat(dict(jax.eval_shape(module.init, jax.random.key(0), window)))
+  rng = np.random.default_rng(0)
+
+  def numbers(name, shape):
+    if name.endswith("kernel"):
+      return rng.normal(0, np.sqrt(2 / np.prod(shape[:-1])), shape)
+    # No zeros and ones, lest a forgotten normalisation pass.
+    return rng.uniform(0.8, 1.2, shape) if name.endswith(("var", "scale")) else rng.normal(
+      0, 0.2, shape)
+
+  weights = {name: numbers(name, leaf.shape).astype(np.float32) for name, leaf in shapes.items()
+             if name.startswith(("params", "batch_stats"))}
+  folder.mkdir(parents=True, exist_ok=True)
+  model_dir.write_model(folder / name, {
+    "name": name, "model": {"name": network, **model_dir.sizes_of(module)},
+    "recipe": recipe.to_dict(), "classes": list(classes), "task": "single_label",
+    "normalisation": module.normalisation, "eval_per_track": 3, "temperature": 1.0,
+    "provenance": {"source": "random numbers", "licence": "CC0"}, **about}, weights)
+  return folder / name
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory):
+  """The folder of a small tf_split."""
+  return write_small_model(tmp_path_factory.mktemp("models"))
+
+
+def sound(seconds, rate=8000, seed=0):
+  """Noise whose colour and loudness change, float32[samples]."""
+  rng = np.random.default_rng(seed)
+  noise = rng.standard_normal(int(seconds * rate)).astype(np.float32)
+  time = np.arange(len(noise)) / rate
+  tone = np.sin(2 * np.pi * (200 + 40 * seed) * time * (1 + 0.1 * np.sin(time)))
+  return (0.1 * noise * (1 + np.sin(time)) / 2 + 0.2 * tone).astype(np.float32)
+
+
+@pytest.fixture
+def songs(tmp_path):
+  """A folder of good files: rates, channels and formats."""
+  folder = tmp_path / "songs"
+  (folder / "deep" / "er").mkdir(parents=True)
+  soundfile.write(folder / "a.wav", sound(4, seed=1), 8000)
+  soundfile.write(folder / "b.flac", sound(6, 44100, 2), 44100)
+  stereo = np.stack([sound(5, 192000, 3), sound(5, 192000, 4)], 1)
+  soundfile.write(folder / "deep" / "c.wav", stereo, 192000)
+  soundfile.write(folder / "deep" / "er" / "d.mp3", sound(5, 22050, 5), 22050)
+  (folder / "notes.txt").write_text("no sound")
+  return folder

@@ -1,0 +1,122 @@
+"""Model directories: packed from a run, found by name, and refused when damaged."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from genre_jax.errors import UserError
+from genre_jax.inference import load, model_dir
+from tests.conftest import ROOT
+from tests.inference.conftest import write_small_model
+
+
+def test_a_model_is_written_and_read(small_model):
+  about, variables = model_dir.read_model(small_model)
+  model = load(str(small_model))
+  assert model.name == "small" and model.classes == ("calm", "loud", "odd")
+  assert about["format_version"] == model_dir.FORMAT_VERSION
+  np.testing.assert_array_equal(model.variables["params"]["logits"]["bias"],
+                                variables["params"]["logits"]["bias"])
+  assert load(model) is model
+
+
+def test_names_are_found_in_the_cache(tmp_path, monkeypatch):
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+  write_small_model(tmp_path / "genre_jax" / "models", "mine")
+  assert load("mine").name == "mine"
+  with pytest.raises(UserError, match="pretrained fetch musicnn_msd"):
+    load("musicnn_msd")
+  with pytest.raises(UserError, match="did you mean musicnn_msd"):
+    load("musicnn_mds")
+
+
+@pytest.mark.parametrize("name", ["", "absent/folder", ".", "../x"])
+def test_what_is_no_model_is_refused(name):
+  with pytest.raises(UserError, match="give a name"):
+    load(name)
+
+
+@pytest.mark.parametrize(("damage", "words"), [
+  (lambda about: about.pop("recipe"), "recipe"),
+  (lambda about: about.pop("classes"), "classes"),
+  (lambda about: about.update(classes=["a", "b"]), "shape"),
+  (lambda about: about.update(task="ranking"), "ranking"),
+  (lambda about: about.update(temperature=0), "temperature"),
+  (lambda about: about.update(temperature="hot"), "hot"),
+  (lambda about: about.update(thresholds=[0.5]), "thresholds"),
+  (lambda about: about["model"].update(name="perceptron"), "perceptron"),
+  (lambda about: about["recipe"].update(hop_length=0), "hop_length"),
+  (lambda about: about.update(format_version=99), "99"),
+  (lambda about: about.update(model=7), "together"),
+])
+def test_damaged_descriptions(tmp_path, damage, words):
+  folder = write_small_model(tmp_path)
+  about = json.loads((folder / "model.json").read_text())
+  damage(about)
+  (folder / "model.json").write_text(json.dumps(about))
+  with pytest.raises(UserError, match=words):
+    load(str(folder))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "changed", "absent", "text", "list", "nan"])
+def test_damaged_files(tmp_path, damage):
+  folder = write_small_model(tmp_path)
+  weights = folder / "weights.npz"
+  if damage == "truncated":
+    weights.write_bytes(weights.read_bytes()[:1000])
+  elif damage == "changed":
+    weights.write_bytes(weights.read_bytes() + b"x")
+  elif damage == "absent":
+    weights.unlink()
+  elif damage == "nan":
+    about, variables = model_dir.read_model(folder)
+    variables["params"]["logits"]["bias"][0] = np.nan
+    folder = folder.with_name("nan")
+    model_dir.write_model(folder, about, model_dir.flat(variables))
+  else:
+    (folder / "model.json").write_text("no json" if damage == "text" else "[1]")
+  with pytest.raises(UserError, match=str(folder)):
+    load(str(folder))
+
+
+def test_tags_have_thresholds(tmp_path):
+  model = load(str(write_small_model(tmp_path, task="multi_label", thresholds=[0.2, 0.9, 0.5])))
+  assert model.verdict(np.array([0.3, 0.8, 0.6])) == ("odd;calm", 0.8)
+  assert model.verdict(np.array([0.1, 0.8, 0.2])) == ("unknown", 0.8)
+  assert model.verdict(np.array([0.3, 0.95, 0.6]), 0.5) == ("loud;odd", 0.95)
+  probabilities = model.probabilities(np.array([0.0, -1000.0, 3.0], np.float32))
+  np.testing.assert_allclose(probabilities, [0.5, 0, 1 / (1 + np.exp(-3))], atol=1e-12)
+  np.testing.assert_allclose(model.calibrated(probabilities), probabilities, atol=1e-12)
+
+
+def test_temperature_keeps_the_order(tmp_path):
+  model = load(str(write_small_model(tmp_path, temperature=2.0)))
+  probabilities = np.array([[0.7, 0.2, 0.1], [0.0, 1.0, 0.0]])
+  softer = model.calibrated(probabilities)
+  np.testing.assert_allclose(softer.sum(1), 1)
+  np.testing.assert_allclose(softer[0, 0] / softer[0, 1], np.sqrt(3.5))
+  assert model.verdict(softer[0])[0] == "calm"
+
+
+def test_an_answer_does_not_depend_on_its_neighbours(small_model):
+  """Windows are asked in batches that are filled up."""
+  model = load(str(small_model))
+  rng = np.random.default_rng(0)
+  windows = rng.normal(-40, 15, (7, 40, 32)).astype(np.float32)
+  frames = np.array([40, 40, 12, 40, 33, 40, 40])
+  together, embeddings = model.infer(windows, frames)
+  assert together.shape == (7, 3) and embeddings.shape == (7, 384)
+  for i in range(7):
+    alone, _ = model.infer(windows[i:i + 1], frames[i:i + 1])
+    np.testing.assert_allclose(alone[0], together[i], atol=1e-6)
+
+
+def test_pretrained_pack_names_the_flag(tmp_path):
+  done = subprocess.run(
+    [sys.executable, "-m", "genre_jax.pretrained", "pack", str(tmp_path), "--out=x"], cwd=ROOT,
+    capture_output=True, text=True)
+  assert done.returncode == 2 and "no checkpoint here" in done.stderr
+  assert "Traceback" not in done.stderr
