@@ -113,12 +113,23 @@ def read_run(path: str) -> tuple[dict[str, Any], dict[str, Any]]:
   kept = ("model", "recipe", "classes", "task", "normalisation", "eval_per_track", "thresholds")
   about = {name: stored[name] for name in kept if name in stored}
   about["name"] = pathlib.Path(path).absolute().name
-  about["temperature"] = float(stored.get("temperature", 1.0))
+  about["temperature"] = _temperature(pathlib.Path(path))
   about["provenance"] = {
     "source": f"trained with genre_jax {genre_jax.__version__}", "trained_on": stored["source"],
     "material": stored["material"], "split": stored["split"], "seed": stored["seed"],
     "step": int(state["step"])}
   return about, variables
+
+
+def _temperature(run: pathlib.Path) -> float:
+  """What the run's evaluation fitted on its valid tracks; 1 where it has none."""
+  for folder in (run, *run.absolute().parents[:2]):
+    try:
+      fitted = json.loads((folder / "eval" / "valid.json").read_text())["temperature"]
+      return float(fitted["temperature"] or 1.0)
+    except (OSError, ValueError, KeyError, TypeError):
+      continue
+  return 1.0
 
 
 def pack(run: str, out: str | os.PathLike, *, temperature: float | None = None,
