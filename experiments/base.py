@@ -26,13 +26,15 @@ def get_config() -> ConfigDict:
 
   # What is heard.
   config.dataset = ConfigDict()
-  # 'auto', 'gtzan', 'audio_folder', 'mel_archive' or 'synthetic'; auto goes by the path.
+  # 'auto', which goes by the path, or a file of genre_jax/data: 'gtzan', 'spoken_digits', ...
   config.dataset.source = "auto"
   config.dataset.path = ""
   # '': the source's default; 'all'; or a comma list such as 'classical,disco,metal,rock'.
   config.dataset.genres = ""
   # CSV with the columns file,group for an audio folder: what must stay on one side of a split.
   config.dataset.groups = ""
+  # A part of a collection that has parts: 'small', 'medium' or 'large' of FMA.
+  config.dataset.subset = ""
   # Length of the clips in a mel archive, from which its frame rate follows.
   config.dataset.clip_seconds = 30.0
   # Where prepared spectrograms are kept, and how many processes prepare them (0: one a core).

@@ -35,7 +35,8 @@ def predict_side(eval_step, variables, prepared: Prepared, split: Split, side: s
   index = np.concatenate(tracks) if tracks else np.zeros(0, int)
   return metrics.Predictions(
     names=tuple(prepared.clips[i].track for i in index),
-    groups=tuple(prepared.clips[i].group for i in index),
+    groups=tuple(prepared.clips[i].track if side in split.known_groups else prepared.clips[i].group
+                 for i in index),
     labels=np.concatenate(labels) if labels else np.zeros(0, int),
     probabilities=metrics.softmax(np.concatenate(logits)) if logits
     else np.zeros((0, len(prepared.classes))),

@@ -124,7 +124,7 @@ def open_material(config) -> tuple[Source, Recipe]:
   recipe = Recipe.from_dict(config.recipe.to_dict())
   dataset = config.dataset
   source = open_source(dataset.source, dataset.path, dataset.genres, groups=dataset.groups,
-                       clip_seconds=dataset.clip_seconds, recipe=recipe)
+                       subset=dataset.subset, clip_seconds=dataset.clip_seconds, recipe=recipe)
   print(f"source    {source.name} {dataset.path}: {len(source.clips)} clips, "
         f"{len(source.classes)} genres: {', '.join(source.classes)}")
   for note in source.notes:
