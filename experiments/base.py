@@ -16,7 +16,7 @@ def get_config() -> ConfigDict:
   # Seed of everything random in training: weights, order, crops, dropout, augmentation. The split
   # has a seed of its own, so that seeds can be compared on one split.
   config.seed = 0
-  # 'single_label': one genre a clip, softmax.
+  # 'single_label': one genre a clip, softmax; 'multi_label': any number, sigmoids.
   config.task = "single_label"
   # What the network computes in: 'float32', 'bfloat16' or 'float64' (needs JAX_ENABLE_X64=1).
   # Parameters stay in float32 (float64 with 'float64').
@@ -95,6 +95,15 @@ def get_config() -> ConfigDict:
   config.optimizer.momentum = 0.0  # sgd
   config.optimizer.clip_norm = 5.0  # 0: gradients are not clipped
 
+  # Binary cross-entropy of multi_label; all off at 0. See genre_jax/training/losses.py.
+  config.loss = ConfigDict()
+  # Labels that are held count (negatives / positives) ** power more; 1 balances each class.
+  config.loss.positive_power = 0.0
+  # Asymmetric loss: (1 - p) ** focus on held labels, p ** focus on others, p less the margin there.
+  config.loss.focus_positive = 0.0
+  config.loss.focus_negative = 0.0
+  config.loss.negative_margin = 0.0
+
   # Inside the training step; each is off at 0; see genre_jax/training/augment.py.
   config.augment = ConfigDict(augment.DEFAULTS)
 
@@ -106,9 +115,9 @@ def get_config() -> ConfigDict:
   config.train.ema_decay = 0.99
   # Evaluation on the validation side, and a checkpoint, every so many epochs.
   config.train.eval_every_epochs = 3
-  # Which checkpoint is the best: by the 'accuracy' (ties: the lower nll) or the 'nll' of the valid
-  # tracks, or simply the 'last': cross-validation chose the length of the training, and choosing
-  # again on few valid artists adds noise (experiments/NOTES.md).
+  # Which checkpoint is the best: by the 'accuracy' (of multi_label 'pr_auc', macro; ties: the lower
+  # nll) or the 'nll' of the valid tracks, or simply the 'last': cross-validation chose the length
+  # of the training, and choosing again on few valid artists adds noise (experiments/NOTES.md).
   config.train.best_metric = "last"
   # Stop after so many evaluations without a better one; 0: never.
   config.train.patience = 0

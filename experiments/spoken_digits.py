@@ -24,14 +24,16 @@ def get_config():
   config.recipe.frame_stride = 1.0
   config.recipe.n_mels = 64
   config.recipe.fmax = 4000.0
+  # What lies further below the loudest sound is the speaker's room and microphone.
+  config.recipe.top_db = 60.0
   # 0.77 s: 97 in 100 clips fit, the others lose an end.
   config.recipe.num_frames = 96
   config.segments.train_per_track = 1
   config.segments.eval_per_track = 2
+  # Other speakers: speed, length of the vocal tract, room and microphone.
   config.augment.time_stretch = 0.15
   config.augment.mel_shift = 2.0
-  config.augment.frequency_masks = 1
-  config.augment.frequency_mask_bands = 8
+  config.augment.eq_db = 3.0
   config.train.batch_size = 32
-  config.train.epochs = 15
+  config.train.epochs = 20
   return config
