@@ -58,7 +58,7 @@ def test_the_same_seed_gives_the_same_sound(source, gtzan):
 
 
 def test_both_songs_are_heard(source):
-  """A mixed pair is a weighted sum of two real pieces; a joined one is one piece, then the other."""
+  """A mixed pair is a weighted sum of two real pieces; a joined one is one, then the other."""
   for kind in ("mixed", "joined"):
     clip = next(clip for clip in source.clips if f"-{kind}-" in clip.track)
     sound = source.reader.sound(clip, 22050)
