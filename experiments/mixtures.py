@@ -21,6 +21,6 @@ def get_config():
   config.segments.train_per_track = 1
   config.segments.eval_per_track = 1
   config.train.label_smoothing = 0.05
-  config.train.epochs = 16
-  config.train.eval_every_epochs = 4
+  config.train.epochs = 6
+  config.train.eval_every_epochs = 2
   return config
