@@ -19,6 +19,12 @@ INTO = flags.DEFINE_string(
 
 HEADER = ("| run | network | parameters | split | side | tracks n | track accuracy % [95 %] "
           "| segments n | segment accuracy % [95 %] | seeds | training min |\n" + "|---" * 11 + "|")
+SEVERAL = ("pr_auc_macro", "roc_auc_macro", "f1_macro", "exact_match", "top_match")
+HEADER_SEVERAL = (
+  "| run | network | parameters | split | side | tracks n | PR-AUC [95 %] | ROC-AUC [95 %] "
+  "| F1 at thresholds [95 %] | all labels right and complete % [95 %] "
+  "| labels held lead the others % [95 %] | seeds | training min |\n" + "|---" * 13 + "|")
+
 
 def _percent(figures: dict) -> str:
   """'81.2 [74.0, 86.8]'."""
@@ -26,8 +32,8 @@ def _percent(figures: dict) -> str:
   return f"{100 * figures['accuracy']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def rows(folder: pathlib.Path) -> list[str]:
-  """A line for each side of a run that has clips."""
+def rows(folder: pathlib.Path) -> tuple[str, list[str]]:
+  """The task of a run, and a line for each of its sides that has clips."""
   from genre_jax.training.run_folder import training_minutes  # here: flags are checked first
 
   config = json.loads((folder / "config.json").read_text())["config"]
@@ -36,12 +42,26 @@ def rows(folder: pathlib.Path) -> list[str]:
   for side in ("valid", "test"):
     report = json.loads((folder / "eval" / f"{side}.json").read_text())
     if report["track"]["n"]:
+      if config["task"] == "multi_label":
+        figures = " | ".join(_figure(report["track"], name) for name in SEVERAL)
+      else:
+        figures = (f"{_percent(report['track'])} | {report['segment']['n']} "
+                   f"| {_percent(report['segment'])}")
       lines.append(
         f"| {folder.name} | {config['model']['name']} | {report['parameters']:,} "
         f"| {report['split']}{' (leaky)' if report['leaky'] else ''} | {side} "
-        f"| {report['track']['n']} | {_percent(report['track'])} | {report['segment']['n']} "
-        f"| {_percent(report['segment'])} | 1 | {minutes:.1f} |")
-  return lines
+        f"| {report['track']['n']} | {figures} | 1 | {minutes:.1f} |")
+  return config["task"], lines
+
+
+def _figure(figures: dict, name: str) -> str:
+  """A figure of several labels a clip with its interval; shares in percent."""
+  scale, digits = (100, 1) if name.endswith("match") else (1, 3)
+  if figures[name] is None:
+    return "-"
+  low, high = figures["ci95"][name]
+  ends = "" if low is None else f" [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
+  return f"{scale * figures[name]:.{digits}f}{ends}"
 
 
 def pooled_rows(folders: list[pathlib.Path]) -> list[str]:
@@ -52,7 +72,7 @@ def pooled_rows(folders: list[pathlib.Path]) -> list[str]:
   experiments: dict[str, list] = {}
   for folder in folders:
     config = json.loads((folder / "config.json").read_text())["config"]
-    if config["split"]["name"].endswith("kfold"):
+    if config["split"]["name"].endswith("kfold") and config["task"] == "single_label":
       run = read_run(folder, "test")
       key = {name: value for name, value in run.config.items() if name != "split.fold"}
       experiments.setdefault(json.dumps(key, sort_keys=True), []).append((run, config))
@@ -78,14 +98,19 @@ def main(argv: list[str]) -> None:
   """Prints the table, and writes it where --into says."""
   if len(argv) < 2:
     raise UserError("give one or more run folders")
-  folders, lines = [pathlib.Path(name) for name in argv[1:]], [HEADER]
+  folders = [pathlib.Path(name) for name in argv[1:]]
+  by_task: dict[str, list[str]] = {"single_label": [], "multi_label": []}
   for folder in folders:
     try:
-      lines += rows(folder)
+      task, lines = rows(folder)
+      by_task[task] += lines
     except (OSError, ValueError, KeyError) as error:
       raise UserError(f"{folder} holds no evaluated run ({error}); train it with"
                       f" --workdir={folder}") from error
-  table = "\n".join(lines + pooled_rows(folders)) + "\n"
+  by_task["single_label"] += pooled_rows(folders)
+  headers = {"single_label": HEADER, "multi_label": HEADER_SEVERAL}
+  table = "\n".join("\n".join([headers[task], *lines]) + "\n"
+                    for task, lines in by_task.items() if lines)
   print(table, end="")
   if INTO.value:
     write_block(pathlib.Path(INTO.value), "results", table)

@@ -7,15 +7,15 @@ folder.
 import os
 
 from genre_jax.data import clips as clips_lib
-from genre_jax.data.clips import Clip, Source
+from genre_jax.data.clips import Clip, Request, Source
 from genre_jax.errors import UserError
 
 FOLDER_DEPTH = 4
 
 
-def open_audio_folder(path: str, genres: str, groups: str = "") -> Source:
-  """The source of a folder of folders; `groups` is a CSV with the columns file and group."""
-  flag = f"--config.dataset.path={path}"
+def open_audio_folder(request: Request) -> Source:
+  """The source of a folder of folders."""
+  path, flag = request.path, request.flag
   if not os.path.isdir(path):
     raise UserError(f"{flag}: there is no such folder.")
   every, others, loose = [], 0, 0
@@ -33,7 +33,7 @@ def open_audio_folder(path: str, genres: str, groups: str = "") -> Source:
       "DIR/GENRE/FILE.wav (or .flac, .ogg, .opus, .mp3)."
       + (f" There are {loose} audio files beside no genre folder." if loose else "")
     )
-  classes = clips_lib.choose_classes(genres, (clip.labels[0] for clip in every))
+  classes = clips_lib.choose_classes(request.genres, (clip.labels[0] for clip in every))
   for name in classes:
     if ";" in name or "," in name:
       raise UserError(
@@ -45,8 +45,9 @@ def open_audio_folder(path: str, genres: str, groups: str = "") -> Source:
     notes.append(f"{loose} audio files directly in {path}, in no genre folder: left out")
   if others:
     notes.append(f"{others} files that are not audio by their names: left out")
-  if groups:
-    clips, more = clips_lib.grouped(clips, clips_lib.read_groups(groups), groups)
+  if request.groups:
+    groups = clips_lib.read_groups(request.groups)
+    clips, more = clips_lib.grouped(clips, groups, request.groups)
     notes += more
   else:
     notes.append(

@@ -1,7 +1,8 @@
 """What a source is: clips with labels and groups, and a reader that turns one clip into log-mel.
 
-Sources (gtzan, audio_folder, mel_archive, synthetic) say what there is by returning a `Source`;
-splits and preparing look at nothing else. A new source is one function that returns one.
+Sources (gtzan, audio_folder, spoken_digits, ...) say what there is by returning a `Source`; splits
+and preparing look at nothing else. A new source is one file `NAME.py` in this folder with a
+function `open_NAME(request)` that returns one.
 """
 
 import csv
@@ -24,11 +25,14 @@ class Clip:
 
   Attributes:
     track: its name, unique in the source.
-    group: the recording, artist or speaker that must stay on one side of a split.
+    group: the recording, artist or speaker that must stay on one side of a split; several are
+      joined by ';'.
     labels: names of its classes.
     path: file that holds it; empty where there is none.
     index: row of an archive or number in a generated corpus.
     has_group: False where the group is unknown and the track stands for it.
+    side: 'train', 'valid' or 'test' of the material's own split; '' where it has none.
+    unknown: classes of which nobody has said whether they apply; neither learnt nor asked.
   """
 
   track: str
@@ -37,6 +41,38 @@ class Clip:
   path: str = ""
   index: int = 0
   has_group: bool = True
+  side: str = ""
+  unknown: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+  """What a config asks of a source; each reads what concerns it.
+
+  Attributes:
+    path: file or folder; '' where the config names none.
+    genres: '' for the source's default, 'all', or a comma list.
+    groups: CSV with the columns file and group; '' for what the source knows itself.
+    subset: a part that the source names, such as 'small'; '' for all.
+    clip_seconds: length of the clips of a mel_archive.
+    recipe: if given, a mel_archive is checked against it.
+    seed: of the built-in corpus.
+    cache_dir: where GTZAN is downloaded and unpacked; '' for the user's cache.
+  """
+
+  path: str = ""
+  genres: str = ""
+  groups: str = ""
+  subset: str = ""
+  clip_seconds: float = 30.0
+  recipe: Recipe | None = None
+  seed: int = 0
+  cache_dir: str = ""
+
+  @property
+  def flag(self) -> str:
+    """How messages name the path."""
+    return f"--config.dataset.path={self.path}"
 
 
 STAMPED_BYTES = 4096  # of a file's beginning and of its end
@@ -78,8 +114,11 @@ class Source:
 
   def fingerprint(self) -> str:
     """Hash of everything about the material that determines a prepared set; not where it lies."""
+    # What most sources leave empty is left out, so that their prepared sets keep their names.
     clips = [
-      [clip.track, clip.group, clip.labels, clip.index, clip.has_group] for clip in self.clips
+      [clip.track, clip.group, clip.labels, clip.index, clip.has_group]
+      + ([clip.side, clip.unknown] if clip.side or clip.unknown else [])
+      for clip in self.clips
     ]
     about = [self.name, self.classes, self.identity, repr(self.reader), self.skipped, clips]
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()

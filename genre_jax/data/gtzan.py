@@ -13,7 +13,7 @@ import pathlib
 import re
 
 from genre_jax.data import clips as clips_lib
-from genre_jax.data.clips import Clip, Source
+from genre_jax.data.clips import Clip, Request, Source
 from genre_jax.errors import UserError
 
 GENRES = (
@@ -71,24 +71,24 @@ def find_files(folder) -> tuple[dict[str, str], int, int]:
   return {track: min(paths)[1] for track, paths in sorted(found.items())}, doubles, others
 
 
-def open_gtzan(path: str, genres: str, groups: str = "", cache_dir: str = "") -> Source:
+def open_gtzan(request: Request) -> Source:
   """GTZAN from a folder, genres.tar.gz, a tensorflow-datasets folder, or 'download'."""
-  from genre_jax.data import gtzan_archive, gtzan_tfds
+  from genre_jax.data import gtzan_archive, gtzan_tfds, tfds_audio
 
-  flag = f"--config.dataset.path={path}"
+  path, genres, groups, flag = request.path, request.genres, request.groups, request.flag
   if path == "download" and not os.path.exists(path):
-    path = gtzan_archive.download(cache_dir)
+    path = gtzan_archive.download(request.cache_dir)
   if os.path.isfile(path):
     if not path.endswith((".tar.gz", ".tgz")):
       raise UserError(
         f"{flag}: as source gtzan a file must be the original genres.tar.gz; otherwise give the "
         "folder that holds GENRE/GENRE.NNNNN.wav. An .npz is --config.dataset.source=mel_archive."
       )
-    path = gtzan_archive.extract(path, cache_dir)
+    path = gtzan_archive.extract(path, request.cache_dir)
   if not os.path.isdir(path):
     raise UserError(f"{flag}: there is no such file or folder.")
-  if version := gtzan_tfds.find_version(path):
-    return gtzan_tfds.open_gtzan_tfds(version, genres, groups)
+  if version := tfds_audio.find_version(path, "gtzan"):
+    return gtzan_tfds.open_folder(version, genres, groups)
   found, doubles, others = find_files(path)
   if not found:
     raise UserError(

@@ -22,28 +22,26 @@ import numpy as np
 from genre_jax.data import clips as clips_lib
 from genre_jax.data import gtzan
 from genre_jax.data.audio import UnreadableAudio
-from genre_jax.data.clips import Clip, Source
+from genre_jax.data.clips import Clip, Request, Source
 from genre_jax.data.recipe import Recipe
 from genre_jax.errors import UserError
 
 LEVELS_DB = 80.0
 
 
-def open_mel_archive(
-  path: str, genres: str, groups: str = "", clip_seconds: float = 30.0, recipe: Recipe | None = None
-) -> Source:
+def open_mel_archive(request: Request) -> Source:
   """The source of an .npz; the length of its clips gives the frame rate."""
-  flag = f"--config.dataset.path={path}"
+  path, genres, groups, flag = request.path, request.genres, request.groups, request.flag
   shape, names = _check_archive(path, flag)
-  if recipe is not None:
-    check_recipe(recipe, shape[1], shape[2], clip_seconds)
+  if request.recipe is not None:
+    check_recipe(request.recipe, shape[1], shape[2], request.clip_seconds)
   if all(gtzan.TRACK.fullmatch(name) for name in names):
     every = [gtzan.gtzan_clip(name, index=index) for index, name in enumerate(names)]
     default = gtzan.DEFAULT_GENRES
   else:
     every, default = [_clip(name, index, flag) for index, name in enumerate(names)], ()
   reader = MelArchiveReader(
-    os.path.abspath(path), _sha256(path), shape[1], shape[2], float(clip_seconds)
+    os.path.abspath(path), _sha256(path), shape[1], shape[2], float(request.clip_seconds)
   )
   if default:
     return gtzan.gtzan_source(

@@ -41,7 +41,7 @@ class Prepared:
     path: the tensorflow-datasets folder.
     recipe: how the sound was turned into log-mel.
     classes: genre names, in the order of the label vector.
-    task: what the labels mean, 'single_label'.
+    task: what the labels mean, 'single_label' or 'multi_label'.
     source: name of the source.
     clips: the clips that are in it, in stored order.
     num_frames: frames of each clip.
@@ -118,8 +118,9 @@ def read(path: str | os.PathLike, recipe: Recipe | None = None) -> Prepared:
         raise ValueError(f"{name} should have {size} bytes")
     stored = Recipe.from_dict(about["recipe"])
     clips = tuple(
-      Clip(track=row["track"], group=row["group"], labels=tuple(row["labels"].split(";")),
-           path="", has_group=row["has_group"] == "1")
+      Clip(track=row["track"], group=row["group"], labels=_names(row["labels"]),
+           path="", has_group=row["has_group"] == "1", side=row.get("side") or "",
+           unknown=_names(row.get("unknown")))
       for row in rows
     )
     prepared = Prepared(
@@ -150,10 +151,15 @@ def features(num_classes: int, n_mels: int):
   })
 
 
-def label_vectors(labels: tuple[str, ...], classes: tuple[str, ...]) -> tuple[np.ndarray, ...]:
+def label_vectors(clip: Clip, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
   """Labels as (float32[classes], float32[classes]): one for each label held, and what is known."""
-  vector = np.array([name in labels for name in classes], np.float32)
-  return vector, np.ones_like(vector)
+  return (np.array([name in clip.labels for name in classes], np.float32),
+          np.array([name not in clip.unknown for name in classes], np.float32))
+
+
+def _names(cell: str | None) -> tuple[str, ...]:
+  """The names of a cell of clips.csv."""
+  return tuple(cell.split(";")) if cell else ()
 
 
 def _tensorflow_errors() -> tuple[type[Exception], ...]:
@@ -218,12 +224,12 @@ def _write(source, recipe, task, partial, final, workers) -> None:
           if isinstance(log_mel, str):
             skipped.append({"clip": clip.track, "reason": log_mel})
             continue
-          labels, label_mask = label_vectors(clip.labels, source.classes)
+          labels, label_mask = label_vectors(clip, source.classes)
           writer.write(info.serialize_example(info.encode_example({
             "log_mel": log_mel, "labels": labels, "label_mask": label_mask,
             "track": clip.track, "group": clip.group})))
           rows.append([clip.track, clip.group, ";".join(clip.labels), int(clip.has_group),
-                       len(log_mel)])
+                       len(log_mel), clip.side, ";".join(clip.unknown)])
       size = path_of(shard).stat().st_size
       done = path_of(shard, ".json")
       write_whole(done, json.dumps({"rows": rows, "skipped": skipped, "bytes": size}))
@@ -248,7 +254,7 @@ def _write(source, recipe, task, partial, final, workers) -> None:
     description=f"Log-mel spectrograms of {source.name}, prepared by genre_jax.")
   with open(partial / "clips.csv", "w", newline="") as file:
     writer = csv.writer(file)
-    writer.writerow(["track", "group", "labels", "has_group", "num_frames"])
+    writer.writerow(["track", "group", "labels", "has_group", "num_frames", "side", "unknown"])
     writer.writerows(rows)
   write_whole(partial / "skipped.json", json.dumps(skipped, indent=1))
   for i in range(num_shards):

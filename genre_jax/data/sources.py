@@ -1,20 +1,37 @@
 """Opens the source that a config names: the door of the data room.
 
-`open_source` chooses by config.dataset.source, or by the path where that is 'auto'. A new source is
-one file that returns a `Source`, and one entry here.
+`open_source` chooses by config.dataset.source, or by the path where that is 'auto'. A source is one
+file `genre_jax/data/NAME.py` with a function `open_NAME(request)` that returns a `Source`; there is
+no list to enter it in.
 """
 
 import difflib
+import importlib.util
 import os
+import pkgutil
 
-from genre_jax.data import audio_folder, gtzan, gtzan_tfds, mel_archive, synthetic
-from genre_jax.data.clips import Clip, Reader, Source
+from genre_jax import data
+from genre_jax.data import gtzan, tfds_audio
+from genre_jax.data.clips import Clip, Reader, Request, Source
 from genre_jax.data.recipe import Recipe
 from genre_jax.errors import UserError
 
-__all__ = ["Clip", "Reader", "SOURCES", "Source", "open_source", "source_of_path"]
+__all__ = ["Clip", "Reader", "Request", "Source", "open_source", "source_names", "source_of_path"]
 
-SOURCES = ("auto", "gtzan", "audio_folder", "mel_archive", "synthetic")
+WITHOUT_PATH = ("synthetic",)
+
+
+def source_names() -> list[str]:
+  """Names that config.dataset.source may have."""
+  names = [module.name for module in pkgutil.iter_modules(data.__path__)]
+  return ["auto", *(name for name in names if _opener(name))]
+
+
+def _opener(name: str):
+  """The function `open_NAME` of the module NAME of this folder, None where there is none."""
+  if importlib.util.find_spec(f"{data.__name__}.{name}") is None:
+    return None
+  return getattr(importlib.import_module(f"{data.__name__}.{name}"), f"open_{name}", None)
 
 
 def open_source(
@@ -23,6 +40,7 @@ def open_source(
   genres: str = "",
   *,
   groups: str = "",
+  subset: str = "",
   clip_seconds: float = 30.0,
   recipe: Recipe | None = None,
   seed: int = 0,
@@ -31,43 +49,32 @@ def open_source(
   """What clips there are.
 
   Args:
-    source: one of SOURCES.
+    source: 'auto', or the name of a file of this folder.
     path: file or folder; '' for the built-in corpus; 'download' for GTZAN from the network.
     genres: '' (for GTZAN material classical, disco, metal, rock; else every genre), 'all', or a
       comma list.
-    groups: CSV with the columns file and group; '' for what the source knows itself.
-    clip_seconds: length of the clips of a mel_archive.
-    recipe: if given, a mel_archive is checked against it.
-    seed: of the built-in corpus.
-    cache_dir: where GTZAN is downloaded and unpacked; '' for the user's cache.
+    groups, subset, clip_seconds, recipe, seed, cache_dir: see `clips.Request`.
   Raises:
     UserError: naming the flag, what is wrong, and what to do.
   """
-  if source not in SOURCES:
-    near = difflib.get_close_matches(source, SOURCES, 1, 0.0)[0]
-    raise UserError(
-      f"--config.dataset.source={source}: give one of {', '.join(SOURCES)} (did you mean {near}?)."
-    )
   path = os.path.expanduser(path)
   if source == "auto":
     source = source_of_path(path)
-  if source == "synthetic":
-    if path:
+  opener = _opener(source) if source.isidentifier() else None
+  if opener is None:
+    names = source_names()
+    near = difflib.get_close_matches(source, names, 1, 0.0)[0]
+    raise UserError(
+      f"--config.dataset.source={source}: give one of {', '.join(names)} (did you mean {near}?)."
+    )
+  if source not in WITHOUT_PATH:
+    if not path:
       raise UserError(
-        f"--config.dataset.source=synthetic takes no --config.dataset.path; it is {path}."
+        f"--config.dataset.source={source} needs --config.dataset.path=FILE or FOLDER."
       )
-    if groups:
-      raise UserError("--config.dataset.groups: the built-in corpus has groups of its own.")
-    return synthetic.open_synthetic(genres, seed)
-  if not path:
-    raise UserError(f"--config.dataset.source={source} needs --config.dataset.path=FILE or FOLDER.")
-  if source == "gtzan":
-    return gtzan.open_gtzan(path, genres, groups, cache_dir)
-  if not os.path.exists(path):
-    raise UserError(f"--config.dataset.path={path}: there is no such file or folder.")
-  if source == "audio_folder":
-    return audio_folder.open_audio_folder(path, genres, groups)
-  return mel_archive.open_mel_archive(path, genres, groups, clip_seconds, recipe)
+    if not os.path.exists(path) and (source, path) != ("gtzan", "download"):
+      raise UserError(f"--config.dataset.path={path}: there is no such file or folder.")
+  return opener(Request(path, genres, groups, subset, clip_seconds, recipe, seed, cache_dir))
 
 
 def source_of_path(path: str) -> str:
@@ -87,6 +94,6 @@ def source_of_path(path: str) -> str:
       f"--config.dataset.path={path}: give a folder of audio, an .npz of "
       "spectrograms, or the original genres.tar.gz."
     )
-  if gtzan_tfds.find_version(path) or gtzan.find_files(path)[0]:
+  if tfds_audio.find_version(path, "gtzan") or gtzan.find_files(path)[0]:
     return "gtzan"
   return "audio_folder"

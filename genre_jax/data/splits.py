@@ -13,6 +13,7 @@ from collections import defaultdict
 import numpy as np
 
 from genre_jax.data import gtzan, synthetic
+from genre_jax.data.groups import assign_groups, check_enough_groups, count_groups
 from genre_jax.errors import UserError
 
 SIDES = ("train", "valid", "test")
@@ -36,6 +37,8 @@ class Split:
     leaky: whether segments of one track stand on several sides.
     notes: lines for the user.
     segments: {track: side of each of its segments}, only where leaky.
+    known_groups: sides that are asked about groups of the train side, because that is the split's
+      question; there each clip counts for itself in intervals.
   """
 
   name: str
@@ -43,6 +46,7 @@ class Split:
   leaky: bool = False
   notes: tuple[str, ...] = ()
   segments: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+  known_groups: tuple[str, ...] = ()
 
   def side(self, track: str, segment: int = 0) -> str | None:
     """The side of a segment, None where it is not used."""
@@ -105,12 +109,15 @@ def _thin_out(split: Split, clips, share, seed) -> Split:
 def check_groups_apart(split: Split, clips) -> None:
   """Raises UserError if a group stands on two sides of a split that does not call itself leaky.
 
-  The one artist known to stand on both sides of the published lists is let pass there, and noted.
+  The one artist known to stand on both sides of the published lists is let pass there, and noted;
+  so are all groups of a material's own split, and those of a split that asks about known ones.
   """
-  if split.leaky:
+  if split.leaky or split.name == "official":
     return
   known = KNOWN_ACROSS if split.name == "fault_filtered" else frozenset()
-  for group, places in _groups_across(split.sides, clips).items():
+  sides = {track: "train" if side in split.known_groups else side
+           for track, side in split.sides.items()}
+  for group, places in _groups_across(sides, clips).items():
     if group not in known:
       where = ", ".join(f"{track} in {side}" for track, side in places[:4])
       raise UserError(
@@ -124,7 +131,8 @@ def _groups_across(sides, clips):
   places = defaultdict(list)
   for clip in clips:
     if clip.track in sides:
-      places[clip.group].append((clip.track, sides[clip.track]))
+      for group in clip.group.split(";"):
+        places[group].append((clip.track, sides[clip.track]))
   return {group: rows for group, rows in places.items() if len({side for _, side in rows}) > 1}
 
 
@@ -201,8 +209,8 @@ def _kfold(clips, *, name, num_folds, fold, seed, **options):
     raise UserError(
       f"--config.split.fold={fold}: with {num_folds} folds give 0 to {num_folds - 1}."
     )
-  groups, genres, counts = _count_groups(clips)
-  _check_enough_groups(
+  groups, genres, counts = count_groups(clips)
+  check_enough_groups(
     clips, genres, counts, max(num_folds, 3), f"--config.split.num_folds={num_folds}"
   )
   fold_of = assign_groups(
@@ -226,8 +234,8 @@ def _kfold(clips, *, name, num_folds, fold, seed, **options):
 
 
 def _random_tracks(clips, *, seed, **options):
-  groups, genres, counts = _count_groups(clips)
-  _check_enough_groups(clips, genres, counts, 3, "--config.split.name=random_tracks")
+  groups, genres, counts = count_groups(clips)
+  check_enough_groups(clips, genres, counts, 3, "--config.split.name=random_tracks")
   shares = np.array(HOLDOUT) / sum(HOLDOUT)
   side_of = assign_groups(counts, shares, np.random.default_rng([seed, 2]))
   return Split("random_tracks", _sides(clips, groups, side_of))
@@ -255,91 +263,80 @@ def _leaky_segments(clips, *, seed, segments_per_track, **options):
   return Split("leaky_segments", {}, leaky=True, notes=(note,), segments=segments)
 
 
+def _official(clips, **options):
+  """The sides that the material itself gives its clips."""
+  sides = {clip.track: clip.side for clip in clips if clip.side}
+  if not sides:
+    raise UserError(
+      "--config.split.name=official: this material has no split of its own. "
+      "Use --config.split.name=grouped_kfold."
+    )
+  notes = []
+  if left_out := len(clips) - len(sides):
+    notes.append(f"{left_out} clips are on no side of the official split: left out")
+  if across := _groups_across(sides, clips):
+    notes.append(
+      f"{len(across)} groups, as {min(across)}, stand on several sides of the official split: left "
+      "as published"
+    )
+  return Split("official", sides, notes=tuple(notes))
+
+
+def _takes(clips, **options):
+  """The material's own sides, where the same speakers stand on all of them."""
+  if not any(clip.side for clip in clips):
+    raise UserError(
+      "--config.split.name=takes is for spoken_digits, whose takes it counts. "
+      "Use --config.split.name=grouped_kfold."
+    )
+  counts = {side: sum(clip.side == side for clip in clips) for side in SIDES}
+  note = (
+    f"takes 0 to 4 are the test side ({counts['test']} clips here), 5 to 9 valid: new takes of "
+    "speakers who are known from training"
+  )
+  return Split("takes", {clip.track: clip.side for clip in clips if clip.side}, notes=(note,),
+               known_groups=("valid", "test"))
+
+
+def _speaker_kfold(clips, *, num_folds, fold, **options):
+  """One speaker is the test side, takes 5 to 9 of the others are valid.
+
+  Another speaker as the valid side would cost a fifth of the voices that are trained on. Valid
+  therefore shows when training is through, and not what new speakers will give.
+  """
+  speakers = sorted({clip.group for clip in clips})
+  if num_folds != len(speakers):
+    raise UserError(
+      f"--config.split.num_folds={num_folds}: speaker_kfold leaves one of the {len(speakers)} "
+      f"speakers (groups) out: give {len(speakers)}."
+    )
+  if not 0 <= fold < num_folds:
+    raise UserError(
+      f"--config.split.fold={fold}: with {num_folds} speakers give 0 to {num_folds - 1}."
+    )
+  sides = {
+    clip.track: "test" if clip.group == speakers[fold]
+    else "valid" if clip.side == "valid" else "train"
+    for clip in clips
+  }
+  note = (
+    f"test is the speaker {speakers[fold]}; valid is takes of speakers who are known from training"
+  )
+  return Split("speaker_kfold", sides, notes=(note,), known_groups=("valid",))
+
+
 SPLITS = {
   "fault_filtered": _fault_filtered,
   "artist_kfold": _artist_kfold,
   "grouped_kfold": _grouped_kfold,
   "random_tracks": _random_tracks,
   "leaky_segments": _leaky_segments,
+  "official": _official,
+  "takes": _takes,
+  "speaker_kfold": _speaker_kfold,
 }
-
-
-def _count_groups(clips):
-  """(groups, genres, int64[groups, genres] clips)."""
-  groups = sorted({clip.group for clip in clips})
-  genres = sorted({label for clip in clips for label in clip.labels})
-  row = {group: index for index, group in enumerate(groups)}
-  column = {genre: index for index, genre in enumerate(genres)}
-  counts = np.zeros((len(groups), len(genres)), np.int64)
-  for clip in clips:
-    for label in clip.labels:
-      counts[row[clip.group], column[label]] += 1
-  return groups, genres, counts
-
-
-def _check_enough_groups(clips, genres, counts, needed, flag):
-  """Raises UserError if a genre has fewer groups than it needs to stand on every side."""
-  for genre, found, total in zip(genres, (counts > 0).sum(0), counts.sum(0), strict=True):
-    if total == 1:
-      raise UserError(
-        f"The genre {genre!r} has a single clip, which cannot be split. Add "
-        "recordings, or leave the genre "
-        "out with --config.dataset.genres=GENRE,GENRE,..."
-      )
-    if found < needed:
-      fewer = f"lower --config.split.num_folds to {found}, " if 3 <= found else ""
-      raise UserError(
-        f"{flag}: the genre {genre!r} has {total} clips in {found} groups (artists, recordings), "
-        f"and {needed} groups are needed to keep each on one side. Add recordings, "
-        f"{fewer}or leave the genre out "
-        "with --config.dataset.genres=GENRE,GENRE,..."
-      )
 
 
 def _sides(clips, groups, side_of):
   side = dict(zip(groups, side_of, strict=True))
   return {clip.track: SIDES[side[clip.group]] for clip in clips}
-
-
-def assign_groups(counts, shares, rng) -> np.ndarray:
-  """Deals whole groups out so that each part has about its share of each genre.
-
-  Greedy, the largest groups first, each to the part that it brings nearest to the shares (as
-  scikit-learn's StratifiedGroupKFold does, with unequal shares and several labels for a clip); then
-  parts that lack a genre get its smallest group from the part that has most.
-
-  Args:
-    counts: int[groups, genres], clips.
-    shares: float[parts], sum 1.
-    rng: numpy Generator; breaks ties.
-  Returns:
-    int64[groups], the part of each.
-  """
-  wanted = counts.sum(0)[None, :] * shares[:, None]
-  wanted = np.maximum(wanted, 1e-9)
-  order = rng.permutation(len(counts))
-  order = order[np.argsort(-counts[order].max(1), kind="stable")]
-  filled = np.zeros((len(shares), counts.shape[1]))
-  part_of = np.zeros(len(counts), np.int64)
-  for group in order:
-    here = counts[group]
-    # Change of the sum over genres of (filled - wanted)^2 / wanted.
-    change = ((2 * (filled - wanted) * here + here**2) / wanted / np.maximum(counts.sum(0), 1)).sum(
-      1
-    )
-    best = np.flatnonzero(change <= change.min() + 1e-12)
-    part = best[np.argmin(filled[best].sum(1))]
-    part_of[group] = part
-    filled[part] += here
-  for genre in range(counts.shape[1]):
-    has = counts[:, genre] > 0
-    for part in range(len(shares)):
-      if np.any(has & (part_of == part)):
-        continue
-      groups_of = [int((has & (part_of == other)).sum()) for other in range(len(shares))]
-      donor = int(np.argmax(groups_of))
-      if groups_of[donor] < 2:
-        continue
-      members = np.flatnonzero(has & (part_of == donor))
-      part_of[members[np.argmin(counts[members].sum(1))]] = part
-  return part_of

@@ -19,9 +19,10 @@ import scipy.fft
 import scipy.signal
 
 from genre_jax.data import clips as clips_lib
-from genre_jax.data.clips import Clip, Source
+from genre_jax.data.clips import Clip, Request, Source
 from genre_jax.data.log_mel import log_mel
 from genre_jax.data.recipe import Recipe
+from genre_jax.errors import UserError
 
 # Changes whenever the sound does: prepared sets of another version are not reused.
 VERSION = 1
@@ -38,9 +39,15 @@ FORMANTS = {"hollow": (500.0, 2600.0), "nasal": (1150.0, 4300.0)}
 NOTICE = "built-in synthetic corpus: accuracy on it says nothing about real music"
 
 
-def open_synthetic(genres: str = "", seed: int = 0) -> Source:
+def open_synthetic(request: Request) -> Source:
   """The built-in corpus of a seed."""
-  classes = clips_lib.choose_classes(genres, STYLES, STYLES)
+  if request.path:
+    raise UserError(
+      f"--config.dataset.source=synthetic takes no --config.dataset.path; it is {request.path}."
+    )
+  if request.groups:
+    raise UserError("--config.dataset.groups: the built-in corpus has groups of its own.")
+  classes = clips_lib.choose_classes(request.genres, STYLES, STYLES)
   clips = []
   for number in range(len(STYLES) * PIECES * CLIPS_PER_PIECE):
     style, piece, clip = _position(number)
@@ -48,8 +55,9 @@ def open_synthetic(genres: str = "", seed: int = 0) -> Source:
       group = f"piece-{style}-{piece:02d}"
       clips.append(Clip(f"{TRACK_PREFIX}{style}.{piece:02d}-{clip}", group, (style,), index=number))
   clips.sort(key=lambda clip: clip.track)
-  identity = f"version {VERSION}, seed {seed}"
-  return Source("synthetic", classes, tuple(clips), SyntheticReader(seed), identity, (NOTICE,))
+  identity = f"version {VERSION}, seed {request.seed}"
+  reader = SyntheticReader(request.seed)
+  return Source("synthetic", classes, tuple(clips), reader, identity, (NOTICE,))
 
 
 def _position(number):

@@ -28,14 +28,15 @@ def score(figures: dict[str, float] | None, metric: str) -> float:
   """The number by which checkpoints are ranked, larger being better.
 
   Args:
-    figures: 'accuracy' and 'nll' of the valid tracks, None where there are none.
-    metric: 'accuracy' (ties go to the lower nll), 'nll', or 'last', to which all are equal.
+    figures: 'accuracy' (of several labels a clip 'pr_auc') and 'nll' of the valid tracks, None
+      where there are none.
+    metric: one of these (ties go to the lower nll), or 'last', to which all are equal.
   """
   if metric == "last":
     return 0.0
   if not figures or not math.isfinite(figures["nll"]):
     return float("-inf")
-  return -figures["nll"] if metric == "nll" else figures["accuracy"] - 1e-6 * figures["nll"]
+  return -figures["nll"] if metric == "nll" else figures[metric] - 1e-6 * figures["nll"]
 
 
 def _unreadable(path: pathlib.Path) -> str:
@@ -71,7 +72,7 @@ class Checkpoints:
 
   Args:
     folder: where they are, created if absent.
-    metric: what makes one the best: 'accuracy', 'nll' or 'last'.
+    metric: what makes one the best: 'accuracy', 'pr_auc', 'nll' or 'last'.
     writing: by the run that trains; others change nothing there.
   """
 

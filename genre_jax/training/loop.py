@@ -13,8 +13,8 @@ from tqdm import tqdm
 from genre_jax.data.pipeline import train_batches
 from genre_jax.errors import Interrupted, UserError
 from genre_jax.training import checkpoints, records, steps
-from genre_jax.training.evaluation import predict_side, write_evaluation
-from genre_jax.training.metrics import summarize
+from genre_jax.training.evaluation import predict_side, validation_figures, write_evaluation
+from genre_jax.training.multi_label_metrics import choose_thresholds
 from genre_jax.training.report import write_report
 from genre_jax.training.session import Session, open_session
 
@@ -129,7 +129,8 @@ def _patience_ended(config, waited: int) -> bool:
 def _run(session, state, step, batches, keeper, curves, mesh, waited) -> None:
   """The loop over steps."""
   config, total = session.config, session.total_steps
-  train_step = steps.make_train_step(session.model, session.tx, config)
+  train_step = steps.make_train_step(session.model, session.tx, config,
+                                     session.positive_weight())
   eval_step = steps.make_eval_step(session.model)
   interval = session.steps_per_epoch * config.train.eval_every_epochs
   best = max((checkpoints.score(keeper.figures(s), config.train.best_metric)
@@ -160,11 +161,10 @@ def _run(session, state, step, batches, keeper, curves, mesh, waited) -> None:
         record = {"train_loss": sum(losses) / len(losses),
                   "train_accuracy": sum(accuracies) / len(accuracies),
                   "train_examples_per_second": rate}
-        valid = _validate(session, eval_step, state, mesh)
-        if valid:
-          record |= {"valid_accuracy": valid["accuracy"], "valid_nll": valid["nll"]}
+        valid, about = _validate(session, eval_step, state, mesh)
+        record |= {f"valid_{name}": value for name, value in (valid or {}).items()}
         curves.write(step, epoch, **record)
-        keeper.save(state, valid, session.about())
+        keeper.save(state, valid, about)
         new = checkpoints.score(valid, config.train.best_metric)
         if valid:  # without a valid side nothing can be waited for
           best, waited = (new, 0) if new > best else (best, waited + 1)
@@ -187,14 +187,18 @@ def _rate(bar: tqdm) -> float:
   return bar.format_dict["rate"] or 0.0
 
 
-def _validate(session: Session, eval_step, state, mesh) -> dict[str, float] | None:
-  """Accuracy and nll of the valid tracks, or None where there are none."""
+def _validate(session: Session, eval_step, state, mesh):
+  """Figures of the valid tracks, None where there are none, and what the checkpoint says of itself,
+  thresholds chosen there among it."""
   config = session.config
   predictions = predict_side(
     eval_step, state.variables(), session.prepared, session.split, "valid", mesh,
     batch_size=config.train.batch_size, per_track=config.segments.eval_per_track)
-  figures = summarize(predictions.by_track())
-  return {name: figures[name] for name in ("accuracy", "nll")} if figures["n"] else None
+  tracks = predictions.by_track()
+  figures, about = validation_figures(tracks), session.about()
+  if figures and tracks.known is not None:
+    about["thresholds"] = choose_thresholds(tracks)
+  return figures, about
 
 
 def evaluate(session: Session, folder: pathlib.Path, mesh, checkpoint: str) -> dict[str, dict]:
@@ -210,14 +214,19 @@ def evaluate(session: Session, folder: pathlib.Path, mesh, checkpoint: str) -> d
                     f" ({stored['split']}): some that would be asked now are known to it")
   state = checkpoints.load(path, _place(session.new_state(), mesh))
   eval_step = steps.make_eval_step(session.model)
-  reports, answers = {}, {}
-  for side in ("valid", "test"):
-    answers[side] = predict_side(
-      eval_step, state.variables(), session.prepared, session.split, side, mesh,
-      batch_size=config.train.batch_size, per_track=config.segments.eval_per_track)
+  answers = {side: predict_side(
+    eval_step, state.variables(), session.prepared, session.split, side, mesh,
+    batch_size=config.train.batch_size, per_track=config.segments.eval_per_track)
+    for side in ("valid", "test")}
+  thresholds = None
+  if config.task == "multi_label":  # a checkpoint of an interrupted run has none
+    thresholds = stored.get("thresholds") or choose_thresholds(answers["valid"].by_track())
+  reports = {}
+  for side in answers:
     reports[side] = write_evaluation(
       folder / "eval", answers[side], session.split, side, seed=stored["seed"],
-      checkpoint_step=int(state.step), parameters=session.parameters())
+      checkpoint_step=int(state.step), parameters=session.parameters(),
+      thresholds=thresholds)
     print(_one_line(side, reports[side]))
   print(f"results   {folder / 'eval'}, checkpoint {path}")
   if config.train.report:
@@ -244,7 +253,20 @@ def _one_line(side: str, report: dict) -> str:
     figures = report[unit]
     if not figures["n"]:
       return f"{side:9} no clips"
+    if report["task"] == "multi_label":
+      parts.append(f"{unit}s n={figures['n']}: " + ", ".join(
+        f"{name.replace('_', ' ')} {_with_interval(figures, name)}"
+        for name in ("pr_auc_macro", "roc_auc_macro", "f1_macro", "exact_match", "top_match")))
+      continue
     low, high = figures["ci95"]
     parts.append(f"{unit} accuracy {100 * figures['accuracy']:.2f} % "
                  f"[{100 * low:.1f}, {100 * high:.1f}] n={figures['n']}")
   return f"{side:9} " + "; ".join(parts) + ("  LEAKY SPLIT" if report["leaky"] else "")
+
+
+def _with_interval(figures: dict, name: str) -> str:
+  """A figure of several labels a clip, as 0.812 [0.770, 0.851]."""
+  low, high = figures["ci95"][name]
+  if figures[name] is None:
+    return "-"
+  return f"{figures[name]:.3f}" + (f" [{low:.3f}, {high:.3f}]" if low is not None else "")

@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 import numpy as np
+import scipy.special
 from scipy.special import stdtrit
 
 
@@ -19,9 +20,10 @@ class Predictions:
   Attributes:
     names: the track of each row.
     groups: the group (artist, piece, speaker) of each row.
-    labels: int[n], index of the true class.
+    labels: int[n], index of the true class; of several labels a clip bool[n, classes].
     probabilities: float64[n, classes].
     classes: names of the classes.
+    known: bool[n, classes], which labels are known, None for one label a clip.
   """
 
   names: tuple[str, ...]
@@ -29,6 +31,7 @@ class Predictions:
   labels: np.ndarray
   probabilities: np.ndarray
   classes: tuple[str, ...]
+  known: np.ndarray | None = None
 
   def by_track(self) -> "Predictions":
     """One row a track, in order of first appearance: the mean of its rows' probabilities."""
@@ -42,7 +45,7 @@ class Predictions:
     np.add.at(total, track, self.probabilities)
     mean = total / np.bincount(track)[:, None]
     return Predictions(names, tuple(self.groups[i] for i in first), self.labels[first], mean,
-                       self.classes)
+                       self.classes, None if self.known is None else self.known[first])
 
 
 def wilson_interval(proportion: float, n: float, z: float = 1.959964) -> tuple[float, float]:
@@ -123,6 +126,11 @@ def summarize(predictions: Predictions) -> dict[str, Any]:
              "recall": float(hits[i] / true[i]) if true[i] else None, "n": int(true[i])}
       for i, name in enumerate(classes)},
   }
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+  """Probabilities, float64, of logits of labels that do not exclude each other."""
+  return scipy.special.expit(logits.astype(np.float64))
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

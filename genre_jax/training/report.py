@@ -14,48 +14,9 @@ import numpy as np
 from genre_jax.files import write_whole
 from genre_jax.training.calibration import reliability, summarize_calibration
 from genre_jax.training.metrics import Predictions, accuracy_interval, summarize
+from genre_jax.training.report_html import PAGE, html_pictures, html_table
 
 CONFUSED_SHOWN, CONFUSED_LISTED = 6, 20
-
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff;
-  max-width: 1250px; margin: 0 auto; padding: 0 16px 64px; }}
-h1 {{ font-size: 1.6rem; margin: 24px 0 4px; overflow-wrap: anywhere; }}
-h2 {{ font-size: 1.3rem; margin: 48px 0 4px; border-top: 2px solid #0072B2; padding-top: 12px; }}
-h3 {{ font-size: 1.05rem; margin: 28px 0 4px; }}
-p {{ max-width: 46rem; margin: 4px 0 12px; }}
-.wide {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.92rem; }}
-th, td {{ padding: 4px 12px 4px 0; text-align: left; border-bottom: 1px solid #ddd;
-  white-space: nowrap; }}
-th {{ white-space: normal; vertical-align: bottom; }}
-td.n, th.n {{ text-align: right; }}
-.pictures {{ display: flex; flex-wrap: wrap; gap: 16px 24px; align-items: flex-start;
-  margin-top: 12px; }}
-figure {{ margin: 0; width: min(100%, 390px); }}
-figure.large {{ width: min(100%, 500px); }}
-img {{ width: 100%; height: auto; display: block; }}
-figcaption {{ font-size: 0.88rem; color: #333; margin-bottom: 4px; overflow-wrap: anywhere; }}
-@media (max-width: 600px) {{
-  table {{ font-size: 0.74rem; }}
-  th, td {{ padding-right: 7px; }}
-  td.n {{ white-space: normal; }}
-  h2 {{ margin-top: 32px; }}
-}}
-.notice {{ border-left: 4px solid #D55E00; padding-left: 12px; }}
-</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""
 
 
 def write_report(session, folder: pathlib.Path, state, predictions: dict[str, Predictions],
@@ -84,7 +45,8 @@ def write_report(session, folder: pathlib.Path, state, predictions: dict[str, Pr
 
 def _page(session, folder, state, sides, eval_step, mesh) -> str:
   """The whole page."""
-  from genre_jax.training import report_figures  # here: matplotlib only where a report is drawn
+  # Here: matplotlib only where a report is drawn.
+  from genre_jax.training import report_figures, report_multi_label
   from genre_jax.training.report_examples import Asker
 
   config, step = session.config, int(state.step)
@@ -100,19 +62,21 @@ def _page(session, folder, state, sides, eval_step, mesh) -> str:
                  " Nothing on this page tells how well new songs are recognised.</p>")
   if session.prepared.source == "synthetic":
     parts.append("<p class=notice>The synthetic corpus says nothing about real music.</p>")
+  several = config.task == "multi_label"
   if not sides:
     parts.append("<p>No side has clips.</p>")
-  else:
+  elif not several:
     parts.append(_overview(sides))
   if lines := _curves(folder / "metrics.jsonl"):
     parts += ["<h2>Learning curves</h2>",
               "<p>Training figures are means over an epoch of augmented windows, with dropout;"
               " validation asks whole tracks.</p>",
-              _pictures([(picture, f"Learning curve: {name}", "") for picture, name in
+              html_pictures([(picture, f"Learning curve: {name}", "") for picture, name in
                          zip(report_figures.learning_curves(lines, step), ("loss", "accuracy"),
                              strict=True)])]
   for side, segments in sides.items():
-    parts.append(_side(side, segments, asker, session))
+    parts.append(report_multi_label.chapter(side, segments.by_track(), folder) if several
+                 else _side(side, segments, asker, session))
   return PAGE.format(title=html.escape(f"{config.model.name}: {folder.resolve().name}"),
                      body="\n".join(parts))
 
@@ -137,30 +101,12 @@ def _overview(sides: dict[str, Predictions]) -> str:
       rows.append([side, unit, str(figures["n"]), _interval(figures["accuracy"], figures["ci95"]),
                    f"{100 * figures['macro_f1']:.1f}", f"{figures['nll']:.3f}",
                    f"{probable['brier']:.3f}", f"{100 * probable['ece']:.1f}"])
-  return _table(["side", "of", "n", "accuracy %", "macro F1 %", "NLL", "Brier", "ECE %"], rows, 2)
+  return html_table(
+    ["side", "of", "n", "accuracy %", "macro F1 %", "NLL", "Brier", "ECE %"], rows, 2)
 
 
 def _interval(value, bounds) -> str:
   return f"{100 * value:.1f} [{100 * bounds[0]:.1f}, {100 * bounds[1]:.1f}]"
-
-
-def _table(header: list[str], rows: list[list[str]], words: int) -> str:
-  """An HTML table; the first `words` columns are text, the others numbers."""
-  def line(cells, tag):
-    return "<tr>" + "".join(
-      f"<{tag}{'' if i < words else ' class=n'}>{html.escape(cell)}</{tag}>"
-      for i, cell in enumerate(cells)) + "</tr>"
-  return ("<div class=wide><table>" + line(header, "th")
-          + "\n".join(line(row, "td") for row in rows) + "</table></div>")
-
-
-def _pictures(pictures: list[tuple[str, str, str]], large: bool = False) -> str:
-  """Pictures side by side where there is room, each (data URI, alternative text, caption)."""
-  return "<div class=pictures>" + "\n".join(
-    f"<figure{' class=large' if large else ''}>"
-    + (f"<figcaption>{html.escape(caption)}</figcaption>" if caption else "")
-    + f'<img src="{uri}" alt="{html.escape(text, quote=True)}"></figure>'
-    for uri, text, caption in pictures) + "</div>"
 
 
 def _side(side: str, segments: Predictions, asker, session) -> str:
@@ -181,14 +127,14 @@ def _side(side: str, segments: Predictions, asker, session) -> str:
   parts += [
     "<h3>Confusion</h3>",
     "<p>Rows are true genres; colour is the share of the row.</p>",
-    _pictures([(figures.confusion(summarize(answers)["confusion"], classes, unit),
+    html_pictures([(figures.confusion(summarize(answers)["confusion"], classes, unit),
                 f"Confusion matrix of {unit} on the {side} side", "") for unit, answers in units],
               large=len(classes) > 5),
     "<h3>By genre</h3>", _genres(tracks),
     "<h3>Calibration</h3>",
     "<p>How often predictions are right that were made with a given confidence, in ten bins of"
     " equal width. Below the dotted line the network is too sure of itself.</p>",
-    _pictures([(figures.reliability(reliability(answers.probabilities, answers.labels), unit),
+    html_pictures([(figures.reliability(reliability(answers.probabilities, answers.labels), unit),
                 f"Reliability of {unit} on the {side} side", "") for unit, answers in units]),
     "<h3>Most confused tracks</h3>",
     "<p>Ordered by how far the most probable wrong genre leads the true one. The curves are windows"
@@ -196,7 +142,7 @@ def _side(side: str, segments: Predictions, asker, session) -> str:
     " lines are the other genres." + _scale(recipe) + "</p>",
     _confused(tracks, ranked[:CONFUSED_LISTED])]
   shown = [asker.along(tracks, i, log_mels[tracks.names[i]]) for i in ranked[:CONFUSED_SHOWN]]
-  parts.append(_pictures([
+  parts.append(html_pictures([
     (figures.track(one, classes, recipe), f"Log-mel of {one.track} and probabilities along it", "")
     for one in shown]))
   parts.append(_heats(side, segments, tracks, chosen, asker, log_mels))
@@ -228,7 +174,7 @@ def _genres(tracks: Predictions) -> str:
     f1 = 200 * recall * precision / (recall + precision) if recall + precision else 0
     rows.append([name, str(figures[name]["n"]), str(len(set(groups[tracks.labels == i]))),
                  cells[0], cells[1], f"{f1:.1f}"])
-  return _table(["genre", "tracks", "groups", "recall %", "precision %", "F1 %"], rows, 1)
+  return html_table(["genre", "tracks", "groups", "recall %", "precision %", "F1 %"], rows, 1)
 
 
 def _confused(tracks: Predictions, ranked) -> str:
@@ -244,7 +190,7 @@ def _confused(tracks: Predictions, ranked) -> str:
   wrong = int((tracks.probabilities.argmax(1) != tracks.labels).sum())
   return (f"<p>{wrong} of {len(tracks.labels)} tracks are wrong"
           + (f"; the first {len(rows)}:" if wrong > len(rows) else ":") + "</p>"
-          + _table(["track", "group", "true", "predicted", "p true", "p predicted"], rows, 4))
+          + html_table(["track", "group", "true", "predicted", "p true", "p predicted"], rows, 4))
 
 
 def _heats(side, segments, tracks, chosen, asker, log_mels) -> str:
@@ -278,5 +224,5 @@ def _heats(side, segments, tracks, chosen, asker, log_mels) -> str:
     parts.append(f"<h3>{html.escape(name)}</h3>")
     if missing:
       parts.append(f"<p>No {html.escape(name)} track is {' or '.join(missing)}.</p>")
-    parts.append(_pictures(pictures))
+    parts.append(html_pictures(pictures))
   return "\n".join(parts)

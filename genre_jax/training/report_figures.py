@@ -44,13 +44,14 @@ def _figure(height: float, *, left=0.62, right=0.08, bottom=0.5, top=0.26, width
 def learning_curves(lines: list[dict], checkpoint_step: int) -> list[str]:
   """Loss and accuracy by epoch; a line marks the checkpoint that was evaluated."""
   pictures = []
+  several = any("valid/pr_auc" in line for line in lines)
   with matplotlib.rc_context(STYLE):
-    for title, ours, theirs in (("loss", "train/loss", "valid/nll"),
-                                ("accuracy", "train/accuracy", "valid/accuracy")):
+    for title, ours, theirs in (("loss", "train/loss", "valid/nll"), (
+        "accuracy", "train/accuracy", "valid/pr_auc" if several else "valid/accuracy")):
       figure = _figure(2.6)
       axes = figure.add_subplot(xlabel="epoch")
       axes.set_title(title, loc="left")
-      unit = "NLL of tracks" if title == "loss" else "tracks"
+      unit = "NLL of tracks" if title == "loss" else "PR-AUC" if several else "tracks"
       for key, colour, style, name in ((ours, BLUE, "-", "train, windows"),
                                        (theirs, VERMILION, "--", f"valid, {unit}")):
         points = [(line["epoch"], line[key]) for line in lines if key in line]
@@ -181,4 +182,19 @@ def heat(example: Example, recipe: Recipe) -> str:
       name = "Grad-CAM" if len(example.heats) == 1 else f"Grad-CAM, {branch} branch"
       axes.set_title(name + ("" if evidence.any() else ": nothing speaks for it"), loc="left")
     panels[-1].set_xlabel("seconds")
+    return to_svg(figure)
+
+
+def precision_recall(curves: dict[str, tuple[np.ndarray, np.ndarray, int]], unit: str) -> str:
+  """Precision over recall of some classes, {name: (recall, precision, place of the threshold)}."""
+  colours = (BLUE, VERMILION, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
+  with matplotlib.rc_context(STYLE):
+    figure = _figure(WIDTH * 0.95, right=0.2)
+    axes = figure.add_subplot(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.02))
+    axes.set_title(unit, loc="left")
+    for i, (name, (recall, precision, place)) in enumerate(curves.items()):
+      colour, style = colours[i % len(colours)], ("-", "--", ":")[i // len(colours) % 3]
+      axes.step(recall, precision, style, where="pre", color=colour, label=name)
+      axes.plot(recall[place], precision[place], "o", color=colour, markersize=5)
+    axes.legend(fontsize=9, loc="lower left", ncols=2 if len(curves) > 5 else 1)
     return to_svg(figure)

@@ -84,7 +84,8 @@ def read_run(folder: str | os.PathLike, side: str, unit: str = "track") -> Run:
     raise UserError(f"{folder} holds no evaluated run ({error}): give folders that genre_jax.main"
                     " wrote, as runs/tf_split") from error
   if config["task"] != "single_label":
-    raise UserError(f"{folder} is of the task {config['task']}: only single_label runs compare")
+    raise UserError(f"{folder} is of the task {config['task']}, and compare counts tracks with one"
+                    " genre: put such runs side by side with python -m genre_jax.table")
   if not run.tracks:
     raise UserError(f"{folder} has no clip on the {side} side: give --side="
                     + ("valid" if side == "test" else "test"))

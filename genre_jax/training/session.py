@@ -14,20 +14,23 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 import optax
 
 from genre_jax.data.pipeline import plan_windows
-from genre_jax.data.prepared import Prepared, prepare
+from genre_jax.data.prepared import Prepared, label_vectors, prepare
 from genre_jax.data.recipe import Recipe
 from genre_jax.data.sources import Source, open_source
 from genre_jax.data.splits import Split, check_groups_apart, make_split
 from genre_jax.errors import UserError
 from genre_jax.models import MODELS, build_model, count_parameters
 from genre_jax.training import checkpoints
+from genre_jax.training.losses import positive_weights
 from genre_jax.training.optimizer import make_optimizer
 from genre_jax.training.steps import TrainState, create_state
 
-TASKS = ("single_label",)
+TASKS = ("single_label", "multi_label")
+MOST_NAMED = 3  # clips named in a message
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +60,16 @@ class Session:
     """The state with the weights of `config.init_from`, or as it is where that is empty."""
     path = self.config.init_from
     return init_from(state, path, self.about(), self.tx) if path else state
+
+  def positive_weight(self) -> np.ndarray | None:
+    """How much more a held label counts, by the train side's clips; None where it does not."""
+    power = self.config.loss.positive_power
+    if self.config.task != "multi_label" or not power:
+      return None
+    rows = [label_vectors(clip, self.prepared.classes) for clip in self.prepared.clips
+            if self.split.side(clip.track) == "train"]
+    labels, known = (np.array(part) > 0.5 for part in zip(*rows, strict=True))
+    return positive_weights(labels, known, power)
 
   def parameters(self) -> int:
     """Number of trained parameters."""
@@ -96,8 +109,13 @@ def check(config: ml_collections.ConfigDict) -> None:
   need(segments.eval_per_track >= 0, "segments.eval_per_track", "0 or more")
   for name in ("batch_size", "epochs", "eval_every_epochs", "shuffle_buffer"):
     need(train[name] >= 1, f"train.{name}", "1 or more")
-  need(train.best_metric in ("accuracy", "nll", "last"), "train.best_metric",
-       "accuracy, nll or last")
+  figure = "pr_auc" if config.task == "multi_label" else "accuracy"
+  need(train.best_metric in (figure, "nll", "last"), "train.best_metric",
+       f"{figure}, nll or last with task={config.task}")
+  for name, value in config.loss.items():
+    need(0 <= value < float("inf"), f"loss.{name}", "0 or more")
+    need(not value or config.task == "multi_label", f"loss.{name}", "0: it is of task=multi_label")
+  need(config.loss.negative_margin < 1, "loss.negative_margin", "0 to below 1")
   need(not (train.patience and train.best_metric == "last"), "train.patience",
        "0, or another train.best_metric than last")
   need(0 <= train.label_smoothing < 1, "train.label_smoothing", "0 to below 1")
@@ -124,11 +142,17 @@ def open_material(config) -> tuple[Source, Recipe]:
   recipe = Recipe.from_dict(config.recipe.to_dict())
   dataset = config.dataset
   source = open_source(dataset.source, dataset.path, dataset.genres, groups=dataset.groups,
-                       clip_seconds=dataset.clip_seconds, recipe=recipe)
+                       subset=dataset.subset, clip_seconds=dataset.clip_seconds, recipe=recipe)
   print(f"source    {source.name} {dataset.path}: {len(source.clips)} clips, "
         f"{len(source.classes)} genres: {', '.join(source.classes)}")
   for note in source.notes:
     print(f"          {note}")
+  if config.task == "single_label":
+    unfit = [clip.track for clip in source.clips if len(clip.labels) != 1 or clip.unknown]
+    if unfit:
+      raise UserError(f"--config.task=single_label asks for one genre a clip; {len(unfit)} clips"
+                      f" have none, several or unknown ones, as {', '.join(unfit[:MOST_NAMED])}:"
+                      " use --config.task=multi_label")
   return source, recipe
 
 
@@ -169,7 +193,7 @@ def open_session(config: ml_collections.ConfigDict) -> Session:
     print(f"notice    {short} of {len(prepared.clips)} clips are shorter than a window of "
           f"{recipe.window_seconds:.1f} s and are padded; where length goes with genre, a network"
           f" can learn the length. The shortest has {shortest} frames: --config.recipe.num_frames")
-  if len(prepared.classes) < 2:
+  if len(prepared.classes) < 2 and config.task == "single_label":
     raise UserError(f"there is one genre, {prepared.classes[0]}: give at least two with"
                     " --config.dataset.genres or in --config.dataset.path")
   model = build_model(config.model.to_dict(), len(prepared.classes), config.dtype)

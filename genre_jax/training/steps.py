@@ -1,4 +1,4 @@
-"""The training state, the losses, and the jitted steps: pure functions of state and batch.
+"""The training state and the jitted steps: pure functions of state and batch.
 
 Batches are sharded over the devices along their first axis and the state is replicated, both by
 `jax.sharding.NamedSharding`, so that the same step runs on one device, many, or several hosts.
@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from genre_jax.errors import UserError
 from genre_jax.training.augment import augment
+from genre_jax.training.losses import make_loss
 
 # What the network and the losses read of a batch; the rest names tracks and stays on the host.
 DEVICE_FIELDS = ("log_mel", "num_frames", "labels", "label_mask", "mask")
@@ -87,35 +88,21 @@ def frame_mask(batch: dict[str, jax.Array]) -> jax.Array:
   return jnp.arange(batch["log_mel"].shape[1])[None] < batch["num_frames"][:, None]
 
 
-def cross_entropy(logits, labels, weight, *, label_smoothing=0.0):
-  """Mean softmax cross-entropy over the rows that count.
-
-  Args:
-    logits: float[batch, classes].
-    labels: float[batch, classes], non-negative, rows summing to 1 (mixtures are fractions).
-    weight: float or bool[batch]; rows of weight 0 do not count.
-    label_smoothing: share of the label that is spread over all classes.
-  Returns:
-    float[].
-  """
-  labels = optax.smooth_labels(labels, label_smoothing)
-  losses = optax.softmax_cross_entropy(logits, labels)
-  weight = weight.astype(losses.dtype)
-  return (losses * weight).sum() / jnp.maximum(weight.sum(), 1)
-
-
-def make_train_step(model: nn.Module, tx: optax.GradientTransformation, config):
+def make_train_step(model: nn.Module, tx: optax.GradientTransformation, config,
+                    positive_weight: np.ndarray | None = None):
   """The jitted update.
 
   Args:
     model: the network.
     tx: the optimizer.
-    config: `seed`, `augment`, `train.label_smoothing` and `train.ema_decay` are read.
+    config: `seed`, `augment`, `train.ema_decay` and what `make_loss` needs are read.
+    positive_weight: see `losses.positive_weights`.
   Returns:
     (state, batch) -> (state, {'loss', 'accuracy'}), the state donated. An update whose loss,
     gradients or new parameters are not finite is not made: the state comes back as it was.
   """
   settings = config.train
+  loss_of = make_loss(config, positive_weight)
 
   def train_step(state: TrainState, batch):
     rng = jax.random.fold_in(jax.random.key(config.seed), state.step)
@@ -126,11 +113,10 @@ def make_train_step(model: nn.Module, tx: optax.GradientTransformation, config):
       logits, updates = model.apply(
         {"params": params, "batch_stats": state.batch_stats}, batch["log_mel"], frame_mask(batch),
         train=True, rngs={"dropout": dropout_rng}, mutable=["batch_stats"])
-      loss = cross_entropy(logits, batch["labels"].astype(logits.dtype), batch["mask"],
-                           label_smoothing=settings.label_smoothing)
-      return loss, (logits, updates.get("batch_stats", {}))
+      loss, right = loss_of(logits, batch)
+      return loss, (right, updates.get("batch_stats", {}))
 
-    (loss, (logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    (loss, (right, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     average = {}
@@ -144,8 +130,7 @@ def make_train_step(model: nn.Module, tx: optax.GradientTransformation, config):
     finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(grads)) & jnp.isfinite(
       optax.tree.norm(params))
     new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
-    correct = logits.argmax(-1) == batch["labels"].argmax(-1)
-    return new, {"loss": jnp.where(finite, loss, jnp.nan), "accuracy": correct.mean()}
+    return new, {"loss": jnp.where(finite, loss, jnp.nan), "accuracy": right}
 
   return jax.jit(train_step, donate_argnums=0)
 

@@ -126,7 +126,8 @@ def read_row(member: Member, folder: pathlib.Path) -> Row:
       return row
     reports = {side: json.loads((run / "eval" / f"{side}.json").read_text())
                for side in ("valid", "test")}
-    row.figures = {name: reports[side][unit][figure] for name, side, unit, figure in FIGURES}
+    # Accuracy is of one label a clip, PR-AUC of several: a run has either.
+    row.figures = {name: reports[side][unit].get(figure) for name, side, unit, figure in FIGURES}
     row.status = "done"
   except (OSError, ValueError, KeyError):
     pass
@@ -240,5 +241,5 @@ def _one_line(row: Row) -> str:
   if row.status != "done":
     return f"failed: {row.reason}" if row.status == "failed" else "stopped"
   return "  ".join(f"{name} {100 * row.figures[name]:.1f} %"
-                   for name in ("valid track accuracy", "test track accuracy")
-                   if row.figures[name] is not None) or "done"
+                   for name, *_ in FIGURES if "segment" not in name and "nll" not in name
+                   and row.figures[name] is not None) or "done"

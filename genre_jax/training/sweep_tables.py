@@ -12,9 +12,11 @@ from typing import Any
 # What the tables show of each side's eval JSON.
 FIGURES = (("valid track accuracy", "valid", "track", "accuracy"),
            ("valid segment accuracy", "valid", "segment", "accuracy"),
+           ("valid track PR-AUC", "valid", "track", "pr_auc_macro"),
            ("valid track nll", "valid", "track", "nll"),
            ("test track accuracy", "test", "track", "accuracy"),
            ("test segment accuracy", "test", "segment", "accuracy"),
+           ("test track PR-AUC", "test", "track", "pr_auc_macro"),
            ("test track nll", "test", "track", "nll"))
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from genre_jax.data.clips import Clip
+from genre_jax.data.groups import assign_groups
 from genre_jax.data.gtzan import GENRES, gtzan_clip
 from genre_jax.data.sources import open_source
 from genre_jax.data.splits import (
   Split,
-  assign_groups,
   check_groups_apart,
   make_split,
   published_lists,

@@ -10,7 +10,7 @@ import pytest
 
 from genre_jax.errors import UserError
 from genre_jax.models.baseline import Baseline
-from genre_jax.training import steps
+from genre_jax.training import losses, steps
 
 
 class Tiny(nn.Module):
@@ -67,7 +67,7 @@ def test_compiled_gradients_equal_eager_ones():
     logits, _ = model.apply(
       {"params": params, "batch_stats": variables["batch_stats"]}, batch["log_mel"], train=True,
       rngs={"dropout": jax.random.key(1)}, mutable=["batch_stats"])
-    return steps.cross_entropy(logits, batch["labels"], batch["mask"])
+    return losses.cross_entropy(logits, batch["labels"], batch["mask"])
 
   compiled = jax.jit(jax.grad(loss))(variables["params"])
   with jax.disable_jit():
@@ -78,20 +78,20 @@ def test_compiled_gradients_equal_eager_ones():
 def test_masked_rows_change_nothing():
   batch = _batch()
   logits = jnp.asarray(np.random.default_rng(1).normal(size=(8, 3)), jnp.float32)
-  part = steps.cross_entropy(logits[:5], batch["labels"][:5], jnp.ones(5))
-  whole = steps.cross_entropy(logits, batch["labels"], jnp.arange(8) < 5)
+  part = losses.cross_entropy(logits[:5], batch["labels"][:5], jnp.ones(5))
+  whole = losses.cross_entropy(logits, batch["labels"], jnp.arange(8) < 5)
   np.testing.assert_allclose(part, whole, rtol=1e-6)
 
 
 def test_loss_of_extreme_logits_is_finite():
   logits = jnp.array([[1e4, -1e4, 0.0]])
-  loss, grad = jax.value_and_grad(steps.cross_entropy)(
+  loss, grad = jax.value_and_grad(losses.cross_entropy)(
     logits, jnp.array([[0.0, 1.0, 0.0]]), jnp.ones(1), label_smoothing=0.1)
   assert np.isfinite(loss) and np.isfinite(grad).all()
 
 
 def test_loss_without_rows_is_zero():
-  assert steps.cross_entropy(jnp.ones((2, 3)), jnp.eye(3)[:2], jnp.zeros(2)) == 0
+  assert losses.cross_entropy(jnp.ones((2, 3)), jnp.eye(3)[:2], jnp.zeros(2)) == 0
 
 
 @pytest.mark.parametrize("ema", [False, True])
