@@ -79,7 +79,8 @@ class Listener:
   """
 
   def __init__(self, model: Model, *, window_seconds: float | None = None,
-               smoothing_seconds: float = 0.0, update_seconds: float = 0.1, min_confidence: float = 0.0):
+               smoothing_seconds: float = 0.0, update_seconds: float = 0.1,
+               min_confidence: float = 0.0):
     recipe = model.recipe
     if window_seconds is None:
       window_seconds = min(WINDOW_SECONDS, recipe.window_seconds)

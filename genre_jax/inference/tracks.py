@@ -161,7 +161,8 @@ def _answers(files, model, windows, timeline, min_confidence, workers):
       if isinstance(spectrum, str):
         yield Answer(shown(path), path, "failed", model.name, error=spectrum)
       else:
-        yield _answer(path, spectrum.opened(), model, windows, timeline, min_confidence)
+        yield answer_of(path, spectrum.opened(), model, windows=windows, timeline=timeline,
+                        min_confidence=min_confidence)
 
 
 def read_all(read, tasks: list[tuple], workers: int) -> Iterator[Spectrum | str]:
@@ -182,7 +183,9 @@ def read_all(read, tasks: list[tuple], workers: int) -> Iterator[Spectrum | str]
       at += 1
 
 
-def _answer(path, spectrum, model, windows, timeline, min_confidence):
+def answer_of(path: str, spectrum: Spectrum, model: Model, *, windows: int | None = None,
+              timeline: bool = False, min_confidence: float = 0.0) -> Answer:
+  """The answer for a file that was read; arguments as those of `predict`."""
   per_track = model.eval_per_track if windows is None else windows
   total, embedding, count = 0.0, 0.0, 0
   for probabilities, embeddings in _ask(model, spectrum, spectrum.track_starts(per_track)):
