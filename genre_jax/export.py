@@ -13,6 +13,9 @@ CHECK = flags.DEFINE_multi_string(
   " corpus if absent.")
 SECONDS = flags.DEFINE_float("seconds", 30.0, "tflite: length of the sound that it takes.")
 
+WINDOWS = flags.DEFINE_integer(
+  "windows", 0, "Windows heard of a sound, evenly spaced; 0: as many as in evaluation.")
+
 
 def main(argv: list[str]) -> None:
   """Exports, and says how far the export is from the model."""
@@ -22,7 +25,8 @@ def main(argv: list[str]) -> None:
     raise UserError("--out is missing: the file to be")
   from genre_jax.inference.exports import export
 
-  done = export(MODEL.value, OUT.value, FORMAT.value, check=CHECK.value, seconds=SECONDS.value)
+  done = export(MODEL.value, OUT.value, FORMAT.value, check=CHECK.value, seconds=SECONDS.value,
+                windows=WINDOWS.value)
   size = done.path.stat().st_size
   print(f"{done.path}: {done.metadata['name']} as {FORMAT.value}, {size / 1e6:.1f} MB\n"
         f"largest difference from the model: {done.difference:.1e} on {len(done.checked)} sounds")

@@ -104,7 +104,8 @@ def visit(request, browser, server):
   page.wait_for_selector("#file input[type=file]", state="attached", timeout=60_000)
   page.width = width
   yield page
-  outside = [url for url in asked if not re.match(r"(https?|wss?)://127\.0\.0\.1:|data:|blob:", url)]
+  here = r"(https?|wss?)://127\.0\.0\.1:|data:|blob:"
+  outside = [url for url in asked if not re.match(here, url)]
   context.close()
   assert asked and not outside, f"asked outside: {outside}"
 

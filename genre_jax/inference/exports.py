@@ -32,6 +32,7 @@ FORMATS = ("stablehlo", "tflite")
 PLATFORMS = ("cpu", "cuda", "tpu")
 LARGEST_DIFFERENCE = 1e-3
 WINDOWS = 8  # of a track where the model takes as many as fit: a graph has a number
+MAX_WINDOWS = 1000
 MAX_TFLITE_SECONDS = 120.0
 
 
@@ -137,7 +138,7 @@ def offline(model: Model, audio: np.ndarray, windows: int) -> np.ndarray:
 
 def export(model: str | Model = model_dir.DEFAULT_MODEL, out: str | os.PathLike = "",
            format: str = "stablehlo", *, check: list[str] | None = None,
-           seconds: float = 30.0) -> Export:
+           seconds: float = 30.0, windows: int = 0) -> Export:
   """Writes a model for use without this package, after comparing it with the model.
 
   Args:
@@ -146,6 +147,7 @@ def export(model: str | Model = model_dir.DEFAULT_MODEL, out: str | os.PathLike 
     format: one of FORMATS.
     check: audio files on which to compare; the built-in corpus where there are none.
     seconds: of sound that a tflite takes.
+    windows: of a sound, evenly spaced; 0 for as many as in evaluation.
   Raises:
     UserError: for what cannot be exported or written, and for an export that differs from the
       model by more than 0.001; then nothing is written.
@@ -159,7 +161,9 @@ def export(model: str | Model = model_dir.DEFAULT_MODEL, out: str | os.PathLike 
   if not model.recipe.window_seconds <= seconds <= MAX_TFLITE_SECONDS:
     raise UserError(f"--seconds={seconds:g}: give {model.recipe.window_seconds:.1f}, the model's"
                     f" window, to {MAX_TFLITE_SECONDS:g}")
-  windows = model.eval_per_track or WINDOWS
+  if not 0 <= windows <= MAX_WINDOWS:
+    raise UserError(f"--windows={windows}: give 0 (as in evaluation) to {MAX_WINDOWS}")
+  windows = windows or model.eval_per_track or WINDOWS
   samples = round(seconds * model.recipe.sample_rate)
   metadata = _metadata(model, format, windows, samples)
   sounds = _sounds(model.recipe, check)
