@@ -142,11 +142,10 @@ def build(model: Model, *, max_minutes: float):
                          type="filepath", elem_id="file", height=140)
       message = gradio.Markdown(elem_id="message")
       genres = gradio.Label(label="genres", num_top_classes=TOP, elem_id="genres")
-      figure = gradio.Plot(label="spectrogram and genres over time", elem_id="overview",
-                           format="png")
+      figure = gradio.Plot(show_label=False, elem_id="overview", format="png")
       button = gradio.Button("Where does it hear that? (Grad-CAM)", elem_id="explain")
       told = gradio.Markdown()
-      cam = gradio.Plot(label="Grad-CAM", elem_id="cam", format="png")
+      cam = gradio.Plot(show_label=False, elem_id="cam", format="png")
       file.change(room.hear, file, [message, genres, figure, heard], api_visibility="private")
       button.click(room.explain, heard, [told, cam], api_visibility="private")
     with gradio.Tab("Microphone"):
@@ -155,8 +154,10 @@ def build(model: Model, *, max_minutes: float):
                                 label="microphone", elem_id="microphone")
       now = gradio.Markdown(elem_id="now")
       live = gradio.Label(label="genres now", num_top_classes=TOP, elem_id="live")
+      # Without a limit of time, and each visitor beside the others, or the second one waits.
       microphone.stream(room.live, [microphone, ear], [live, now, ear], stream_every=0.3,
-                        show_progress="hidden", api_visibility="private")
+                        time_limit=None, concurrency_limit=None, show_progress="hidden",
+                        api_visibility="private")
       microphone.start_recording(lambda: None, None, ear, api_visibility="private")
   return page
 

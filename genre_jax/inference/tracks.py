@@ -20,8 +20,8 @@ from genre_jax.inference.model import Model, load
 from genre_jax.inference.spectra import Spectrum, read_spectrum
 
 FEW_FILES = 8  # up to so many, starting further processes costs more than they save
-# Clips of training and evaluation; of a song, so many windows are heard of each such part. Four of a
-# whole song would be half beginning and end: a metal song that fades in and out was called hip-hop.
+# Clips of training and evaluation. Of a song as many windows are heard of each such part: four of
+# the whole would be half beginning and end, and a metal song that fades was called hip-hop.
 CLIP_SECONDS = 30.0
 WINDOWS_AT_ONCE = 256  # of a timeline: bounds memory
 
