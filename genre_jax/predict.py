@@ -19,8 +19,8 @@ TIMELINE = flags.DEFINE_bool("timeline", False, "Also tell the genre over time."
 MIN_CONFIDENCE = flags.DEFINE_float(
   "min_confidence", 0.0, "Say 'unknown' rather than guess below this probability.")
 WINDOWS = flags.DEFINE_integer(
-  "windows", None, "Windows heard of each file, evenly spaced; 0: all of it. The model's own number"
-  " if absent.")
+  "windows", None, "Windows heard of each file, evenly spaced; 0: all of it. As many as in"
+  " evaluation of each 30 s if absent.")
 PLAYLISTS = flags.DEFINE_string("playlists", "", "Folder for a .m3u8 of each genre.")
 EMBEDDINGS = flags.DEFINE_string("embeddings", "", "Parquet file for the penultimate layer.")
 WORKERS = flags.DEFINE_integer("workers", 0, "Processes that decode; 0: one a core.")

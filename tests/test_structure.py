@@ -54,6 +54,7 @@ def test_rooms_have_their_own_libraries():
 
 def test_importing_the_package_does_not_import_tensorflow():
   script = ("import sys; import genre_jax.main, genre_jax.training.loop, genre_jax.data.sources\n"
+            "from genre_jax.inference import export, load, predict, stream\n"
             "print('tensorflow' in sys.modules)")
   out = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True,
                        check=True)

@@ -300,8 +300,16 @@ def log_mel_jax(audio, recipe: Recipe):
   kept = (
     jnp.arange(count) if recipe.frame_stride == 1.0 else jnp.asarray(recipe.frame_indices(count))
   )
-  rows = kept if recipe.streamable else jnp.arange(count)
-  frames = audio[..., (rows * recipe.hop_length)[:, None] + jnp.arange(recipe.n_fft)[None, :]]
+  if recipe.n_fft % recipe.hop_length == 0 and (
+      recipe.frame_stride == 1.0 or not recipe.streamable):
+    # Whole hops side by side: no index as large as the sound itself, which an export would carry.
+    hops = recipe.n_fft // recipe.hop_length
+    pieces = audio[..., : (count + hops - 1) * recipe.hop_length].reshape(
+      *audio.shape[:-1], count + hops - 1, recipe.hop_length)
+    frames = jnp.concatenate([pieces[..., i : i + count, :] for i in range(hops)], -1)
+  else:
+    rows = kept if recipe.streamable else jnp.arange(count)
+    frames = audio[..., (rows * recipe.hop_length)[:, None] + jnp.arange(recipe.n_fft)[None, :]]
   window = jnp.asarray(stft_window(recipe)).reshape((1,) * (frames.ndim - 1) + (-1,))
   spectrum = jnp.fft.rfft(frames * window)
   magnitude = spectrum.real**2 + spectrum.imag**2

@@ -20,6 +20,9 @@ from genre_jax.inference.model import Model, load
 from genre_jax.inference.spectra import Spectrum, read_spectrum
 
 FEW_FILES = 8  # up to so many, starting further processes costs more than they save
+# Clips of training and evaluation. Of a song as many windows are heard of each such part: four of
+# the whole would be half beginning and end, and a metal song that fades was called hip-hop.
+CLIP_SECONDS = 30.0
 WINDOWS_AT_ONCE = 256  # of a timeline: bounds memory
 
 
@@ -121,7 +124,8 @@ def predict(
   Args:
     paths: one or more files and folders.
     model: what --model takes, or a Model that is loaded already.
-    windows: of a track, evenly spaced; 0 for as many as fit side by side; None as in evaluation.
+    windows: of a track, evenly spaced; 0 for as many as fit side by side; None for as many as in
+      evaluation, of each 30 s.
     timeline: also tell the genre over time.
     min_confidence: below it the genre is 'unknown'.
     workers: processes that decode; 0 for one a core where there are many files.
@@ -161,7 +165,8 @@ def _answers(files, model, windows, timeline, min_confidence, workers):
       if isinstance(spectrum, str):
         yield Answer(shown(path), path, "failed", model.name, error=spectrum)
       else:
-        yield _answer(path, spectrum.opened(), model, windows, timeline, min_confidence)
+        yield answer_of(path, spectrum.opened(), model, windows=windows, timeline=timeline,
+                        min_confidence=min_confidence)
 
 
 def read_all(read, tasks: list[tuple], workers: int) -> Iterator[Spectrum | str]:
@@ -182,10 +187,13 @@ def read_all(read, tasks: list[tuple], workers: int) -> Iterator[Spectrum | str]
       at += 1
 
 
-def _answer(path, spectrum, model, windows, timeline, min_confidence):
-  per_track = model.eval_per_track if windows is None else windows
+def answer_of(path: str, spectrum: Spectrum, model: Model, *, windows: int | None = None,
+              timeline: bool = False, min_confidence: float = 0.0) -> Answer:
+  """The answer for a file that was read; arguments as those of `predict`."""
+  if windows is None:
+    windows = model.eval_per_track * max(1, round(spectrum.seconds / CLIP_SECONDS))
   total, embedding, count = 0.0, 0.0, 0
-  for probabilities, embeddings in _ask(model, spectrum, spectrum.track_starts(per_track)):
+  for probabilities, embeddings in _ask(model, spectrum, spectrum.track_starts(windows)):
     total += probabilities.sum(0)
     embedding += embeddings.sum(0)
     count += len(probabilities)

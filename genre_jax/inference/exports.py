@@ -1,0 +1,253 @@
+"""A model for use elsewhere: waveform in, probabilities out, in one file without this package.
+
+`stablehlo` is a zip of a module of `jax.export` for CPU, CUDA and TPU, of any batch size and
+length, and metadata.json; `tflite` is a FlatBuffer of one length. Log-mel, windows, network and
+temperature are inside, and an export is written when it answers as the model does.
+"""
+
+import dataclasses
+import fractions
+import json
+import os
+import pathlib
+import tempfile
+import warnings
+import zipfile
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import genre_jax
+from genre_jax.data.audio import UnreadableAudio, read_audio
+from genre_jax.data.log_mel import log_mel, log_mel_jax
+from genre_jax.data.pipeline import segment_starts
+from genre_jax.data.recipe import Recipe
+from genre_jax.errors import UserError
+from genre_jax.inference import model_dir
+from genre_jax.inference.model import Model, load
+
+FORMATS = ("stablehlo", "tflite")
+PLATFORMS = ("cpu", "cuda", "tpu")
+LARGEST_DIFFERENCE = 1e-3
+WINDOWS = 8  # of a track where the model takes as many as fit: a graph has a number
+MAX_WINDOWS = 1000
+MAX_TFLITE_SECONDS = 120.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+  """What was written: where, and how far it is from the model on the sounds it was checked on."""
+
+  path: pathlib.Path
+  difference: float
+  checked: tuple[str, ...]
+  metadata: dict[str, Any]
+
+
+def waveform_function(model: Model, windows: int):
+  """The function that is exported: float32[batch, samples] to float32[batch, classes].
+
+  What `predict` computes: evenly spaced windows of the clip, the mean of their probabilities, the
+  temperature. The number of samples may be symbolic.
+  """
+  recipe = model.recipe
+  every_frame = dataclasses.replace(recipe, frame_stride=1.0)
+  stride = _stride(recipe)
+  variables = jax.tree.map(np.asarray, model.variables)
+
+  def probabilities(audio):
+    decibels = log_mel_jax(audio, every_frame)
+    index, valid, weight = _windows(decibels.shape[1], recipe.num_frames, stride, windows)
+    # Padding is silence as far as the clip knows it: the least value of what is kept of a clip that
+    # is shorter than a window.
+    pieces = jnp.take(decibels, index.reshape(-1), axis=1).reshape(
+      -1, windows, recipe.num_frames, recipe.n_mels)
+    mask = valid[None, :, :, None]
+    least = jnp.min(jnp.where(mask, pieces, jnp.inf), axis=(2, 3), keepdims=True)
+    pieces = jnp.where(mask, pieces, least)
+    masks = jnp.broadcast_to(valid[None], pieces.shape[:3])
+    logits = model.network.apply(
+      variables, pieces.reshape(-1, recipe.num_frames, recipe.n_mels, 1),
+      masks.reshape(-1, recipe.num_frames))
+    single = model.task == "single_label"
+    answer = jax.nn.softmax(logits) if single else jax.nn.sigmoid(logits)
+    answer = answer.reshape(-1, windows, len(model.classes))
+    answer = (answer * weight[None, :, None]).sum(1) / weight.sum()
+    if model.temperature == 1.0:
+      return answer
+    power = 1.0 / model.temperature
+    odds = jnp.maximum(answer, 1e-30) ** power
+    if single:
+      return odds / odds.sum(-1, keepdims=True)
+    return odds / (odds + jnp.maximum(1 - answer, 1e-30) ** power)
+
+  return probabilities
+
+
+def _stride(recipe: Recipe) -> fractions.Fraction:
+  """frame_stride as a ratio of whole numbers, so that no rounding moves a frame."""
+  stride = fractions.Fraction(recipe.frame_stride).limit_denominator(1000)
+  number = np.arange(100_000)
+  indices = (2 * number + 1) * stride.numerator // (2 * stride.denominator)
+  if (indices != np.floor((number + 0.5) * recipe.frame_stride)).any():
+    raise UserError(f"this model keeps one frame in {recipe.frame_stride}, which is no ratio of"
+                    " small numbers; train it with another --config.recipe.frame_stride"
+                    " to export it")
+  return stride
+
+
+def _windows(stft_frames, length: int, stride: fractions.Fraction, windows: int):
+  """Which STFT frames stand in the windows of a clip, as `segment_starts` and the recipe say.
+
+  Args:
+    stft_frames: of the clip; a number, or symbolic.
+    length: frames of a window.
+    stride: STFT frames per kept frame.
+    windows: how many.
+  Returns:
+    int32[windows, length], bool[windows, length] (False where there is no such frame), and
+    float32[windows], 0 for a window that is there already.
+  """
+  # Of a number these are constants of the graph.
+  xp = np if isinstance(stft_frames, int) else jnp
+  count = xp.asarray(stft_frames, xp.int32)
+  p, q = stride.numerator, stride.denominator
+  kept = xp.maximum((2 * q * count + p - 1) // (2 * p), 1)
+  room = xp.maximum(kept - length, 0)
+  order = np.arange(windows, dtype=np.int32)
+  starts = order * room // (windows - 1) if windows > 1 else room[None] // 2
+  weight = xp.concatenate([xp.ones(1, bool), starts[1:] != starts[:-1]])
+  number = starts[:, None] + np.arange(length, dtype=np.int32)[None]
+  index = xp.minimum((2 * number + 1) * p // (2 * q), count - 1)
+  return index.astype(xp.int32), number < kept, weight.astype(xp.float32)
+
+
+def offline(model: Model, audio: np.ndarray, windows: int) -> np.ndarray:
+  """What `predict` says of float32[samples] with so many windows, float64[classes]."""
+  frames = log_mel(audio, model.recipe)
+  length = model.recipe.num_frames
+  pieces = [frames[start:start + length]
+            for start in segment_starts(len(frames), length, windows)]
+  counts = np.array([len(piece) for piece in pieces])
+  pieces = [np.pad(piece, ((0, length - len(piece)), (0, 0)), constant_values=piece.min())
+            for piece in pieces]
+  return model.calibrated(model.infer(np.stack(pieces), counts)[0].mean(0))
+
+
+def export(model: str | Model = model_dir.DEFAULT_MODEL, out: str | os.PathLike = "",
+           format: str = "stablehlo", *, check: list[str] | None = None,
+           seconds: float = 30.0, windows: int = 0) -> Export:
+  """Writes a model for use without this package, after comparing it with the model.
+
+  Args:
+    model: what --model takes, or a Model that is loaded already.
+    out: the file to be.
+    format: one of FORMATS.
+    check: audio files on which to compare; the built-in corpus where there are none.
+    seconds: of sound that a tflite takes.
+    windows: of a sound, evenly spaced; 0 for as many as in evaluation.
+  Raises:
+    UserError: for what cannot be exported or written, and for an export that differs from the
+      model by more than 0.001; then nothing is written.
+  """
+  if format not in FORMATS:
+    raise UserError(f"--format={format}: give one of {', '.join(FORMATS)}")
+  if not out:
+    raise UserError("--out is missing: the file to be")
+  out = pathlib.Path(out).expanduser()
+  model = load(model)
+  if not model.recipe.window_seconds <= seconds <= MAX_TFLITE_SECONDS:
+    raise UserError(f"--seconds={seconds:g}: give {model.recipe.window_seconds:.1f}, the model's"
+                    f" window, to {MAX_TFLITE_SECONDS:g}")
+  if not 0 <= windows <= MAX_WINDOWS:
+    raise UserError(f"--windows={windows}: give 0 (as in evaluation) to {MAX_WINDOWS}")
+  windows = windows or model.eval_per_track or WINDOWS
+  samples = round(seconds * model.recipe.sample_rate)
+  metadata = _metadata(model, format, windows, samples)
+  sounds = _sounds(model.recipe, check)
+  function = waveform_function(model, windows)
+  with warnings.catch_warnings():
+    if format == "tflite":
+      from genre_jax.inference.tflite import convert, runner  # here: it imports TensorFlow
+
+      content = convert(function, samples)
+      run = runner(content)
+      sounds = {name: _cut(audio, samples) for name, audio in sounds.items()}
+    else:
+      content, run = _stablehlo(model.recipe, function)
+  difference = 0.0
+  for name, audio in sounds.items():
+    answer = np.asarray(run(audio[None]))[0]
+    expected = offline(model, audio, windows)
+    far = float(np.abs(answer - expected).max())
+    if not far <= LARGEST_DIFFERENCE:
+      raise UserError(f"the export differs from the model by {far:.1e} on {name}, more than"
+                      f" {LARGEST_DIFFERENCE:g}: it is not written")
+    difference = max(difference, far)
+  metadata |= {"largest_difference": difference, "checked_on": len(sounds)}
+  try:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:
+      new = pathlib.Path(folder) / "new"
+      if format == "stablehlo":
+        with zipfile.ZipFile(new, "w", zipfile.ZIP_DEFLATED) as archive:
+          archive.writestr("model.stablehlo", content)
+          archive.writestr("metadata.json", json.dumps(metadata, indent=2) + "\n")
+      else:
+        from genre_jax.inference.tflite import with_metadata
+
+        new.write_bytes(with_metadata(content, metadata))
+      os.replace(new, out)
+  except OSError as error:
+    raise UserError(f"--out={out}: cannot be written ({error.strerror or error})") from error
+  return Export(out, difference, tuple(sounds), metadata)
+
+
+def _metadata(model: Model, format: str, windows: int, samples: int) -> dict[str, Any]:
+  """What a user of the file has to know."""
+  length = "any" if format == "stablehlo" else samples
+  return {
+    "name": model.name, "made_by": f"genre_jax {genre_jax.__version__}", "format": format,
+    "task": model.task, "labels": list(model.classes), "sample_rate": model.recipe.sample_rate,
+    "input": {"type": "float32", "batch": "any" if format == "stablehlo" else 1,
+              "samples": length, "meaning": "mono sound in [-1, 1]"},
+    "output": {"type": "float32", "meaning": "a probability for each label"},
+    "thresholds": list(model.thresholds) if model.task == "multi_label" else None,
+    "windows": windows, "temperature": model.temperature,
+    "licence": model.provenance.get("licence", "not stated"), "provenance": model.provenance}
+
+
+def _stablehlo(recipe: Recipe, function):
+  """(bytes of the module, a function that runs them)."""
+  from jax import export as jax_export
+
+  # Reflection needs more sound than it reflects; a frame that is not centred needs a whole one.
+  least = recipe.n_fft // 2 + 1 if recipe.center and recipe.pad_mode == "reflect" else (
+    1 if recipe.center else recipe.n_fft)
+  shape = jax_export.symbolic_shape("batch, samples", constraints=(f"samples >= {least}",))
+  exported = jax_export.export(jax.jit(function), platforms=PLATFORMS)(
+    jax.ShapeDtypeStruct(shape, jnp.float32))
+  content = bytes(exported.serialize())
+  return content, jax_export.deserialize(bytearray(content)).call
+
+
+def _sounds(recipe: Recipe, check: list[str] | None) -> dict[str, np.ndarray]:
+  """What to compare on, by name."""
+  if check:
+    try:
+      return {path: read_audio(path, recipe.sample_rate) for path in check}
+    except UnreadableAudio as error:
+      raise UserError(f"--check: {error}") from error
+  from genre_jax.data import synthetic  # here: for who has no recording at hand
+
+  rate = recipe.sample_rate
+  return {f"built-in clip {number}, {seconds} s": _cut(
+            synthetic.synthesize(number, rate), round(seconds * rate))
+          for number, seconds in ((0, 30.0), (99, 4.3), (207, 1.0))}
+
+
+def _cut(audio: np.ndarray, samples: int) -> np.ndarray:
+  """float32[samples]: the beginning, repeated where there is not enough."""
+  return np.resize(audio, samples)

@@ -1,0 +1,143 @@
+"""Exports: the model's answers from the waveform alone, of any length, without this package."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import zipfile
+
+import jax
+import numpy as np
+import pytest
+import soundfile
+
+from genre_jax.errors import UserError
+from genre_jax.inference import export, exports, load, predict
+from tests.conftest import ROOT
+from tests.inference.conftest import SMALL, sound, write_small_model
+
+RECIPES = {
+  "thinned": SMALL, "plain": dataclasses.replace(SMALL, db_ref="full_scale", top_db=0.0),
+  "every frame": dataclasses.replace(SMALL, frame_stride=1.0, center=False),
+  "reflected": dataclasses.replace(SMALL, pad_mode="reflect", hop_length=200)}
+
+
+def _run(path):
+  """What the exported file answers."""
+  with zipfile.ZipFile(path) as files:
+    module = jax.export.deserialize(bytearray(files.read("model.stablehlo")))
+  assert set(module.platforms) == {"cpu", "cuda", "tpu"}
+  return module.call
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_any_length_and_batch(tmp_path, name):
+  model = load(str(write_small_model(tmp_path, recipe=RECIPES[name], temperature=1.7)))
+  done = export(model, tmp_path / "m.zip")
+  assert done.difference < 1e-5 and len(done.checked) == 3
+  run = _run(tmp_path / "m.zip")
+  for samples in (513, 8000, 31_234, 200_000):
+    batch = np.stack([sound(samples / 8000, seed=seed)[:samples] for seed in range(3)])
+    answers = np.asarray(run(batch))
+    assert answers.shape == (3, 3)
+    for audio, answer in zip(batch, answers, strict=True):
+      np.testing.assert_allclose(answer, exports.offline(model, audio, 3), atol=1e-5)
+
+
+def test_it_is_what_predict_says(tmp_path, small_model):
+  soundfile.write(tmp_path / "x.wav", sound(9), 8000, subtype="FLOAT")
+  answer = next(predict(tmp_path / "x.wav", str(small_model)))
+  export(str(small_model), tmp_path / "m.zip", check=[str(tmp_path / "x.wav")])
+  exported = np.asarray(_run(tmp_path / "m.zip")(sound(9)[None]))[0]
+  np.testing.assert_allclose(exported, list(answer.probabilities.values()), atol=1e-5)
+
+
+def test_windows_are_those_of_evaluation():
+  """Every number of STFT frames: the windows' frames, and which of them count."""
+  from genre_jax.data.pipeline import segment_starts
+
+  stride = exports._stride(SMALL)
+  for windows in (1, 2, 3, 5):
+    for count in (1, 2, 99, 100, 101, 102, 103, 107, 350, 1291):
+      kept = SMALL.frame_indices(count)
+      starts = segment_starts(len(kept), 40, windows)
+      for given in (count, jax.numpy.int32(count)):
+        index, valid, weight = map(np.asarray, exports._windows(given, 40, stride, windows))
+        mine = [list(index[k][valid[k]]) for k in range(windows) if weight[k]]
+        assert mine == [list(kept[start:start + 40]) for start in starts]
+
+
+def test_tags(tmp_path):
+  from genre_jax.inference.musicnn_import import RECIPE
+
+  folder = write_small_model(tmp_path, "tags", RECIPE, "musicnn", ("a", "b"), task="multi_label",
+                             thresholds=[0.3, 0.6], temperature=2.0)
+  done = export(str(folder), tmp_path / "m.zip")
+  assert done.difference < 1e-4 and done.metadata["thresholds"] == [0.3, 0.6]
+
+
+def test_an_export_that_differs_is_refused(tmp_path, small_model, monkeypatch):
+  monkeypatch.setattr(exports, "LARGEST_DIFFERENCE", 1e-12)
+  with pytest.raises(UserError, match="differs from the model"):
+    export(str(small_model), tmp_path / "m.zip")
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+  ({"out": ""}, "--out"), ({"format": "onnx"}, "--format=onnx"), ({"seconds": 0.1}, "--seconds"),
+  ({"check": ["absent.wav"]}, "--check"), ({"model": "absent"}, "--model=absent"),
+  ({"out": "/proc/no/m.zip"}, "--out=/proc/no/m.zip")])
+def test_mistakes(tmp_path, small_model, arguments, words):
+  with pytest.raises(UserError, match=words):
+    export(**{"model": str(small_model), "out": tmp_path / "m.zip", **arguments})
+
+
+def program(marker):
+  """The README's program that holds `marker`."""
+  for name in ("README_predict.md", "README.md"):
+    if (ROOT / name).exists():
+      for block in re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.S):
+        if marker in block:
+          return block
+  raise AssertionError(f"no program with {marker} in the README")
+
+
+def _lines(folder, marker, *arguments):
+  """What a program of the README prints where the package is not to be found."""
+  (folder / "program.py").write_text(program(marker))
+  environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+  done = subprocess.run(
+    [sys.executable, "-I", "-c", "import runpy, sys; sys.argv = sys.argv[1:];"
+     " runpy.run_path(sys.argv[0]); assert 'genre_jax' not in sys.modules",
+     str(folder / "program.py"), *map(str, arguments)],
+    cwd=folder, env=environment, capture_output=True, text=True)
+  assert done.returncode == 0, done.stderr
+  return {line.split()[0]: float(line.split()[1]) for line in done.stdout.splitlines()}
+
+
+def test_the_readme_runs_a_stablehlo(tmp_path, small_model):
+  soundfile.write(tmp_path / "x.wav", sound(9), 8000, subtype="FLOAT")
+  export(str(small_model), tmp_path / "m.zip")
+  answer = next(predict(tmp_path / "x.wav", str(small_model)))
+  lines = _lines(tmp_path, "jax.export.deserialize", tmp_path / "m.zip", tmp_path / "x.wav")
+  assert lines == pytest.approx(answer.probabilities, abs=1e-4)
+  about = json.loads(zipfile.ZipFile(tmp_path / "m.zip").read("metadata.json"))
+  assert about["labels"] == ["calm", "loud", "odd"] and about["sample_rate"] == 8000
+  assert about["licence"] == "CC0" and about["largest_difference"] < 1e-5
+
+
+def test_a_tflite_and_the_readme_runs_it(tmp_path, small_model):
+  pytest.importorskip("ai_edge_litert", reason="needs the package ai-edge-litert")
+  soundfile.write(tmp_path / "x.wav", sound(10), 8000, subtype="FLOAT")
+  done = subprocess.run(
+    [sys.executable, "-m", "genre_jax.export", f"--model={small_model}", "--format=tflite",
+     f"--out={tmp_path / 'm.tflite'}", "--seconds=10"], cwd=ROOT, capture_output=True, text=True)
+  assert done.returncode == 0, done.stderr
+  assert "largest difference" in done.stdout and (tmp_path / "m.tflite").stat().st_size < 3e6
+  answer = next(predict(tmp_path / "x.wav", str(small_model)))
+  lines = _lines(tmp_path, "get_signature_runner", tmp_path / "m.tflite", tmp_path / "x.wav")
+  assert lines == pytest.approx(answer.probabilities, abs=1e-3)
+  assert list(pathlib.Path(tmp_path).glob(".m*")) == []
