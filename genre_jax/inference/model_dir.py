@@ -117,19 +117,24 @@ def read_run(path: str) -> tuple[dict[str, Any], dict[str, Any]]:
   about["provenance"] = {
     "source": f"trained with genre_jax {genre_jax.__version__}", "trained_on": stored["source"],
     "material": stored["material"], "split": stored["split"], "seed": stored["seed"],
-    "step": int(state["step"])}
+    "step": int(state["step"]), "commit": _from_run(pathlib.Path(path), "config.json", "commit")}
   return about, variables
 
 
 def _temperature(run: pathlib.Path) -> float:
   """What the run's evaluation fitted on its valid tracks; 1 where it has none."""
-  for folder in (run, *run.absolute().parents[:2]):
+  fitted = _from_run(run, "eval/valid.json", "temperature")
+  return float((fitted or {}).get("temperature") or 1.0)
+
+
+def _from_run(path: pathlib.Path, file: str, key: str) -> Any:
+  """A value of a JSON file of the run that a run's folder or checkpoint belongs to, or None."""
+  for folder in (path, *path.absolute().parents[:2]):
     try:
-      fitted = json.loads((folder / "eval" / "valid.json").read_text())["temperature"]
-      return float(fitted["temperature"] or 1.0)
+      return json.loads((folder / file).read_text())[key]
     except (OSError, ValueError, KeyError, TypeError):
       continue
-  return 1.0
+  return None
 
 
 def pack(run: str, out: str | os.PathLike, *, temperature: float | None = None,

@@ -108,7 +108,7 @@ def test_an_answer_does_not_depend_on_its_neighbours(small_model):
   windows = rng.normal(-40, 15, (7, 40, 32)).astype(np.float32)
   frames = np.array([40, 40, 12, 40, 33, 40, 40])
   together, embeddings = model.infer(windows, frames)
-  assert together.shape == (7, 3) and embeddings.shape == (7, 384)
+  assert together.shape == (7, 3) and embeddings.shape == (7, 512)
   for i in range(7):
     alone, _ = model.infer(windows[i:i + 1], frames[i:i + 1])
     np.testing.assert_allclose(alone[0], together[i], atol=1e-6)
@@ -120,3 +120,25 @@ def test_pretrained_pack_names_the_flag(tmp_path):
     capture_output=True, text=True)
   assert done.returncode == 2 and "no checkpoint here" in done.stderr
   assert "Traceback" not in done.stderr
+
+
+def test_a_packed_model_has_the_temperature_that_its_run_was_evaluated_with(tmp_path):
+  checkpoint = tmp_path / "run" / "checkpoints" / "12"
+  checkpoint.mkdir(parents=True)
+  assert model_dir._temperature(checkpoint) == 1.0
+  (tmp_path / "run" / "eval").mkdir()
+  (tmp_path / "run" / "eval" / "valid.json").write_text('{"temperature": {"temperature": 1.25}}')
+  assert model_dir._temperature(tmp_path / "run") == model_dir._temperature(checkpoint) == 1.25
+  (tmp_path / "run" / "eval" / "valid.json").write_text('{"temperature": {"temperature": null}}')
+  assert model_dir._temperature(tmp_path / "run") == 1.0
+
+
+def test_the_packaged_model_answers():
+  """It is whole, says what it was trained on, and tells a tone from nothing at all."""
+  model = load()
+  assert model.name == model_dir.DEFAULT_MODEL and len(model.classes) == 10
+  assert model.provenance["split"]["name"] == "fault_filtered" and model.temperature != 1
+  window = np.full((1, model.recipe.num_frames, model.recipe.n_mels), -80.0, np.float32)
+  window[:, :, 10:14] = -5.0
+  probabilities, embedding = model.infer(window, np.array([model.recipe.num_frames]))
+  assert probabilities.sum() == pytest.approx(1) and embedding.shape[1] > 100
