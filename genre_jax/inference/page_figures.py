@@ -71,7 +71,7 @@ def _columns(spectrum: Spectrum) -> np.ndarray:
   size = max(1, -(-len(spectrum.frames) // MOST_COLUMNS))
   parts = []
   for at in range(0, len(spectrum.frames), 64 * size):  # a long file is on disk
-    rows = compress(np.asarray(spectrum.frames[at:at + 64 * size]), spectrum.recipe, spectrum.peak)
+    rows = compress(spectrum.frames[at:at + 64 * size], spectrum.recipe, spectrum.peak)
     whole = rows[:len(rows) // size * size].reshape(-1, size, rows.shape[1]).mean(1)
     parts.append(whole if len(whole) else rows.mean(0, keepdims=True))
   return np.concatenate(parts)

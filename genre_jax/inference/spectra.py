@@ -9,6 +9,7 @@ import dataclasses
 import os
 import pathlib
 import tempfile
+import weakref
 
 import numpy as np
 
@@ -22,19 +23,38 @@ from genre_jax.data.recipe import Recipe
 HELD_FRAMES = 1 << 15
 
 
+class _OnDisk:
+  """Rows of a file of float32[rows, width], read as they are asked for and not kept in memory."""
+
+  def __init__(self, path: pathlib.Path, width: int):
+    self._file, self._width = open(path, "rb"), width
+    self._rows = path.stat().st_size // (4 * width)
+    path.unlink()  # the open file keeps it
+    weakref.finalize(self, self._file.close)
+
+  def __len__(self) -> int:
+    return self._rows
+
+  def __getitem__(self, rows: slice) -> np.ndarray:
+    start, stop, _ = rows.indices(self._rows)
+    self._file.seek(4 * start * self._width)
+    raw = self._file.read(4 * max(0, stop - start) * self._width)
+    return np.frombuffer(raw, np.float32).reshape(-1, self._width)
+
+
 @dataclasses.dataclass(frozen=True)
 class Spectrum:
   """The kept frames of one file.
 
   Attributes:
     recipe: how it was heard.
-    frames: float32[frames, n_mels], mel power; a path where they wait on disk.
+    frames: float32[frames, n_mels], mel power; the path where they wait on disk until `opened`.
     peak: the largest mel power of the file.
     samples: of the file at the recipe's sample rate.
   """
 
   recipe: Recipe
-  frames: np.ndarray | pathlib.Path
+  frames: np.ndarray | _OnDisk | pathlib.Path
   peak: float
   samples: int
 
@@ -45,11 +65,9 @@ class Spectrum:
 
   def opened(self) -> "Spectrum":
     """The same with its frames at hand; a file on disk is gone when they are let go."""
-    if isinstance(self.frames, np.ndarray):
+    if not isinstance(self.frames, pathlib.Path):
       return self
-    frames = np.memmap(self.frames, np.float32, "r").reshape(-1, self.recipe.n_mels)
-    self.frames.unlink()  # the map keeps it
-    return dataclasses.replace(self, frames=frames)
+    return dataclasses.replace(self, frames=_OnDisk(self.frames, self.recipe.n_mels))
 
   def track_starts(self, per_track: int) -> np.ndarray:
     """First frames of the windows that a track's answer is the mean of, as in evaluation."""
@@ -71,7 +89,7 @@ class Spectrum:
     length = self.recipe.num_frames
     pieces, counts = [], []
     for start in starts:
-      power = np.asarray(self.frames[start:start + length])
+      power = self.frames[int(start):int(start) + length]
       piece = compress(power, self.recipe, self.peak)
       counts.append(len(piece))
       # Padding is silence as far as the clip knows it, as in data/pipeline.py.
