@@ -2,18 +2,35 @@
 
 import os
 import pathlib
+import shutil
+import tempfile
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# 3: XLA reports each program that it finds compiled as an error.
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
-import jax
-import pytest
+# One network is compiled in many tests, and in the commands that they start: once is enough.
+_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+_COMPILED = pathlib.Path(tempfile.gettempdir(), f"genre_jax-tests-{os.getuid()}",
+                         str(os.getppid() if _WORKER else os.getpid()))
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_COMPILED)
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "standard")
 
 ROOT = pathlib.Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
+
+
+def pytest_unconfigure():
+  """The process above the workers takes the compiled programs away."""
+  if not _WORKER:
+    shutil.rmtree(_COMPILED, ignore_errors=True)
 
 
 @pytest.fixture

@@ -51,10 +51,10 @@ def test_bfloat16(name):
   _step(config)
 
 
-@pytest.mark.parametrize("model", ["baseline", "tf_split"])
-def test_the_built_in_corpus_is_learnt(model, tmp_path, monkeypatch):
+def test_the_built_in_corpus_is_learnt(tmp_path, monkeypatch):
   """Above 95 % of unheard pieces, where one axis alone gives about half."""
-  config = importlib.import_module("experiments.synthetic").get_config(model)
+  config = importlib.import_module("experiments.synthetic").get_config("tf_split")
+  config.train.report = False
   monkeypatch.chdir(tmp_path)
   reports = train_and_evaluate(config, "run")
   right = sum(np.trace(reports[side]["track"]["confusion"]) for side in ("valid", "test"))

@@ -47,7 +47,7 @@ def test_what_out_holds_is_not_asked_again(tmp_path, songs, model, kind):  # noq
   assert list(rows[0])[:5] == ["file", "status", "model", "genre", "confidence"]
   assert list(rows[0])[5:] == ["p_calm", "p_loud", "p_odd", "error"]
   first = _embeddings(tmp_path / "e.parquet")
-  assert len(rows) == 4 and len(first) == 4 and len(first[0]["embedding"]) == 384
+  assert len(rows) == 4 and len(first) == 4 and len(first[0]["embedding"]) == 512
   playlists = {path.stem: path.read_text().splitlines() for path in (tmp_path / "lists").iterdir()}
   assert sum(len(lines) - 1 for lines in playlists.values()) == 4
   assert all(os.path.exists(line) for lines in playlists.values() for line in lines[1:])

@@ -10,6 +10,8 @@ import numpy as np
 from genre_jax.training.metrics import Predictions
 
 BINS = 10
+# Fewer tracks say too little of a temperature.
+LEAST_TRACKS = 50
 
 
 def brier_score(probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -151,9 +153,9 @@ def summarize_temperature(tracks: Predictions) -> dict[str, Any]:
 
   Returns:
     temperature (fitted on all of them, for use elsewhere) and nll, brier, ece after temperatures
-    that were fitted on other groups; None where there are no tracks.
+    that were fitted on other groups; None where there are fewer than LEAST_TRACKS tracks.
   """
-  if not len(tracks.labels):
+  if len(tracks.labels) < LEAST_TRACKS:
     return {"temperature": None, "nll": None, "brier": None, "ece": None}
   fitted = cross_fitted(tracks.probabilities, tracks.labels, tracks.groups)
   likelihood = fitted[np.arange(len(fitted)), tracks.labels]
