@@ -2,7 +2,8 @@
 
 Real excerpts of the validation list are changed, written as files and asked with `predict`; lengths
 are cut from the log-mel archive, whose clips have 30 s. Prints a table in Markdown for the model
-card. Intervals are over artists, as in evaluation.
+card. Intervals are over artists, as in evaluation. With --run it prints instead, for the run that a
+model was packed from, how accuracy grows where the less sure answers are left out.
 """
 
 import csv
@@ -19,10 +20,13 @@ from genre_jax.data import audio
 from genre_jax.data.gtzan import SPLITS
 from genre_jax.data.pipeline import segment_starts
 from genre_jax.inference import load, predict
+from genre_jax.training import calibration
 from genre_jax.training.metrics import accuracy_interval
+from genre_jax.training.run_folder import read_run
 
 MODEL = flags.DEFINE_string("model", "tf_split_10", "As --model of predict.")
 DATA = flags.DEFINE_string("data", "../shared/gtzan", "Folder of audio/ and log_mel.npz.")
+RUN = flags.DEFINE_string("run", "", "Run whose valid tracks give accuracy against coverage.")
 RATE = 22050
 
 
@@ -64,8 +68,24 @@ def line(what, names, genres):
         f"{100 * high:.1f}] |", flush=True)
 
 
+def coverage():
+  """Accuracy of the tracks that are answered at each --min_confidence."""
+  run = read_run(RUN.value, "valid")
+  labels = np.array([run.classes.index(label) for label in run.labels])
+  fitted = calibration.cross_fitted(run.probabilities, labels, run.groups)
+  print("| least confidence | answered | right of these % [95 %] |\n|---|---|---|")
+  for least in (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9):
+    there = fitted.max(1) >= least
+    correct = (fitted.argmax(1) == labels)[there]
+    low, high = accuracy_interval(correct, tuple(np.array(run.groups)[there]))
+    print(f"| {least:.1f} | {there.sum()} of {len(there)} | {100 * correct.mean():.1f} "
+          f"[{100 * low:.1f}, {100 * high:.1f}] |")
+
+
 def main(_):
   """Asks the model about every change and every length."""
+  if RUN.value:
+    return coverage()
   model, data = load(MODEL.value), pathlib.Path(DATA.value)
   valid = (SPLITS / "valid.txt").read_text().split()
   print(f"{MODEL.value}\n\n| sound | tracks n | accuracy % [95 %] |\n|---|---|---|")

@@ -13,6 +13,10 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 _WORKER = "PYTEST_XDIST_WORKER" in os.environ
 _COMPILED = pathlib.Path(tempfile.gettempdir(), f"genre_jax-tests-{os.getuid()}",
                          str(os.getppid() if _WORKER else os.getpid()))
+if _WORKER and hasattr(os, "sched_setaffinity"):
+  # A core each: XLA would start a thread a core in every worker.
+  _cores = sorted(os.sched_getaffinity(0))
+  os.sched_setaffinity(0, {_cores[int(os.environ["PYTEST_XDIST_WORKER"][2:]) % len(_cores)]})
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_COMPILED)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
