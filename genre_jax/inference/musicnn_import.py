@@ -42,6 +42,10 @@ RECIPE = Recipe(
   power=2.0, compression="log10_10000", db_ref="full_scale", top_db=0.0, frame_stride=1.0,
   num_frames=187)
 
+# From which probability on a tag is named. Most tags are rare and seldom reach a half; the package
+# itself names the three highest of a song, whatever they are.
+THRESHOLD = 0.2
+
 CITATION = ("Jordi Pons and Xavier Serra (2019): musicnn: Pre-trained convolutional neural networks"
             " for music audio tagging. Late-breaking/demo session of ISMIR 2019, arXiv 1909.06654.")
 
@@ -191,6 +195,7 @@ def _convert(wheel: pathlib.Path, name: str, target: pathlib.Path) -> None:
   about = {
     "name": name, "model": {"name": "musicnn", **sizes_of(model)},
     "recipe": RECIPE.to_dict(), "classes": tags, "task": "multi_label", "normalisation": "none",
+      "thresholds": [THRESHOLD] * len(tags),
     "provenance": {
       "source": "the Python package musicnn", "version": REQUIREMENT.split("==")[1],
       "checkpoint": published.folder, "trained_on": published.trained_on,
