@@ -268,7 +268,7 @@ def _pyarrow(flag):
     import pyarrow.parquet
   except ImportError as error:
     raise UserError(f"{flag} needs the package pyarrow: pip install pyarrow, or"
-                    " pip install 'genre_jax[parquet]'") from error
+                    " pip install '.[parquet]' in the checkout") from error
   return pyarrow, pyarrow.parquet
 
 

@@ -208,5 +208,6 @@ def import_gradio():
   try:
     import gradio
   except ImportError as error:
-    raise UserError("the page needs the package gradio: pip install 'genre_jax[page]'") from error
+    raise UserError("the page needs the package gradio: pip install '.[page]' in the checkout"
+                    ) from error
   return gradio

@@ -90,7 +90,7 @@ def microphone_blocks(device: str = "") -> tuple[Iterator[np.ndarray], int]:
     import sounddevice
   except ImportError as error:
     raise UserError("--source=mic needs the package sounddevice: pip install sounddevice, or"
-                    " pip install 'genre_jax[mic]'") from error
+                    " pip install '.[mic]' in the checkout") from error
   except OSError as error:  # the package is there, the library that it drives is not
     raise UserError(f"--source=mic: {error}; install PortAudio (Debian: apt install libportaudio2)"
                     ) from error
