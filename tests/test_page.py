@@ -178,7 +178,7 @@ def test_without_gradio(small_model, tmp_path):  # noqa: F811
   done = subprocess.run(
     [sys.executable, "-m", "genre_jax.page", f"--model={small_model}"], cwd=tmp_path,
     env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}, capture_output=True, text=True)
-  assert done.returncode == 2 and "genre_jax[page]" in done.stderr
+  assert done.returncode == 2 and "'.[page]'" in done.stderr
 
 
 def test_markdown_in_a_name_stays_text():
