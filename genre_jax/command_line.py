@@ -1,5 +1,6 @@
 """How every command line starts and ends: flags, the user's mistakes, signals, exit status."""
 
+import errno
 import logging
 import os
 import pathlib
@@ -83,6 +84,12 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     # Whoever read the output has gone, as `| head` does. What Python still holds for it is let go.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(128 + signal.SIGPIPE)
+  except OSError as error:  # of the standard streams; files have messages of their own
+    if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO):
+      raise
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print(f"error: the output cannot be written: {error.strerror}", file=sys.stderr)
+    sys.exit(2)
   except KeyboardInterrupt as error:
     number = error.args[0] if error.args else signal.SIGINT
     print("stopped; the same command goes on from what was kept", file=sys.stderr)

@@ -47,12 +47,16 @@ def main(argv: list[str]) -> int:
   out = pathlib.Path(OUT.value) if OUT.value else None
   names = answers.columns(model.classes, timeline)
   sinks = []
+  if out and EMBEDDINGS.value and out.resolve() == pathlib.Path(EMBEDDINGS.value).resolve():
+    raise UserError(f"--out and --embeddings are both {out}: give two files")
   if FORMAT.value == "parquet":
     sinks.append(answers.answers_as_parquet(out, names, timeline))
   elif FORMAT.value != "table":
     sinks.append(answers.Lines(out, FORMAT.value, names, timeline))
   if EMBEDDINGS.value:
     sinks.append(answers.embeddings_as_parquet(pathlib.Path(EMBEDDINGS.value)))
+  for sink in sinks:
+    answers.check_model(sink.held, model.name)
 
   found = list(tracks.find_files(argv[1:]))
   # A file is asked again where one of the files to be written lacks it.

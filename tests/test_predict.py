@@ -159,3 +159,31 @@ def test_no_tensorflow(songs, small_model):  # noqa: F811
   done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True,
                         check=True)
   assert done.stdout.split() == ["ok", "False", "False"]
+
+
+@pytest.mark.parametrize("text", ["my precious notes", '{"my": "settings"}'])
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_line_that_is_no_answer_is_kept(tmp_path, songs, model, kind, text):  # noqa: F811
+  out = tmp_path / "notes.txt"
+  out.write_text(text)
+  done = _predict(tmp_path, model, songs, f"--format={kind}", f"--out={out}")
+  assert done.returncode == 2 and str(out) in done.stderr and out.read_text() == text
+
+
+def test_a_link_leads_to_its_file_and_a_device_is_refused(tmp_path, songs, model):  # noqa: F811
+  (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
+  done = _predict(tmp_path, model, songs, "--format=csv", f"--out={tmp_path / 'link.csv'}")
+  assert done.returncode == 0 and (tmp_path / "link.csv").is_symlink()
+  assert len((tmp_path / "real.csv").read_text().splitlines()) == 5
+  os.mkfifo(tmp_path / "pipe")
+  done = _predict(tmp_path, model, songs, "--format=csv", f"--out={tmp_path / 'pipe'}")
+  assert done.returncode == 2 and "is no file" in done.stderr
+
+
+def test_answers_of_two_models_do_not_mix(tmp_path, songs, model):  # noqa: F811
+  out = tmp_path / "answers.csv"
+  assert _predict(tmp_path, model, songs, "--format=csv", f"--out={out}").returncode == 0
+  before = out.read_text()
+  out.write_text(before.replace(",small,", ",other,"))
+  done = _predict(tmp_path, model, songs, "--format=csv", f"--out={out}")
+  assert done.returncode == 2 and "answers of the model other" in done.stderr

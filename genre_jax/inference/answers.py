@@ -86,10 +86,11 @@ class Lines:
       self._file = sys.stdout
       self._file.write(head)
       return
+    path = _regular(path)
     try:
       path.parent.mkdir(parents=True, exist_ok=True)
       text = path.read_text(encoding="utf-8") if path.exists() else ""
-      kept = self._read(path, text) if text else ""
+      kept = self._read(path, text, head or '{"file": ') if text else ""
       if kept != text or not text:
         write_whole(path, kept or head)
       self._file = open(path, "a", encoding="utf-8", newline="")
@@ -101,11 +102,13 @@ class Lines:
     csv.DictWriter(text, self._names, lineterminator="\n").writerows(rows)
     return text.getvalue()
 
-  def _read(self, path, text):
-    """Takes over the answers that are whole; returns their text."""
+  def _read(self, path, text, begin):
+    """Takes over the answers that are whole; returns their text. A file of answers begins so."""
     lines = text.splitlines(keepends=True)
     if not lines[-1].endswith("\n"):  # torn off in the middle
-      lines.pop()
+      torn = lines.pop()
+      if not lines and torn[:len(begin)] != begin[:len(torn)]:
+        raise UserError(f"--out={path} holds something else than answers; give another file")
     try:
       if self._kind == "csv":
         if lines and next(csv.reader(lines[:1])) != self._names:
@@ -167,6 +170,7 @@ class Parquet:
     kinds = {"string": arrow.string(), "number": arrow.float64(),
              "numbers": arrow.list_(arrow.float32())}
     self._schema = arrow.schema([(name, kinds[kind]) for name, kind in fields.items()])
+    path = _regular(path)
     self._path, self._rows_of, self._old = path, rows_of, None
     self._journal_path = path.with_name(path.name + ".partial.jsonl")
     try:
@@ -275,6 +279,22 @@ def _pyarrow(flag):
 def _other_columns(path):
   return UserError(f"{path} holds answers of another model or form; give another file, or delete"
                    " it")
+
+
+def _regular(path: pathlib.Path) -> pathlib.Path:
+  """Where a path leads; UserError for what is there and no file, as /dev/null."""
+  path = path.resolve()
+  if path.exists() and not path.is_file():
+    raise UserError(f"{path} is no file: give another")
+  return path
+
+
+def check_model(held: dict[str, Row], model: str) -> None:
+  """Raises UserError if a file that is to be continued holds answers of another model."""
+  for row in held.values():
+    if row["model"] != model:
+      raise UserError(f"--out or --embeddings holds answers of the model {row['model']}: give"
+                      f" another file for those of {model}")
 
 
 def _unusable(path, error):

@@ -156,7 +156,9 @@ def export(model: str | Model = model_dir.DEFAULT_MODEL, out: str | os.PathLike 
     raise UserError(f"--format={format}: give one of {', '.join(FORMATS)}")
   if not out:
     raise UserError("--out is missing: the file to be")
-  out = pathlib.Path(out).expanduser()
+  out = pathlib.Path(out).expanduser().resolve()
+  if out.exists() and not (out.is_file() and zipfile.is_zipfile(out)):  # a TFLite is a zip, too
+    raise UserError(f"--out={out} exists and is no export: give another file")
   model = load(model)
   if not model.recipe.window_seconds <= seconds <= MAX_TFLITE_SECONDS:
     raise UserError(f"--seconds={seconds:g}: give {model.recipe.window_seconds:.1f}, the model's"

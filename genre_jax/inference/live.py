@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import soxr
 
+from genre_jax.data.clips import LOUDEST
 from genre_jax.errors import UserError
 from genre_jax.inference import model_dir
 from genre_jax.inference.live_frames import LiveFrames
@@ -183,6 +184,8 @@ def _updates(blocks, listener, resample):
   for block in blocks:
     block = np.asarray(block, np.float32)
     mono = block if block.ndim == 1 else block.mean(axis=1)
+    if not (np.abs(mono) <= LOUDEST).all():
+      raise UserError("the sound holds NaN, or is too loud to compute with")
     for part in resample(mono):
       yield from listener.push(part)
   for part in resample(None):

@@ -141,3 +141,12 @@ def test_a_tflite_and_the_readme_runs_it(tmp_path, small_model):
   lines = _lines(tmp_path, "get_signature_runner", tmp_path / "m.tflite", tmp_path / "x.wav")
   assert lines == pytest.approx(answer.probabilities, abs=1e-3)
   assert list(pathlib.Path(tmp_path).glob(".m*")) == []
+
+
+def test_a_file_that_is_no_export_is_not_replaced(tmp_path, small_model):  # noqa: F811
+  song = tmp_path / "song.wav"
+  soundfile.write(song, sound(5), 8000)
+  before = song.read_bytes()
+  with pytest.raises(UserError, match="is no export"):
+    export(str(small_model), song, check=[str(song)])
+  assert song.read_bytes() == before
