@@ -161,8 +161,7 @@ def test_no_tensorflow(songs, small_model):  # noqa: F811
   assert done.stdout.split() == ["ok", "False", "False"]
 
 
-@pytest.mark.parametrize("text", ["my precious notes", '{"my": "settings"}'])
-@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+@pytest.mark.parametrize(("kind", "text"), [("csv", "my notes"), ("jsonl", '{"my": "settings"}')])
 def test_a_line_that_is_no_answer_is_kept(tmp_path, songs, model, kind, text):  # noqa: F811
   out = tmp_path / "notes.txt"
   out.write_text(text)
