@@ -6,7 +6,6 @@ card. Intervals are over artists, as in evaluation. With --run it prints instead
 model was packed from, how accuracy grows where the less sure answers are left out.
 """
 
-import csv
 import pathlib
 import tempfile
 
@@ -17,8 +16,9 @@ from absl import app, flags
 
 from benchmarks.audit import mp3, noisy
 from genre_jax.data import audio
-from genre_jax.data.gtzan import SPLITS
+from genre_jax.data.gtzan import artists
 from genre_jax.data.pipeline import segment_starts
+from genre_jax.data.splits import published_lists
 from genre_jax.inference import load, predict
 from genre_jax.training import calibration
 from genre_jax.training.metrics import accuracy_interval
@@ -52,12 +52,6 @@ CHANGES = {
 SECONDS = (3, 10, 30)
 
 
-def artists():
-  """{track: artist}; a track without an id is its own."""
-  with open(SPLITS / "artists.csv", newline="") as file:
-    return {row["name"]: row["artist"] for row in csv.DictReader(file)}
-
-
 def line(what, names, genres):
   """A row of the table."""
   correct = np.array([name.split(".")[0] == genre for name, genre in zip(names, genres,
@@ -87,7 +81,7 @@ def main(_):
   if RUN.value:
     return coverage()
   model, data = load(MODEL.value), pathlib.Path(DATA.value)
-  valid = (SPLITS / "valid.txt").read_text().split()
+  valid = [track for track, side in published_lists().items() if side == "valid"]
   print(f"{MODEL.value}\n\n| sound | tracks n | accuracy % [95 %] |\n|---|---|---|")
   archive = np.load(data / "log_mel.npz", allow_pickle=False)
   place = {name: i for i, name in enumerate(archive["names"].tolist())}

@@ -15,6 +15,7 @@ import numpy as np
 from absl import app, flags
 
 from genre_jax.data.audio import read_audio
+from genre_jax.data.splits import published_lists
 from genre_jax.inference import load, predict
 from genre_jax.inference.live import Listener
 
@@ -29,14 +30,14 @@ SEED = flags.DEFINE_integer("seed", 0, "Of the order of clips.")
 
 BLOCK_SECONDS = 0.1
 PIECE_SECONDS = 12.0  # of a clip before and after a change; shorter clips are left out
-VALID = pathlib.Path(__file__).parents[1] / "genre_jax" / "data" / "gtzan_splits" / "valid.txt"
 
 
 def clips(folder, model):
   """{path: genre} of the clips that may be asked, long enough, of genres that the model knows."""
-  listed = set(VALID.read_text().split())
+  sides = published_lists()
   paths = [path for path in sorted(pathlib.Path(folder).glob("*/*"))
-           if path.parent.name in model.classes and (EVERY_CLIP.value or path.stem in listed)]
+           if path.parent.name in model.classes
+           and (EVERY_CLIP.value or sides.get(path.stem) == "valid")]
   return {str(answer.path): pathlib.Path(answer.path).parent.name
           for answer in predict(paths, model)
           if answer.status == "ok" and answer.seconds >= PIECE_SECONDS

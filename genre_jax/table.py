@@ -67,7 +67,7 @@ def _figure(figures: dict, name: str) -> str:
 def pooled_rows(folders: list[pathlib.Path]) -> list[str]:
   """A line for each experiment of which several folds are among the runs: all test tracks."""
   from genre_jax.training.metrics import accuracy_interval  # here: flags are checked first
-  from genre_jax.training.run_folder import read_run, training_minutes
+  from genre_jax.training.run_folder import pool_folds, read_run, training_minutes
 
   experiments: dict[str, list] = {}
   for folder in folders:
@@ -82,9 +82,9 @@ def pooled_rows(folders: list[pathlib.Path]) -> list[str]:
     folds = sorted({member["split"]["fold"] for _, member in members})
     if len(folds) < 2 or len(folds) != len(members):
       continue
-    correct = [right for run, _ in members for right in run.correct]
-    groups = tuple(group for run, _ in members for group in run.groups)
-    figures = {"accuracy": sum(correct) / len(correct), "ci95": accuracy_interval(correct, groups)}
+    pooled = pool_folds([run for run, _ in members])
+    correct = pooled.correct
+    figures = {"accuracy": correct.mean(), "ci95": accuracy_interval(correct, pooled.groups)}
     minutes = sum(training_minutes(run.folder, config["train"]["batch_size"]) for run, _ in members)
     split = config["split"]
     lines.append(

@@ -10,7 +10,7 @@ import pytest
 
 from genre_jax.data.splits import published_lists
 from genre_jax.errors import UserError
-from genre_jax.training import protocol_runs, protocol_tables, protocols
+from genre_jax.training import protocol_runs, protocols
 from genre_jax.training.calibration import (
   apply_temperature,
   cross_fitted,
@@ -19,7 +19,7 @@ from genre_jax.training.calibration import (
   perfect_calibration_error,
   reliability,
 )
-from genre_jax.training.run_folder import read_run
+from genre_jax.training.run_folder import pool_folds, read_run
 from tests.conftest import ROOT
 
 
@@ -111,14 +111,14 @@ def _write_run(folder, fold, names, wrong=()):
 def test_folds_become_one_run_in_which_each_track_is_asked_once(tmp_path):
   folders = [_write_run(tmp_path / "0", 0, ["t3", "t1"], wrong=["t1"]),
              _write_run(tmp_path / "1", 1, ["t2", "t0"])]
-  pooled = protocol_tables.pool_folds([read_run(folder, "test") for folder in folders])
+  pooled = pool_folds([read_run(folder, "test") for folder in folders])
   assert pooled.tracks == ("t0", "t1", "t2", "t3") and pooled.groups[1] == "gt1"
   assert pooled.correct.tolist() == [True, False, True, True]
-  segments = protocol_tables.pool_folds([read_run(folder, "test", "segment") for folder in folders])
+  segments = pool_folds([read_run(folder, "test", "segment") for folder in folders])
   assert segments.tracks[:3] == ("t0/0", "t0/1", "t1/0") and segments.correct.mean() == 6 / 8
   again = _write_run(tmp_path / "2", 2, ["t0"])
   with pytest.raises(UserError, match="asked in two folds"):
-    protocol_tables.pool_folds([read_run(folder, "test") for folder in (*folders, again)])
+    pool_folds([read_run(folder, "test") for folder in (*folders, again)])
 
 
 def test_temperature_is_found_again():

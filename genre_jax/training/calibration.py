@@ -7,11 +7,24 @@ from typing import Any
 
 import numpy as np
 
-from genre_jax.training.metrics import Predictions
+from genre_jax.training.metrics import Predictions, softmax
 
 BINS = 10
 # Fewer tracks say too little of a temperature.
 LEAST_TRACKS = 50
+
+
+def negative_log_likelihood(
+  probabilities: np.ndarray, labels: np.ndarray, least: float = 0.0
+) -> float:
+  """Mean over rows of -log of the true class's probability.
+
+  Args:
+    probabilities: float[n, classes].
+    labels: int[n].
+    least: smaller probabilities count as this, such as the last digit that a file holds.
+  """
+  return float(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], least)).mean())
 
 
 def brier_score(probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -70,6 +83,15 @@ def summarize_calibration(predictions: Predictions) -> dict[str, Any]:
           "ece": expected_calibration_error(table), "reliability": table}
 
 
+def calibration_figures(
+  probabilities: np.ndarray, labels: np.ndarray, least: float = 0.0
+) -> dict[str, float]:
+  """nll (see `negative_log_likelihood`), brier and ece of float[n, classes] and int[n]."""
+  return {"nll": negative_log_likelihood(probabilities, labels, least),
+          "brier": brier_score(probabilities, labels),
+          "ece": expected_calibration_error(reliability(probabilities, labels))}
+
+
 def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
   """p^(1/T), made to sum to 1: above 1 less sure, below 1 surer; the order of classes stays.
 
@@ -79,9 +101,8 @@ def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarr
   Returns:
     float64[..., classes].
   """
-  logs = np.log(np.maximum(np.asarray(probabilities, np.float64), 1e-300)) / temperature
-  odds = np.exp(logs - logs.max(-1, keepdims=True))
-  return odds / odds.sum(-1, keepdims=True)
+  logs = np.log(np.maximum(np.asarray(probabilities, np.float64), 1e-300))
+  return softmax(logs / temperature)
 
 
 def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -94,10 +115,9 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
   """
   from scipy.optimize import minimize_scalar  # here: predicting, which only applies, starts quickly
 
-  rows = np.arange(len(labels))
-
   def nll(log_temperature):
-    return -np.log(apply_temperature(probabilities, np.exp(log_temperature))[rows, labels]).mean()
+    return negative_log_likelihood(apply_temperature(probabilities, np.exp(log_temperature)),
+                                   labels)
 
   return float(np.exp(minimize_scalar(nll, bounds=(-np.log(8), np.log(8)), method="bounded").x))
 
@@ -158,8 +178,5 @@ def summarize_temperature(tracks: Predictions) -> dict[str, Any]:
   if len(tracks.labels) < LEAST_TRACKS:
     return {"temperature": None, "nll": None, "brier": None, "ece": None}
   fitted = cross_fitted(tracks.probabilities, tracks.labels, tracks.groups)
-  likelihood = fitted[np.arange(len(fitted)), tracks.labels]
   return {"temperature": fit_temperature(tracks.probabilities, tracks.labels),
-          "nll": float(-np.log(likelihood).mean()),
-          "brier": brier_score(fitted, tracks.labels),
-          "ece": expected_calibration_error(reliability(fitted, tracks.labels))}
+          **calibration_figures(fitted, tracks.labels)}

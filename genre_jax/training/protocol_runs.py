@@ -2,7 +2,7 @@
 
 import pathlib
 
-from genre_jax.errors import Interrupted, UserError
+from genre_jax.errors import UserError
 from genre_jax.files import write_block, write_whole
 from genre_jax.training import sweep_runs
 from genre_jax.training.protocol_tables import to_markdown
@@ -10,8 +10,8 @@ from genre_jax.training.protocols import (
   PROTOCOLS,
   Entry,
   Protocol,
-  base_config,
   entry_folder,
+  fields_of,
   members,
 )
 
@@ -43,16 +43,14 @@ def run_protocol(name: str, *, data: str, workdir: str, into: str, entries: str 
   wanted = _wanted(protocol, entries)
   folder, failed = pathlib.Path(workdir) / name, 0
   try:
-    try:
-      for entry in wanted:
-        print(f"== {name}: {entry.name}", flush=True)
+    for entry in wanted:
+      print(f"== {name}: {entry.name}", flush=True)
+      try:
         failed += run_entry(entry, material, folder, seeds)
-        _write(pathlib.Path(into), name, to_markdown(protocol, material, folder))
-    except Interrupted:
-      _write(pathlib.Path(into), name, to_markdown(protocol, material, folder))
-      raise
-    text = to_markdown(protocol, material, folder)
-    _write(pathlib.Path(into), name, text)
+      finally:  # a signal, too, leaves the page as the runs are
+        text = _write(pathlib.Path(into), name, material, folder)
+    if not wanted:
+      text = _write(pathlib.Path(into), name, material, folder)
   except OSError as error:
     raise UserError(f"cannot write to {folder} or {into}: {error.strerror or error}") from error
   print(text)
@@ -73,12 +71,14 @@ def _wanted(protocol: Protocol, entries: str) -> tuple[Entry, ...]:
   return tuple(by_folder[name] for name in names)
 
 
-def _write(path: pathlib.Path, name: str, text: str) -> None:
-  """Puts a protocol's part into the page, which is made if it is absent."""
+def _write(path: pathlib.Path, name: str, material: pathlib.Path, folder: pathlib.Path) -> str:
+  """Puts a protocol's part, which it returns, into the page, which is made if it is absent."""
+  text = to_markdown(PROTOCOLS[name], material, folder)
   if not path.exists():
     write_whole(path, HEADER + "".join(f"\n<!-- {key} -->\n<!-- /{key} -->\n"
                                        for key in PROTOCOLS))
   write_block(path, name, text)
+  return text
 
 
 def run_entry(entry: Entry, data: pathlib.Path, folder: pathlib.Path, seeds: int) -> int:
@@ -92,10 +92,9 @@ def run_entry(entry: Entry, data: pathlib.Path, folder: pathlib.Path, seeds: int
   Returns:
     How many failed.
   """
-  _, fields = base_config(entry, data)
   place = entry_folder(folder, entry)
   place.mkdir(parents=True, exist_ok=True)
   runner = sweep_runs.Runner(f"experiments/{entry.experiment}.py",
-                             sweep_runs.arguments_of(fields), place)
+                             sweep_runs.arguments_of(fields_of(entry, data)), place)
   wanted = [m for m in members(entry, data) if int(m.values["seed"]) < seeds]
   return sum(row.status == "failed" for row in sweep_runs.run_all(wanted, runner, place))

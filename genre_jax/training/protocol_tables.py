@@ -10,27 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from genre_jax.errors import UserError
 from genre_jax.training import calibration, compare_runs, statistics, sweep_runs
 from genre_jax.training.protocols import Entry, Protocol, entry_folder, members
-from genre_jax.training.run_folder import Run, read_run, training_minutes
+from genre_jax.training.run_folder import pool_folds, read_run, training_minutes
 
-
-def pool_folds(runs: list[Run]) -> Run:
-  """The runs of one seed, one for each fold, as one run in which every track was asked once."""
-  if len(runs) == 1:
-    return runs[0]
-  order = np.argsort([track for run in runs for track in run.tracks], kind="stable")
-
-  def joined(name):
-    values = [value for run in runs for value in getattr(run, name)]
-    return tuple(values[i] for i in order)
-
-  pooled = {name: joined(name) for name in ("tracks", "groups", "labels", "predictions")}
-  if len(set(pooled["tracks"])) < len(order):
-    raise UserError(f"{runs[0].folder.parent}: a track was asked in two folds")
-  probabilities = np.concatenate([run.probabilities for run in runs])[order]
-  return dataclasses.replace(runs[0], probabilities=probabilities, **pooled)
+LEAST = 1e-6  # the last digit of probabilities in eval/*.csv
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +50,7 @@ def outcome(protocol: Protocol, entry: Entry, data: pathlib.Path, folder: pathli
           for folders in whole]
   nll, minutes, commits, parameters = [], [], {}, 0
   for run in runs:
-    truth = [run.classes.index(label) for label in run.labels]
-    nll.append(-np.log(np.maximum(run.probabilities[np.arange(len(truth)), truth], 1e-6)).mean())
+    nll.append(calibration.negative_log_likelihood(run.probabilities, run.truth, LEAST))
   for path in (path for folders in whole for path in folders):
     config = json.loads((path / "config.json").read_text())
     commits[config["commit"][:10] + "-dirty" * config["commit"].endswith("-dirty")] = None
@@ -133,18 +116,13 @@ def _calibration(system: compare_runs.System) -> list[str]:
   """Lines on calibration, before and after a cross-fitted temperature, mean over seeds."""
   rows, limits = [], []
   for run in system.runs:
-    labels = np.array([run.classes.index(label) for label in run.labels])
-    fitted = calibration.cross_fitted(run.probabilities, labels, run.groups)
-    figures = []
-    for p in (run.probabilities, fitted):
-      figures += [-np.log(np.maximum(p[np.arange(len(p)), labels], 1e-6)).mean(),
-                  calibration.brier_score(p, labels),
-                  calibration.expected_calibration_error(calibration.reliability(p, labels))]
-    rows.append(figures)
+    fitted = calibration.cross_fitted(run.probabilities, run.truth, run.groups)
+    rows.append([figure for p in (run.probabilities, fitted)
+                 for figure in calibration.calibration_figures(p, run.truth, LEAST).values()])
     limits.append(calibration.perfect_calibration_error(fitted))
   mean, within = np.mean(rows, 0), sum(row[5] <= limit for row, limit in zip(rows, limits,
                                                                              strict=True))
-  return ["", f"Calibration of {system.name}, mean over {len(rows)} seeds, n = {len(labels)}: ",
+  return ["", f"Calibration of {system.name}, mean over {len(rows)} seeds, n = {len(run.tracks)}: ",
           "", "| probabilities | NLL | Brier | ECE, 10 bins |", "|---|---|---|---|",
           "| as they come | " + " | ".join(f"{x:.3f}" for x in mean[:3]) + " |",
           "| temperature fitted on other artists | " + " | ".join(f"{x:.3f}" for x in mean[3:])

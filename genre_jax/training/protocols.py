@@ -108,16 +108,15 @@ PROTOCOLS = {
 }
 
 
-def base_config(entry: Entry, data: pathlib.Path) -> tuple[ConfigDict, dict[str, str]]:
-  """An entry's config, and the values that were set in it."""
-  fields = {"dataset.path": str(data), "train.report": "False", **entry.fields}
-  config = importlib.import_module(f"experiments.{entry.experiment}").get_config()
-  return ConfigDict(sweep_runs.resolve(config, fields)), fields
+def fields_of(entry: Entry, data: pathlib.Path) -> dict[str, str]:
+  """The values that are set in an entry's experiment, seed and fold apart."""
+  return {"dataset.path": str(data), "train.report": "False", **entry.fields}
 
 
 def members(entry: Entry, data: pathlib.Path) -> list[Member]:
   """All runs of an entry, seed by seed."""
-  config, _ = base_config(entry, data)
+  config = importlib.import_module(f"experiments.{entry.experiment}").get_config()
+  config = ConfigDict(sweep_runs.resolve(config, fields_of(entry, data)))
   fields = {"seed": [str(seed) for seed in range(entry.seeds)]}
   if entry.folds:
     fields["split.fold"] = [str(fold) for fold in entry.folds]

@@ -52,6 +52,11 @@ class Run:
     """bool[tracks]."""
     return np.array(self.predictions) == np.array(self.labels)
 
+  @property
+  def truth(self) -> np.ndarray:
+    """int[tracks], the labels as indices of `classes`."""
+    return np.array([self.classes.index(label) for label in self.labels])
+
 
 def read_run(folder: str | os.PathLike, side: str, unit: str = "track") -> Run:
   """Reads one side of a run.
@@ -90,6 +95,23 @@ def read_run(folder: str | os.PathLike, side: str, unit: str = "track") -> Run:
     raise UserError(f"{folder} has no clip on the {side} side: give --side="
                     + ("valid" if side == "test" else "test"))
   return run
+
+
+def pool_folds(runs: list[Run]) -> Run:
+  """The runs of one seed, one for each fold, as one run in which every track was asked once."""
+  if len(runs) == 1:
+    return runs[0]
+  order = np.argsort([track for run in runs for track in run.tracks], kind="stable")
+
+  def joined(name):
+    values = [value for run in runs for value in getattr(run, name)]
+    return tuple(values[i] for i in order)
+
+  pooled = {name: joined(name) for name in ("tracks", "groups", "labels", "predictions")}
+  if len(set(pooled["tracks"])) < len(order):
+    raise UserError(f"{runs[0].folder.parent}: a track was asked in two folds")
+  probabilities = np.concatenate([run.probabilities for run in runs])[order]
+  return dataclasses.replace(runs[0], probabilities=probabilities, **pooled)
 
 
 def _number_segments(rows: list[dict[str, str]]) -> None:
