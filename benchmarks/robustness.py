@@ -20,6 +20,7 @@ from genre_jax.data.gtzan import artists
 from genre_jax.data.pipeline import segment_starts
 from genre_jax.data.splits import published_lists
 from genre_jax.inference import load, predict
+from genre_jax.inference.spectra import stack_windows
 from genre_jax.training import calibration
 from genre_jax.training.metrics import accuracy_interval
 from genre_jax.training.run_folder import read_run
@@ -110,10 +111,7 @@ def ask(model, log_mel):
   length = model.recipe.num_frames
   starts = segment_starts(len(log_mel), length, model.eval_per_track)
   windows = [log_mel[start:start + length] for start in starts]
-  counts = np.array([len(window) for window in windows])
-  padded = [np.pad(window, ((0, length - len(window)), (0, 0)), constant_values=log_mel.min())
-            for window in windows]
-  probabilities, _ = model.infer(np.stack(padded), counts)
+  probabilities, _ = model.infer(*stack_windows(windows, length))
   return model.classes[probabilities.mean(0).argmax()]
 
 

@@ -27,6 +27,7 @@ from genre_jax.data.recipe import Recipe
 from genre_jax.errors import UserError
 from genre_jax.inference import model_dir
 from genre_jax.inference.model import Model, load
+from genre_jax.inference.spectra import stack_windows
 
 FORMATS = ("stablehlo", "tflite")
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -128,12 +129,9 @@ def offline(model: Model, audio: np.ndarray, windows: int) -> np.ndarray:
   """What `predict` says of float32[samples] with so many windows, float64[classes]."""
   frames = log_mel(audio, model.recipe)
   length = model.recipe.num_frames
-  pieces = [frames[start:start + length]
-            for start in segment_starts(len(frames), length, windows)]
-  counts = np.array([len(piece) for piece in pieces])
-  pieces = [np.pad(piece, ((0, length - len(piece)), (0, 0)), constant_values=piece.min())
-            for piece in pieces]
-  return model.calibrated(model.infer(np.stack(pieces), counts)[0].mean(0))
+  starts = segment_starts(len(frames), length, windows)
+  pieces = [frames[start:start + length] for start in starts]
+  return model.calibrated(model.infer(*stack_windows(pieces, length))[0].mean(0))
 
 
 def export(model: str | Model = model_dir.DEFAULT_MODEL, out: str | os.PathLike = "",

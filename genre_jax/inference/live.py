@@ -16,6 +16,7 @@ from genre_jax.errors import UserError
 from genre_jax.inference import model_dir
 from genre_jax.inference.live_frames import LiveFrames
 from genre_jax.inference.model import Model, load
+from genre_jax.inference.spectra import stack_windows
 from genre_jax.inference.tf_split_steps import TfSplitSteps
 from genre_jax.inference.tracks import named
 from genre_jax.models.tf_split import TfSplit
@@ -59,9 +60,7 @@ class WindowRerun:
   def push(self, frames: np.ndarray):
     """Logits float32[classes] over the window that ends with float32[frames_per_step, n_mels]."""
     self._frames = np.concatenate([self._frames, frames])[-self.window:]
-    missing = self.window - len(self._frames)
-    padded = np.pad(self._frames, ((0, missing), (0, 0)), constant_values=self._frames.min())
-    return self._model.logits(padded[None], np.array([len(self._frames)]))[0]
+    return self._model.logits(*stack_windows([self._frames], self.window))[0]
 
 
 class Listener:

@@ -21,7 +21,7 @@ from genre_jax.errors import UserError
 from genre_jax.inference import model_dir
 from genre_jax.models import build_model
 from genre_jax.training.calibration import apply_temperature
-from genre_jax.training.metrics import softmax
+from genre_jax.training.metrics import sigmoid, softmax
 
 TASKS = ("single_label", "multi_label")
 UNKNOWN = "unknown"
@@ -84,10 +84,7 @@ class Model:
 
   def probabilities(self, logits: np.ndarray) -> np.ndarray:
     """float64[..., classes] of logits, without temperature."""
-    if self.task == "single_label":
-      return softmax(logits)
-    with np.errstate(over="ignore"):
-      return 1 / (1 + np.exp(-logits.astype(np.float64)))
+    return softmax(logits) if self.task == "single_label" else sigmoid(logits)
 
   def calibrated(self, probabilities: np.ndarray) -> np.ndarray:
     """float64[..., classes] with the model's temperature, of a track or of a moment."""

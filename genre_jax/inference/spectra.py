@@ -87,15 +87,24 @@ class Spectrum:
       float32[windows, num_frames, n_mels] and int[windows], how many frames are no padding.
     """
     length = self.recipe.num_frames
-    pieces, counts = [], []
-    for start in starts:
-      power = self.frames[int(start):int(start) + length]
-      piece = compress(power, self.recipe, self.peak)
-      counts.append(len(piece))
-      # Padding is silence as far as the clip knows it, as in data/pipeline.py.
-      pieces.append(np.pad(piece, ((0, length - len(piece)), (0, 0)),
-                           constant_values=piece.min()))
-    return np.stack(pieces), np.array(counts)
+    powers = (self.frames[int(start):int(start) + length] for start in starts)
+    return stack_windows([compress(power, self.recipe, self.peak) for power in powers], length)
+
+
+def stack_windows(pieces: list[np.ndarray], length: int) -> tuple[np.ndarray, np.ndarray]:
+  """Windows of one length, the shorter ones padded with silence as far as they know it.
+
+  As `data/pipeline.py` pads those of training.
+
+  Args:
+    pieces: float32[at most length, n_mels] each.
+    length: frames of a window.
+  Returns:
+    float32[windows, length, n_mels] and int[windows], how many frames are no padding.
+  """
+  padded = [np.pad(piece, ((0, length - len(piece)), (0, 0)), constant_values=piece.min())
+            for piece in pieces]
+  return np.stack(padded), np.array([len(piece) for piece in pieces])
 
 
 def read_spectrum(path: str, recipe: Recipe, folder: str) -> Spectrum | str:
