@@ -67,6 +67,10 @@ def run(main: Callable[[list[str]], int | None]) -> None:
   Exit status: 0, or what main returns; 2 for a UserError; 128 + number for a signal.
   """
   signal.signal(signal.SIGTERM, _terminate)
+  # Python has None where a stream was closed before the start, as `>&-` does.
+  for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+    if getattr(sys, name) is None:
+      setattr(sys, name, open(os.devnull, mode))
   # JAX tells which accelerators there are not, and XLA at every start from its cache that
   # 'prefer-no-gather' is no feature of the processor; what matters comes as an exception as well.
   logging.getLogger("jax").setLevel(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""For use elsewhere: `python -m genre_jax.export --out=FILE [--format=stablehlo|tflite]`."""
+"""For use elsewhere: `python -m genre_jax.export --out=FILE [--format=stablehlo|tflite|onnx]`."""
 
 from absl import flags
 
@@ -6,13 +6,13 @@ from genre_jax import command_line
 from genre_jax.errors import UserError
 
 MODEL = flags.DEFINE_string("model", "tf_split_10", "A model's name, its directory, or a run.")
-FORMAT = flags.DEFINE_enum("format", "stablehlo", ["stablehlo", "tflite"], "What to write.")
+FORMAT = flags.DEFINE_enum("format", "stablehlo", ["stablehlo", "tflite", "onnx"],
+                           "What to write.")
 OUT = flags.DEFINE_string("out", "", "The file to be.")
 CHECK = flags.DEFINE_multi_string(
   "check", [], "Audio file on which to compare with the model; may be given again. The built-in"
   " corpus if absent.")
-SECONDS = flags.DEFINE_float("seconds", 30.0, "tflite: length of the sound that it takes.")
-
+SECONDS = flags.DEFINE_float("seconds", 30.0, "tflite, onnx: length of the sound that it takes.")
 WINDOWS = flags.DEFINE_integer(
   "windows", 0, "Windows heard of a sound, evenly spaced; 0: as many as in evaluation.")
 

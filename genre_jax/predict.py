@@ -17,13 +17,15 @@ FORMAT = flags.DEFINE_enum("format", "table", ["table", "jsonl", "csv", "parquet
 OUT = flags.DEFINE_string("out", "", "File for the answers; files that it holds are skipped.")
 TIMELINE = flags.DEFINE_bool("timeline", False, "Also tell the genre over time.")
 MIN_CONFIDENCE = flags.DEFINE_float(
-  "min_confidence", 0.0, "Say 'unknown' rather than guess below this probability.")
+  "min_confidence", 0.0, "Say 'unknown' rather than guess below this probability.",
+  lower_bound=0, upper_bound=1)
 WINDOWS = flags.DEFINE_integer(
   "windows", None, "Windows heard of each file, evenly spaced; 0: all of it. As many as in"
-  " evaluation of each 30 s if absent.")
+  " evaluation of each 30 s if absent.", lower_bound=0)
 PLAYLISTS = flags.DEFINE_string("playlists", "", "Folder for a .m3u8 of each genre.")
 EMBEDDINGS = flags.DEFINE_string("embeddings", "", "Parquet file for the penultimate layer.")
-WORKERS = flags.DEFINE_integer("workers", 0, "Processes that decode; 0: one a core.")
+WORKERS = flags.DEFINE_integer("workers", 0, "Processes that decode; 0: one a core.",
+                               lower_bound=0)
 
 SHOWN_FAILURES = 20
 
@@ -56,16 +58,20 @@ def main(argv: list[str]) -> int:
   if EMBEDDINGS.value:
     sinks.append(answers.embeddings_as_parquet(pathlib.Path(EMBEDDINGS.value)))
   for sink in sinks:
-    answers.check_model(sink.held, model.name)
+    answers.check_continued(sink.held, model, MIN_CONFIDENCE.value)
+  lists = answers.playlist_folder(PLAYLISTS.value) if PLAYLISTS.value else None
 
   found = list(tracks.find_files(argv[1:]))
   # A file is asked again where one of the files to be written lacks it.
   held = [sink.held for sink in sinks] if out else []
-  known = {name: held[0][name] for path, _ in found if (name := tracks.shown(path))
-           and held and all(name in rows for rows in held)}
-  todo = [(path, wrong) for path, wrong in found if tracks.shown(path) not in known]
-  told = [(row["file"], row["file"], row["status"], row["genre"], row["error"])
-          for row in known.values()]
+  known, todo, told = 0, [], []
+  for path, wrong in found:
+    name = tracks.shown(path)
+    if held and all(name in rows for rows in held):
+      known += 1
+      told.append((name, path, *(held[0][name][key] for key in ("status", "genre", "error"))))
+    else:
+      todo.append((path, wrong))
   if FORMAT.value == "table":
     print(f"{'genre':16} {'confidence':>10}  {'next':28} file")
   for answer in tqdm(
@@ -79,14 +85,13 @@ def main(argv: list[str]) -> int:
     told.append((answer.file, answer.path, answer.status, answer.genre, answer.error))
   for sink in sinks:
     sink.close()
-  if PLAYLISTS.value:
+  if lists:
     count = answers.write_playlists(
-      pathlib.Path(PLAYLISTS.value), [(path, genre) for _, path, status, genre, _ in told
-                                      if status == "ok"])
-    print(f"{count} playlists in {PLAYLISTS.value}", file=sys.stderr)
+      lists, [(path, genre) for _, path, status, genre, _ in told if status == "ok"])
+    print(f"{count} playlists in {lists}", file=sys.stderr)
   failed = [(file, error) for file, _, status, _, error in told if status == "failed"]
   if len(told) > 1 or failed:
-    _summary(len(told), failed, len(known))
+    _summary(len(told), failed, known)
   return 1 if failed else 0
 
 

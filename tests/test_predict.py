@@ -1,8 +1,10 @@
 """The command `predict`: formats, resumption, playlists, exit status, a closed pipe."""
 
+import contextlib
 import csv
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -11,6 +13,8 @@ import time
 import pytest
 import soundfile
 
+from genre_jax.errors import UserError
+from genre_jax.inference import answers, load, predict
 from tests.conftest import ROOT
 from tests.inference.conftest import small_model, songs, sound, write_small_model  # noqa: F401
 
@@ -38,6 +42,7 @@ def test_a_table_with_a_timeline(tmp_path, songs, model):  # noqa: F811
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
 def test_what_out_holds_is_not_asked_again(tmp_path, songs, model, kind):  # noqa: F811
   pytest.importorskip("pyarrow")
+  os.rename(songs / "a.wav", os.fsencode(songs) + b"/\xff.wav")  # a name that is no UTF-8
   out = tmp_path / f"answers.{kind}"
   arguments = (model, songs, f"--format={kind}", f"--out={out}",
                f"--embeddings={tmp_path / 'e.parquet'}", f"--playlists={tmp_path / 'lists'}")
@@ -48,19 +53,25 @@ def test_what_out_holds_is_not_asked_again(tmp_path, songs, model, kind):  # noq
   assert list(rows[0])[5:] == ["p_calm", "p_loud", "p_odd", "error"]
   first = _embeddings(tmp_path / "e.parquet")
   assert len(rows) == 4 and len(first) == 4 and len(first[0]["embedding"]) == 512
-  playlists = {path.stem: path.read_text().splitlines() for path in (tmp_path / "lists").iterdir()}
-  assert sum(len(lines) - 1 for lines in playlists.values()) == 4
-  assert all(os.path.exists(line) for lines in playlists.values() for line in lines[1:])
+  assert len(_listed(tmp_path / "lists")) == 4
   soundfile.write(songs / "new.wav", sound(3, seed=9), 8000)
   (songs / "bad.wav").write_text("words")
   done = _predict(tmp_path, *arguments)
   assert done.returncode == 1 and "6 files (4 of them before): 5 answered, 1 failed" in done.stderr
   again = _rows(out, kind)
-  assert again[:4] == rows and len(again) == 6
+  assert again[:4] == rows and len(again) == 6 and len(_listed(tmp_path / "lists")) == 5
   assert len(_embeddings(tmp_path / "e.parquet")) == 5
   # A failure that is held is no success the next time.
   assert _predict(tmp_path, *arguments).returncode == 1
   assert len(_rows(out, kind)) == 6
+
+
+def _listed(folder):
+  """Files of all playlists; each is there."""
+  lines = [line for path in folder.iterdir() for line in path.read_bytes().splitlines()
+           if not line.startswith(b"#")]
+  assert all(map(os.path.exists, lines))
+  return lines
 
 
 def _rows(path, kind):
@@ -92,19 +103,34 @@ def test_a_killed_command_goes_on(tmp_path, songs, model):  # noqa: F811
   for number in range(60):
     soundfile.write(songs / f"x{number}.wav", sound(20, seed=number), 8000)
   out = tmp_path / "answers.csv"
-  arguments = (model, songs, "--format=csv", f"--out={out}")
+  arguments = (model, songs, "--format=csv", f"--out={out}", "--workers=2")
   environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-  child = subprocess.Popen([sys.executable, "-m", "genre_jax.predict", *map(str, arguments)],
-                           env=environment, stderr=subprocess.DEVNULL, cwd=tmp_path)
-  while not out.exists() or out.read_text().count("\n") < 10:
-    assert child.poll() is None
-    time.sleep(0.02)
-  child.send_signal(signal.SIGTERM)
-  assert child.wait() == 128 + signal.SIGTERM
-  assert 10 <= out.read_text().count("\n") < 65
+  for number, status, lines in ((signal.SIGTERM, 128 + signal.SIGTERM, 10),
+                                (signal.SIGKILL, -signal.SIGKILL, 20)):
+    child = subprocess.Popen(
+      [sys.executable, "-m", "genre_jax.predict", *map(str, arguments)], env=environment,
+      stderr=subprocess.DEVNULL, cwd=tmp_path, start_new_session=True)
+    while not out.exists() or out.read_text().count("\n") < lines:
+      assert child.poll() is None
+      time.sleep(0.02)
+    child.send_signal(number)
+    assert child.wait() == status
+    assert lines <= out.read_text().count("\n") < 65
+    _wait_for_the_end_of(child.pid)
   assert _predict(tmp_path, *arguments).returncode == 0
   files = [row["file"] for row in csv.DictReader(out.read_text().splitlines())]
   assert len(files) == len(set(files)) == 64
+
+
+def _wait_for_the_end_of(session):
+  """Its workers end, too."""
+  for _ in range(500):
+    try:
+      os.killpg(session, 0)
+    except ProcessLookupError:
+      return
+    time.sleep(0.02)
+  raise AssertionError("workers are left")
 
 
 def test_an_out_of_another_model_is_refused(tmp_path, songs, model):  # noqa: F811
@@ -136,6 +162,7 @@ def test_an_out_that_is_something_else_is_left_alone(tmp_path, songs, model):  #
   (("x", "--out=y"), "--format"),
   (("x", "--model=absent"), "--model=absent"),
   (("x", "--min_confidence=2"), "--min_confidence"),
+  (("x", "--playlists=/proc/no"), "--playlists"),
 ])
 def test_mistakes(tmp_path, model, arguments, words):
   if not any(part.startswith("--model") for part in arguments):
@@ -186,3 +213,29 @@ def test_answers_of_two_models_do_not_mix(tmp_path, songs, model):  # noqa: F811
   out.write_text(before.replace(",small,", ",other,"))
   done = _predict(tmp_path, model, songs, "--format=csv", f"--out={out}")
   assert done.returncode == 2 and "answers of the model other" in done.stderr
+  out.write_text(before)
+  done = _predict(tmp_path, model, songs, "--format=csv", f"--out={out}", "--min_confidence=1")
+  assert done.returncode == 2 and "--min_confidence=1" in done.stderr and out.read_text() == before
+
+
+def test_a_full_disk(tmp_path, songs, small_model):  # noqa: F811
+  model = load(str(small_model))
+  found = list(predict(songs, model))
+  lines = answers.Lines(tmp_path / "a.csv", "csv", answers.columns(model.classes, False), False)
+  limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (200, limits[1]))
+  try:
+    with pytest.raises(UserError, match="a.csv: cannot be read or written"):
+      for answer in found:
+        lines.write(answer)
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with contextlib.suppress(OSError):  # what the first try left is written now
+      lines.close()
+
+
+def test_closed_streams(tmp_path, songs, model):  # noqa: F811
+  command = f"{sys.executable} -m genre_jax.predict {model} {songs} --format=jsonl"
+  done = subprocess.run(["bash", "-c", f"{command} --out={tmp_path / 'o.jsonl'} <&- >&- 2>&-"],
+                        cwd=ROOT)
+  assert done.returncode == 0 and len(_rows(tmp_path / "o.jsonl", "jsonl")) == 4

@@ -3,15 +3,26 @@
 import collections
 import concurrent.futures
 import multiprocessing
+import multiprocessing.connection
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 
-def _leave_signals_to_the_parent() -> None:
-  """Ctrl-C reaches workers too; only the parent answers it, and it ends them."""
+def _leave_all_to_the_parent() -> None:
+  """Ctrl-C reaches workers too; only the parent answers it, and they end with it."""
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+  def end_with(sentinel):
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
+
+  # A parent that is killed ends nothing itself.
+  parent = multiprocessing.parent_process().sentinel
+  threading.Thread(target=end_with, args=(parent,), daemon=True).start()
 
 
 def in_order(
@@ -31,7 +42,7 @@ def in_order(
   # Not fork: JAX and TensorFlow hold threads in this process.
   context = multiprocessing.get_context("spawn")
   with concurrent.futures.ProcessPoolExecutor(
-      workers, mp_context=context, initializer=_leave_signals_to_the_parent) as pool:
+      workers, mp_context=context, initializer=_leave_all_to_the_parent) as pool:
     waiting: collections.deque = collections.deque()
     try:
       for task in tasks:

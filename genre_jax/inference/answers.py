@@ -4,6 +4,7 @@ Stands after `tracks.py`. A file of answers is appended to answer by answer; wha
 command starts again is not asked again.
 """
 
+import contextlib
 import csv
 import io
 import json
@@ -11,11 +12,15 @@ import os
 import pathlib
 import re
 import sys
+import tempfile
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from genre_jax.errors import UserError
 from genre_jax.files import write_whole
+from genre_jax.inference.model import Model
 from genre_jax.inference.tracks import Answer
 
 FORMATS = ("table", "jsonl", "csv", "parquet")
@@ -81,6 +86,7 @@ class Lines:
   def __init__(self, path: pathlib.Path | None, kind: str, names: list[str], timeline: bool):
     self._kind, self._names, self._timeline = kind, names, timeline
     self.held: dict[str, Row] = {}
+    self._path = path
     head = self._csv([dict(zip(names, names, strict=True))]) if kind == "csv" else ""
     if path is None:
       self._file = sys.stdout
@@ -142,13 +148,15 @@ class Lines:
       text = self._csv(flat_rows(answer, self._timeline))
     else:
       text = json.dumps(json_row(answer, self._timeline)) + "\n"
-    self._file.write(text)
-    self._file.flush()
+    with _writing(self._path):
+      self._file.write(text)
+      self._file.flush()
 
   def close(self) -> None:
     """Ends the file."""
     if self._file is not sys.stdout:
-      self._file.close()
+      with _writing(self._path):
+        self._file.close()
 
 
 class Parquet:
@@ -198,12 +206,17 @@ class Parquet:
   def write(self, answer: Answer) -> None:
     """Adds an answer, unless it was there before."""
     if answer.file not in self.held and (rows := self._rows_of(answer)):
-      self._journal.write(json.dumps(rows) + "\n")
-      self._journal.flush()
+      with _writing(self._journal_path):
+        self._journal.write(json.dumps(rows) + "\n")
+        self._journal.flush()
 
   def close(self) -> None:
     """Makes the Parquet file of all that waits."""
-    self._journal.close()
+    with _writing(self._path):
+      self._journal.close()
+      self._make()
+
+  def _make(self):
     temporary = self._path.with_name(self._path.name + ".tmp")
     with self._parquet.ParquetWriter(temporary, self._schema) as writer:
       if self._old is not None:
@@ -239,11 +252,27 @@ def embeddings_as_parquet(path: pathlib.Path) -> Parquet:
                  {"file": "string", "model": "string", "embedding": "numbers"}, rows_of)
 
 
+def playlist_folder(path: str) -> pathlib.Path:
+  """Makes the folder for playlists; UserError where it cannot be had, before any work is done."""
+  folder = pathlib.Path(path)
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+      pass
+  except OSError as error:
+    raise _no_playlists(folder, error) from error
+  return folder
+
+
+def _no_playlists(folder, error):
+  return UserError(f"--playlists={folder}: cannot be written ({error.strerror or error})")
+
+
 def write_playlists(folder: pathlib.Path, files: Iterable[tuple[str, str]]) -> int:
   """One .m3u8 for each genre.
 
   Args:
-    folder: where; a playlist of the same genre that is there is replaced.
+    folder: of `playlist_folder`; a playlist of the same genre that is there is replaced.
     files: (path, genre, or tags joined by ';').
   Returns:
     How many were written.
@@ -253,7 +282,6 @@ def write_playlists(folder: pathlib.Path, files: Iterable[tuple[str, str]]) -> i
     for name in genre.split(";"):
       lists.setdefault(name, []).append(os.path.abspath(path))
   try:
-    folder.mkdir(parents=True, exist_ok=True)
     for name, paths in lists.items():
       safe = re.sub(r"[^\w &+-]", "_", name) or "_"  # names come with the model
       lines = ["#EXTM3U", *(path for path in paths if "\n" not in path)]
@@ -261,8 +289,7 @@ def write_playlists(folder: pathlib.Path, files: Iterable[tuple[str, str]]) -> i
       temporary.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="surrogateescape")
       os.replace(temporary, folder / f"{safe}.m3u8")
   except OSError as error:
-    raise UserError(f"--playlists={folder}: cannot be written ({error.strerror or error})"
-                    ) from error
+    raise _no_playlists(folder, error) from error
   return len(lists)
 
 
@@ -289,12 +316,31 @@ def _regular(path: pathlib.Path) -> pathlib.Path:
   return path
 
 
-def check_model(held: dict[str, Row], model: str) -> None:
-  """Raises UserError if a file that is to be continued holds answers of another model."""
+def check_continued(held: dict[str, Row], model: Model, min_confidence: float) -> None:
+  """Raises UserError if a file that is to be continued holds answers to another question."""
   for row in held.values():
-    if row["model"] != model:
+    if row["model"] != model.name:
       raise UserError(f"--out or --embeddings holds answers of the model {row['model']}: give"
-                      f" another file for those of {model}")
+                      f" another file for those of {model.name}")
+    if "genre" in row and row["status"] == "ok":
+      answer = np.array([float(row[f"p_{name}"]) for name in model.classes])
+      # Half a digit either way: that is how they are written.
+      if row["genre"] not in {model.verdict(answer + change, min_confidence)[0]
+                              for change in (-1e-6, 0, 1e-6)}:
+        raise UserError(f"--out holds an answer, {row['genre']} with {row['confidence']:.2f}, that"
+                        f" --min_confidence={min_confidence:g} does not give: give the value that"
+                        " the file was begun with, or another file")
+
+
+@contextlib.contextmanager
+def _writing(path):
+  """Turns a full disk into a UserError; the same command goes on from what was written."""
+  try:
+    yield
+  except OSError as error:
+    if path is None:  # standard output; see command_line.py
+      raise
+    raise _unusable(path, error) from error
 
 
 def _unusable(path, error):

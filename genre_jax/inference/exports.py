@@ -1,8 +1,9 @@
 """A model for use elsewhere: waveform in, probabilities out, in one file without this package.
 
 `stablehlo` is a zip of a module of `jax.export` for CPU, CUDA and TPU, of any batch size and
-length, and metadata.json; `tflite` is a FlatBuffer of one length. Log-mel, windows, network and
-temperature are inside, and an export is written when it answers as the model does.
+length, and metadata.json; `tflite` is a FlatBuffer and `onnx` a graph of one length. Log-mel,
+windows, network and temperature are inside, and an export is written when it answers as the model
+does.
 """
 
 import dataclasses
@@ -29,12 +30,12 @@ from genre_jax.inference import model_dir
 from genre_jax.inference.model import Model, load
 from genre_jax.inference.spectra import stack_windows
 
-FORMATS = ("stablehlo", "tflite")
+FORMATS = ("stablehlo", "tflite", "onnx")
 PLATFORMS = ("cpu", "cuda", "tpu")
 LARGEST_DIFFERENCE = 1e-3
 WINDOWS = 8  # of a track where the model takes as many as fit: a graph has a number
 MAX_WINDOWS = 1000
-MAX_TFLITE_SECONDS = 120.0
+MAX_SECONDS = 120.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +145,7 @@ def export(model: str | Model = model_dir.DEFAULT_MODEL, out: str | os.PathLike 
     out: the file to be.
     format: one of FORMATS.
     check: audio files on which to compare; the built-in corpus where there are none.
-    seconds: of sound that a tflite takes.
+    seconds: of sound that a tflite or onnx takes.
     windows: of a sound, evenly spaced; 0 for as many as in evaluation.
   Raises:
     UserError: for what cannot be exported or written, and for an export that differs from the
@@ -155,12 +156,12 @@ def export(model: str | Model = model_dir.DEFAULT_MODEL, out: str | os.PathLike 
   if not out:
     raise UserError("--out is missing: the file to be")
   out = pathlib.Path(out).expanduser().resolve()
-  if out.exists() and not (out.is_file() and zipfile.is_zipfile(out)):  # a TFLite is a zip, too
+  if out.exists() and not _is_export(out):
     raise UserError(f"--out={out} exists and is no export: give another file")
   model = load(model)
-  if not model.recipe.window_seconds <= seconds <= MAX_TFLITE_SECONDS:
+  if not model.recipe.window_seconds <= seconds <= MAX_SECONDS:
     raise UserError(f"--seconds={seconds:g}: give {model.recipe.window_seconds:.1f}, the model's"
-                    f" window, to {MAX_TFLITE_SECONDS:g}")
+                    f" window, to {MAX_SECONDS:g}")
   if not 0 <= windows <= MAX_WINDOWS:
     raise UserError(f"--windows={windows}: give 0 (as in evaluation) to {MAX_WINDOWS}")
   windows = windows or model.eval_per_track or WINDOWS
@@ -169,14 +170,16 @@ def export(model: str | Model = model_dir.DEFAULT_MODEL, out: str | os.PathLike 
   sounds = _sounds(model.recipe, check)
   function = waveform_function(model, windows)
   with warnings.catch_warnings():
-    if format == "tflite":
-      from genre_jax.inference.tflite import convert, runner  # here: it imports TensorFlow
-
-      content = convert(function, samples)
-      run = runner(content)
-      sounds = {name: _cut(audio, samples) for name, audio in sounds.items()}
-    else:
+    if format == "stablehlo":
       content, run = _stablehlo(model.recipe, function)
+    else:
+      # Here, since these import TensorFlow and jax2onnx.
+      from genre_jax.inference import onnx_graph, tflite
+
+      converter = {"tflite": tflite, "onnx": onnx_graph}[format]
+      content = converter.convert(function, samples)
+      run = converter.runner(content)
+      sounds = {name: _cut(audio, samples) for name, audio in sounds.items()}
   difference = 0.0
   for name, audio in sounds.items():
     answer = np.asarray(run(audio[None]))[0]
@@ -196,13 +199,20 @@ def export(model: str | Model = model_dir.DEFAULT_MODEL, out: str | os.PathLike 
           archive.writestr("model.stablehlo", content)
           archive.writestr("metadata.json", json.dumps(metadata, indent=2) + "\n")
       else:
-        from genre_jax.inference.tflite import with_metadata
-
-        new.write_bytes(with_metadata(content, metadata))
+        new.write_bytes(converter.with_metadata(content, metadata))
       os.replace(new, out)
   except OSError as error:
     raise UserError(f"--out={out}: cannot be written ({error.strerror or error})") from error
   return Export(out, difference, tuple(sounds), metadata)
+
+
+def _is_export(path: pathlib.Path) -> bool:
+  """Whether a file is one that may be replaced: a zip, as a TFLite is, too, or an ONNX graph."""
+  if not path.is_file():
+    return False
+  with open(path, "rb") as file:
+    # A graph begins with the version of its form, field 1 of the message.
+    return zipfile.is_zipfile(path) or path.suffix == ".onnx" and file.read(1) == b"\x08"
 
 
 def _metadata(model: Model, format: str, windows: int, samples: int) -> dict[str, Any]:
@@ -236,10 +246,13 @@ def _stablehlo(recipe: Recipe, function):
 def _sounds(recipe: Recipe, check: list[str] | None) -> dict[str, np.ndarray]:
   """What to compare on, by name."""
   if check:
-    try:
-      return {path: read_audio(path, recipe.sample_rate) for path in check}
-    except UnreadableAudio as error:
-      raise UserError(f"--check: {error}") from error
+    sounds = {}
+    for path in check:
+      try:
+        sounds[path] = read_audio(path, recipe.sample_rate)
+      except UnreadableAudio as error:
+        raise UserError(f"--check={path}: {error}") from error
+    return sounds
   from genre_jax.data import synthetic  # here: for who has no recording at hand
 
   rate = recipe.sample_rate

@@ -86,8 +86,9 @@ def test_an_export_that_differs_is_refused(tmp_path, small_model, monkeypatch):
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
-  ({"out": ""}, "--out"), ({"format": "onnx"}, "--format=onnx"), ({"seconds": 0.1}, "--seconds"),
-  ({"check": ["absent.wav"]}, "--check"), ({"model": "absent"}, "--model=absent"),
+  ({"out": ""}, "--out"), ({"format": "coreml"}, "--format=coreml"),
+  ({"seconds": 0.1}, "--seconds"),
+  ({"check": ["absent.wav"]}, "--check=absent.wav"), ({"model": "absent"}, "--model=absent"),
   ({"out": "/proc/no/m.zip"}, "--out=/proc/no/m.zip")])
 def test_mistakes(tmp_path, small_model, arguments, words):
   with pytest.raises(UserError, match=words):
@@ -104,12 +105,12 @@ def program(marker):
   raise AssertionError(f"no program with {marker} in the README")
 
 
-def _lines(folder, marker, *arguments):
+def _lines(folder, marker, *arguments, python=sys.executable):
   """What a program of the README prints where the package is not to be found."""
   (folder / "program.py").write_text(program(marker))
   environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
   done = subprocess.run(
-    [sys.executable, "-I", "-c", "import runpy, sys; sys.argv = sys.argv[1:];"
+    [python, "-I", "-c", "import runpy, sys; sys.argv = sys.argv[1:];"
      " runpy.run_path(sys.argv[0]); assert 'genre_jax' not in sys.modules",
      str(folder / "program.py"), *map(str, arguments)],
     cwd=folder, env=environment, capture_output=True, text=True)
@@ -140,6 +141,27 @@ def test_a_tflite_and_the_readme_runs_it(tmp_path, small_model):
   lines = _lines(tmp_path, "get_signature_runner", tmp_path / "m.tflite", tmp_path / "x.wav")
   assert lines == pytest.approx(answer.probabilities, abs=1e-3)
   assert list(pathlib.Path(tmp_path).glob(".m*")) == []
+
+
+def test_an_onnx_and_the_readme_runs_it(tmp_path, small_model):
+  python = ROOT / ".venv-onnx" / "bin" / "python"
+  if not python.exists():
+    pytest.skip("needs the environment of requirements-onnx.txt in .venv-onnx")
+  soundfile.write(tmp_path / "x.wav", sound(10), 8000, subtype="FLOAT")
+  command = [python, "-m", "genre_jax.export", f"--model={small_model}", "--format=onnx",
+             f"--out={tmp_path / 'm.onnx'}", "--seconds=10"]
+  for _ in range(2):  # an export may be replaced
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+  assert "largest difference" in done.stdout and done.stderr == ""
+  answer = next(predict(tmp_path / "x.wav", str(small_model)))
+  lines = _lines(tmp_path, "onnxruntime", tmp_path / "m.onnx", tmp_path / "x.wav", python=python)
+  assert lines == pytest.approx(answer.probabilities, abs=1e-4)
+
+
+def test_onnx_without_its_converter(tmp_path, small_model):
+  with pytest.raises(UserError, match="requirements-onnx.txt"):
+    export(str(small_model), tmp_path / "m.onnx", "onnx")
 
 
 def test_a_file_that_is_no_export_is_not_replaced(tmp_path, small_model):  # noqa: F811
