@@ -9,7 +9,9 @@ from absl import flags
 from genre_jax import command_line
 from genre_jax.errors import UserError
 
-DATA = flags.DEFINE_string("data", "../shared/gtzan", "Folder of log_mel.npz and audio/.")
+DATA = flags.DEFINE_string(
+  "data", "", "The corpus: GTZAN's folder of log_mel.npz and audio/, or the spoken digits; where"
+  " the protocol looks for it if absent: ../shared/gtzan or ../shared/fsdd.")
 WORKDIR = flags.DEFINE_string("workdir", "runs/protocol", "Folder of the runs.")
 INTO = flags.DEFINE_string("into", "RESULTS.md", "Where the tables go.")
 ENTRIES = flags.DEFINE_string(

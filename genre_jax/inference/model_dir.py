@@ -48,6 +48,8 @@ def read_model(folder: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any
   folder = pathlib.Path(folder)
   try:
     about = json.loads((folder / "model.json").read_text())
+    if missing := {"format_version", "weights_sha256"} - set(about):
+      raise UserError(f"{folder}: model.json has no {min(missing)}; fetch or pack the model again")
     version = about["format_version"]
     if version != FORMAT_VERSION:
       raise UserError(f"{folder}: model format {version}, this program reads {FORMAT_VERSION}")
@@ -65,6 +67,9 @@ def read_model(folder: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any
   except FileNotFoundError as error:
     raise UserError(f"{folder}: not a model directory ({pathlib.Path(error.filename).name} is"
                     " missing)") from error
+  except json.JSONDecodeError as error:
+    raise UserError(f"{folder}: model.json is damaged ({error}); fetch or pack the model again"
+                    ) from error
   except (OSError, ValueError, KeyError, TypeError, AttributeError,
           zipfile.BadZipFile) as error:
     raise UserError(f"{folder}: cannot be read as a model ({error})") from error

@@ -6,6 +6,7 @@ uploads is deleted when it has been heard, and the page asks no other machine fo
 
 import os
 import pathlib
+import socket
 import tempfile
 import threading
 
@@ -178,19 +179,21 @@ def serve(model: Model, *, host: str = "127.0.0.1", port: int = 7860, max_megaby
   Raises:
     UserError: without Gradio, and where the port cannot be had.
   """
+  try:  # Gradio says of every reason that the port is taken
+    family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    socket.create_server(address[:2], family=family).close()
+  except OSError as error:
+    raise UserError(f"--host={host} --port={port}: cannot be listened at ({error.strerror}); give"
+                    " an address of this machine and a port that no program has") from error
   with tempfile.TemporaryDirectory(prefix="genre_jax-page-") as uploads:
     os.environ["GRADIO_TEMP_DIR"] = uploads
     gradio = import_gradio()
     page = build(model, max_minutes=max_minutes)
-    try:
-      page.launch(
-        server_name=host, server_port=port, share=False, quiet=True, prevent_thread_lock=True,
-        max_file_size=f"{max_megabytes}mb", footer_links=[], css=STYLE, ssr_mode=False, pwa=False,
-        enable_monitoring=False, mcp_server=False,
-        theme=gradio.themes.Default(font=FONT, font_mono=["monospace"]))
-    except OSError as error:
-      raise UserError(f"--host={host} --port={port}: cannot be listened at; another program may"
-                      f" have the port, give another one ({str(error).splitlines()[0]})") from error
+    page.launch(
+      server_name=host, server_port=port, share=False, quiet=True, prevent_thread_lock=True,
+      max_file_size=f"{max_megabytes}mb", footer_links=[], css=STYLE, ssr_mode=False, pwa=False,
+      enable_monitoring=False, mcp_server=False,
+      theme=gradio.themes.Default(font=FONT, font_mono=["monospace"]))
     print(f"http://{host}:{port}  (Ctrl-C ends it)", flush=True)
     if not block:
       return page

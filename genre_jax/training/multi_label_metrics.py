@@ -126,8 +126,9 @@ def _figures(p: Predictions, cuts: np.ndarray, weights: np.ndarray) -> dict[str,
       "per_class": np.concatenate([by_class, f1.T[None]])}
 
 
-def _interval(seen: float, drawn: np.ndarray, groups: int) -> list[float | None]:
-  """95 % of bootstrap draws, widened for few groups as Student's t is.
+def _interval(seen: float, drawn: np.ndarray, groups: int, least: float = 0.0
+              ) -> list[float | None]:
+  """95 % of bootstrap draws, widened for few groups as Student's t is, within `least` and 1.
 
   Draws are moved so that their median is the figure seen. A draw repeats some artists and misses
   others, which by itself raises the area under precision and recall and lowers F1, much where a
@@ -138,7 +139,47 @@ def _interval(seen: float, drawn: np.ndarray, groups: int) -> list[float | None]
     return [None, None]
   tail = scipy.special.ndtr(scipy.special.stdtrit(groups - 1, 0.025))
   ends = np.quantile(drawn - np.median(drawn), [tail, 1 - tail]) + seen
-  return [float(x) for x in np.clip(ends, 0, 1)]
+  return [float(x) for x in np.clip(ends, least, 1)]
+
+
+def _drawn(p: Predictions, cuts: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+  """`_figures` of many weightings, some at a time."""
+  size = max(1, AT_ONCE // p.known.size)
+  parts = [_figures(p, cuts, weights[i:i + size]) for i in range(0, len(weights), size)]
+  return {name: np.concatenate([part[name] for part in parts], -1) for name in parts[0]}
+
+
+class Answers:
+  """What one system's seeds answered about the same rows, with figures that are means over them.
+
+  Args:
+    runs: Predictions of each seed, and its thresholds.
+
+  Attributes:
+    seen: {figure of FIGURES: mean over seeds}.
+    runs: as given.
+  """
+
+  def __init__(self, runs: list[tuple[Predictions, dict[str, float]]]):
+    self.runs = runs
+    first = runs[0][0]
+    weights, self._groups = row_weights(first.groups, DRAWS)
+    each = []
+    for p, thresholds in runs:
+      cuts = np.array([thresholds[name] for name in p.classes])
+      each.append((_figures(p, cuts, np.ones((1, len(p.names)))), _drawn(p, cuts, weights)))
+    self.seen = {name: float(np.mean([seen[name] for seen, _ in each])) for name in FIGURES}
+    self._drawn = {name: np.mean([drawn[name] for _, drawn in each], 0) for name in FIGURES}
+
+  def interval(self, figure: str) -> list[float | None]:
+    """95 % over groups."""
+    return _interval(self.seen[figure], self._drawn[figure], self._groups)
+
+  def minus(self, other: "Answers", figure: str) -> tuple[float, list[float | None]]:
+    """Difference to a system that was asked about the same rows, and 95 % over groups."""
+    difference = self.seen[figure] - other.seen[figure]
+    drawn = self._drawn[figure] - other._drawn[figure]
+    return difference, _interval(difference, drawn, self._groups, -1.0)
 
 
 def _number(value) -> float | None:
@@ -186,9 +227,7 @@ def summarize_multi_label(p: Predictions, thresholds: dict[str, float],
   if draws is None:
     draws = int(np.clip(MOST_WORK // (n * k), FEWEST_DRAWS, DRAWS))
   weights, groups = row_weights(p.groups, draws)
-  size = max(1, AT_ONCE // (n * k))
-  parts = [_figures(p, cuts, weights[i:i + size]) for i in range(0, draws, size)]
-  drawn = {name: np.concatenate([part[name] for part in parts], -1) for name in seen}
+  drawn = _drawn(p, cuts, weights)
   found, held = p.probabilities >= cuts, p.labels & p.known
   per_class = {}
   for c, name in enumerate(p.classes):

@@ -4,8 +4,7 @@ import pathlib
 
 from genre_jax.errors import UserError
 from genre_jax.files import write_block, write_whole
-from genre_jax.training import sweep_runs
-from genre_jax.training.protocol_tables import to_markdown
+from genre_jax.training import protocol_multi_label, protocol_tables, sweep_runs
 from genre_jax.training.protocols import (
   PROTOCOLS,
   Entry,
@@ -17,9 +16,10 @@ from genre_jax.training.protocols import (
 
 HEADER = """# Results
 
-Written by `python -m genre_jax.protocol` from finished runs; what each says of itself stands above
-its table.
+Written by `python -m genre_jax.protocol` from finished runs, and by the programs of `benchmarks/`
+that are named; what each says of itself stands above its table.
 """
+OTHER_PARTS = ("transfer",)  # of programs in benchmarks/
 
 
 def run_protocol(name: str, *, data: str, workdir: str, into: str, entries: str = "",
@@ -28,7 +28,7 @@ def run_protocol(name: str, *, data: str, workdir: str, into: str, entries: str 
 
   Args:
     name: one of PROTOCOLS.
-    data: folder of log_mel.npz and audio/.
+    data: folder of the corpus; '' for the protocol's own.
     workdir: folder of all runs.
     into: the page; made if absent.
     entries: only these, by their folders' names, with commas; 'none' writes the page alone.
@@ -37,7 +37,7 @@ def run_protocol(name: str, *, data: str, workdir: str, into: str, entries: str 
     How many runs failed.
   """
   protocol = PROTOCOLS[name]
-  material = pathlib.Path(data) / protocol.data
+  material = pathlib.Path(data or protocol.corpus) / protocol.data
   if not material.exists():
     raise UserError(f"{material} does not exist: give the folder that holds it with --data")
   wanted = _wanted(protocol, entries)
@@ -73,10 +73,13 @@ def _wanted(protocol: Protocol, entries: str) -> tuple[Entry, ...]:
 
 def _write(path: pathlib.Path, name: str, material: pathlib.Path, folder: pathlib.Path) -> str:
   """Puts a protocol's part, which it returns, into the page, which is made if it is absent."""
-  text = to_markdown(PROTOCOLS[name], material, folder)
-  if not path.exists():
-    write_whole(path, HEADER + "".join(f"\n<!-- {key} -->\n<!-- /{key} -->\n"
-                                       for key in PROTOCOLS))
+  several = "mixtures" in {entry.experiment for entry in PROTOCOLS[name].entries}
+  write = protocol_multi_label.to_markdown if several else protocol_tables.to_markdown
+  text = write(PROTOCOLS[name], material, folder)
+  page = path.read_text(encoding="utf-8") if path.exists() else HEADER
+  missing = [key for key in (*PROTOCOLS, *OTHER_PARTS) if f"<!-- {key} -->" not in page]
+  if missing:
+    write_whole(path, page + "".join(f"\n<!-- {key} -->\n<!-- /{key} -->\n" for key in missing))
   write_block(path, name, text)
   return text
 

@@ -15,6 +15,23 @@ from genre_jax.training.protocols import Entry, Protocol, entry_folder, members
 from genre_jax.training.run_folder import pool_folds, read_run, training_minutes
 
 LEAST = 1e-6  # the last digit of probabilities in eval/*.csv
+MINUTES = ("Training minutes are of one run on 1 or 2 cores that other work shared: they bound what"
+           " it takes.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+  """What a table says of an entry's finished runs beside their figures.
+
+  Attributes:
+    parameters: of the network.
+    minutes: of training, mean over runs.
+    commits: of the runs, ten digits each, with commas.
+  """
+
+  parameters: int
+  minutes: float
+  commits: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,41 +41,45 @@ class Outcome:
   Attributes:
     system: one Run a seed, folds pooled.
     nll: of the unit, mean over seeds.
-    parameters: of the network.
-    minutes: of training, mean over runs.
-    commits: of the runs, ten digits each.
+    facts: of the runs.
   """
 
   system: compare_runs.System
   nll: float
-  parameters: int
-  minutes: float
-  commits: tuple[str, ...]
+  facts: Facts
+
+
+def finished(entry: Entry, data: pathlib.Path, folder: pathlib.Path) -> list[list[pathlib.Path]]:
+  """Folders of an entry's finished runs, a list for each seed of which no fold is missing."""
+  place, seeds = entry_folder(folder, entry), {}
+  for member in members(entry, data):
+    if sweep_runs.read_row(member, place).status == "done":
+      seeds.setdefault(member.values["seed"], []).append(place / member.name)
+  return [runs for runs in seeds.values() if len(runs) == max(len(entry.folds), 1)]
+
+
+def facts(whole: list[list[pathlib.Path]], side: str) -> Facts:
+  """What the folders of `finished` hold beside figures."""
+  minutes, commits, parameters = [], {}, 0
+  for path in (path for folders in whole for path in folders):
+    config = json.loads((path / "config.json").read_text())
+    commits[config["commit"][:10] + "-dirty" * config["commit"].endswith("-dirty")] = None
+    minutes.append(training_minutes(path, config["config"]["train"]["batch_size"]))
+    parameters = json.loads((path / "eval" / f"{side}.json").read_text())["parameters"]
+  return Facts(parameters, float(np.mean(minutes)), ", ".join(commits))
 
 
 def outcome(protocol: Protocol, entry: Entry, data: pathlib.Path, folder: pathlib.Path
             ) -> Outcome | None:
   """Reads an entry's finished runs; seeds that lack a fold do not count; None without any."""
-  place, seeds = entry_folder(folder, entry), {}
-  for member in members(entry, data):
-    if sweep_runs.read_row(member, place).status == "done":
-      seeds.setdefault(member.values["seed"], []).append(place / member.name)
-  whole = [runs for runs in seeds.values() if len(runs) == max(len(entry.folds), 1)]
+  whole = finished(entry, data, folder)
   if not whole:
     return None
   runs = [pool_folds([read_run(run, protocol.side, protocol.unit) for run in folders])
           for folders in whole]
-  nll, minutes, commits, parameters = [], [], {}, 0
-  for run in runs:
-    nll.append(calibration.negative_log_likelihood(run.probabilities, run.truth, LEAST))
-  for path in (path for folders in whole for path in folders):
-    config = json.loads((path / "config.json").read_text())
-    commits[config["commit"][:10] + "-dirty" * config["commit"].endswith("-dirty")] = None
-    minutes.append(training_minutes(path, config["config"]["train"]["batch_size"]))
-    report = json.loads((path / "eval" / f"{protocol.side}.json").read_text())
-    parameters = report["parameters"]
-  return Outcome(compare_runs.System(entry.name, tuple(runs)), float(np.mean(nll)), parameters,
-                 float(np.mean(minutes)), tuple(commits))
+  nll = [calibration.negative_log_likelihood(run.probabilities, run.truth, LEAST) for run in runs]
+  return Outcome(compare_runs.System(entry.name, tuple(runs)), float(np.mean(nll)),
+                 facts(whole, protocol.side))
 
 
 def to_markdown(protocol: Protocol, data: pathlib.Path, folder: pathlib.Path) -> str:
@@ -70,9 +91,8 @@ def to_markdown(protocol: Protocol, data: pathlib.Path, folder: pathlib.Path) ->
   for entry in protocol.entries:
     lines.append(_line(entry, outcomes[entry.name]))
   done = {name: o.system for name, o in outcomes.items() if o}
-  lines += ["", "Interval: bootstrap over artists within genre, and over seeds where there are"
-            " several, around the mean over seeds. Training minutes are of one run on 2 cores that"
-            " other work shared."]
+  lines += ["", "Interval: bootstrap over groups (artists, speakers) within class, and over seeds"
+            f" where there are several, around the mean over seeds. {MINUTES}"]
   lines += _differences(protocol, done)
   if protocol.side == "valid" and (first := outcomes[protocol.entries[0].name]):
     lines += _calibration(first.system)
@@ -88,9 +108,9 @@ def _line(entry: Entry, result: Outcome | None) -> str:
     correct, np.zeros_like(correct[:1]), run.groups, run.labels)
   accuracy = 100 * correct.mean(1)
   sd = f"{accuracy.std(ddof=1):.1f}" if len(accuracy) > 1 else "-"
-  return (f"| {entry.name} | {result.parameters:,} | {len(accuracy)} | {correct.shape[1]} "
+  return (f"| {entry.name} | {result.facts.parameters:,} | {len(accuracy)} | {correct.shape[1]} "
           f"| {100 * mean:.1f} [{100 * max(low, 0):.1f}, {100 * min(high, 1):.1f}] | {sd} "
-          f"| {result.nll:.3f} | {result.minutes:.1f} | {', '.join(result.commits)} |")
+          f"| {result.nll:.3f} | {result.facts.minutes:.1f} | {result.facts.commits} |")
 
 
 def _differences(protocol: Protocol, systems: dict[str, Any]) -> list[str]:

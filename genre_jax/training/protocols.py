@@ -42,11 +42,12 @@ class Protocol:
   Attributes:
     title: of its part of RESULTS.md.
     about: sentences on data, split and what the figures are.
-    data: file or folder beneath the GTZAN folder.
+    data: file or folder beneath the corpus; '' for the whole of it.
     side: 'valid' or 'test'.
     unit: 'segment' or 'track'.
     entries: its lines; the first is what the others are compared with.
     primary: name of the entry of the comparison that was stated before any was run, or ''.
+    corpus: where the corpus is, unless said otherwise.
   """
 
   title: str
@@ -56,17 +57,22 @@ class Protocol:
   unit: str
   entries: tuple[Entry, ...]
   primary: str = ""
+  corpus: str = "../shared/gtzan"
 
 
 NETWORKS = ("tf_split", "square_control", "baseline", "published_baseline", "time_only",
             "frequency_only")
 
 
-def _same_recipe(experiment: str, seeds: int, folds=(), **fields) -> tuple[Entry, ...]:
-  """Every network under the recipe of one experiment."""
+FEW_NETWORKS = NETWORKS[:3]
+
+
+def _same_recipe(experiment: str, seeds: int, folds=(), networks=NETWORKS, **fields
+                 ) -> tuple[Entry, ...]:
+  """Networks under the recipe of one experiment."""
   fields = {name.replace("__", "."): value for name, value in fields.items()}
   return tuple(Entry(name, experiment, seeds, folds, {"model.name": name, **fields})
-               for name in NETWORKS)
+               for name in networks)
 
 
 PROTOCOLS = {
@@ -105,6 +111,28 @@ PROTOCOLS = {
     " (`recipe.num_frames=26`). Split: `fault_filtered`. Unit: tracks of the **valid list, the"
     " development set**.",
     "audio", "valid", "track", _same_recipe("tf_split_10", 5, recipe__num_frames="26")),
+  "digits": Protocol(
+    "Spoken digits: new takes of known speakers",
+    "Data: Free Spoken Digit Dataset, 8 kHz. Split: `takes`, trained on takes 10 to 49. Unit:"
+    " recordings of **takes 5 to 9, the development set**; takes 0 to 4 are measured apart.",
+    "", "valid", "track",
+    _same_recipe("spoken_digits", 3, networks=FEW_NETWORKS), corpus="../shared/fsdd"),
+  "speakers": Protocol(
+    "Spoken digits: speakers who were never heard",
+    "Data: Free Spoken Digit Dataset. Split: `speaker_kfold`; each of the six speakers is asked"
+    " once a seed, by a network that has heard the others. Unit: recordings; the interval is over"
+    " six speakers, and wide.",
+    "", "test", "track",
+    _same_recipe("spoken_digits", 2, (0, 1, 2, 3, 4, 5), networks=FEW_NETWORKS,
+                 split__name="speaker_kfold"), corpus="../shared/fsdd"),
+  "mixtures": Protocol(
+    "Several genres at once: mixtures of two songs",
+    "Data: pairs of excerpts of `audio/` of different genres, mixed at random gains or joined end"
+    " to end, labels united. Split: the fault-filtered lists, so that no artist is on both sides."
+    " Unit: mixtures of two **valid** clips. Both found: the share of mixtures for which the genres"
+    " above the thresholds, which were chosen on these same clips, are exactly the two that sound;"
+    " both lead: the two genres have the two highest probabilities, which needs no threshold.",
+    "audio", "valid", "track", _same_recipe("mixtures", 3, networks=FEW_NETWORKS)),
 }
 
 

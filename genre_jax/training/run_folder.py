@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from genre_jax.errors import UserError
+from genre_jax.training.metrics import Predictions
 from genre_jax.training.records import FREE_FIELDS, flat
 
 
@@ -95,6 +96,22 @@ def read_run(folder: str | os.PathLike, side: str, unit: str = "track") -> Run:
     raise UserError(f"{folder} has no clip on the {side} side: give --side="
                     + ("valid" if side == "test" else "test"))
   return run
+
+
+def read_multi_label(folder: pathlib.Path, side: str) -> tuple[Predictions, dict[str, float]]:
+  """What a run of the task multi_label answered about the tracks of a side, and its thresholds."""
+  report = json.loads((folder / "eval" / f"{side}.json").read_text())
+  with open(folder / "eval" / f"{side}.csv", newline="") as file:
+    rows = sorted(csv.DictReader(file), key=lambda row: row["track"])
+  classes = tuple(report["classes"])
+  true = [set(row["label"].split(";")) for row in rows]
+  return Predictions(
+    names=tuple(row["track"] for row in rows), groups=tuple(row["group"] for row in rows),
+    labels=np.array([[name in held for name in classes] for held in true]),
+    probabilities=np.array([[float(row[f"p_{name}"]) for name in classes] for row in rows]),
+    classes=classes,
+    known=np.array([[f"?{name}" not in held for name in classes] for held in true]),
+  ), report["thresholds"]
 
 
 def pool_folds(runs: list[Run]) -> Run:

@@ -1,0 +1,56 @@
+"""Lines of RESULTS.md of clips with several genres: area under precision and recall, both found.
+
+Beside `protocol_tables.py`, which does it for one genre a clip.
+"""
+
+import pathlib
+
+import numpy as np
+
+from genre_jax.training.multi_label_metrics import Answers
+from genre_jax.training.protocol_tables import MINUTES, facts, finished
+from genre_jax.training.protocols import Protocol
+from genre_jax.training.run_folder import read_multi_label
+
+# Heading and name in multi_label_metrics.FIGURES.
+COLUMNS = (("PR-AUC, macro", "pr_auc_macro"), ("both found, %", "exact_match"),
+           ("both lead, %", "top_match"))
+
+
+def to_markdown(protocol: Protocol, data: pathlib.Path, folder: pathlib.Path) -> str:
+  """A protocol's part of RESULTS.md."""
+  heads = " | ".join(f"{head} [95 %]" for head, _ in COLUMNS)
+  lines = [f"## {protocol.title}", "", protocol.about, "",
+           f"| network | parameters | seeds | {protocol.unit}s n | {heads} | sd over seeds "
+           "| training min | commit |", "|---" * (7 + len(COLUMNS)) + "|"]
+  systems: dict[str, Answers] = {}
+  for entry in protocol.entries:
+    whole = finished(entry, data, folder)
+    if not whole:
+      lines.append(f"| {entry.name} | | not run |" + " |" * (4 + len(COLUMNS)))
+      continue
+    answers = Answers([read_multi_label(run, protocol.side) for (run,) in whole])
+    systems[entry.name], about = answers, facts(whole, protocol.side)
+    cells = " | ".join(_cell(answers.seen[name], answers.interval(name), name)
+                       for _, name in COLUMNS)
+    each = [Answers([run]).seen["pr_auc_macro"] for run in answers.runs]
+    sd = f"{np.std(each, ddof=1):.3f}" if len(each) > 1 else "-"
+    lines.append(f"| {entry.name} | {about.parameters:,} | {len(whole)} "
+                 f"| {len(answers.runs[0][0].names)} | {cells} | {sd} | {about.minutes:.1f} "
+                 f"| {about.commits} |")
+  lines += ["", f"Interval: bootstrap over artists, of the mean over seeds. {MINUTES}"]
+  first = systems.pop(protocol.entries[0].name, None)
+  if first and systems:
+    lines += ["", f"| {protocol.entries[0].name} minus | {heads} |", "|---" * (1 + len(COLUMNS))
+              + "|"]
+    for name, other in systems.items():
+      cells = " | ".join(_cell(*first.minus(other, figure), figure, "+") for _, figure in COLUMNS)
+      lines.append(f"| {name} | {cells} |")
+  return "\n".join(lines) + "\n"
+
+
+def _cell(value: float, ends, figure: str, sign: str = "") -> str:
+  """'0.474 [0.401, 0.630]', or in percent."""
+  scale, form = (1, f"{sign}.3f") if figure == "pr_auc_macro" else (100, f"{sign}.1f")
+  text = [format(scale * x, form) if x is not None else "-" for x in (value, *ends)]
+  return f"{text[0]} [{text[1]}, {text[2]}]"
