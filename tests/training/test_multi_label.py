@@ -1,5 +1,6 @@
 """Several labels a clip: losses against the formulas, figures against scikit-learn, a whole run."""
 
+import dataclasses
 import json
 
 import jax
@@ -272,6 +273,29 @@ def test_thresholds_come_from_valid_and_stay_with_the_checkpoint(run):
   assert about["task"] == "multi_label"
   again = train_and_evaluate(config, str(workdir), mode="eval")
   assert again == reports
+
+
+def test_its_answers_are_read_back(run):
+  _, workdir, reports = run
+  answers = several.Answers([run_folder.read_multi_label(workdir, "test")])
+  for name in several.FIGURES:
+    assert answers.seen[name] == pytest.approx(reports["test"]["track"][name])
+    assert answers.interval(name) == pytest.approx(reports["test"]["track"]["ci95"][name])
+
+
+def test_systems_are_compared_on_the_same_rows():
+  """The difference to itself is none, to a worse one with an interval above zero."""
+  good = _predictions()
+  noise = np.random.default_rng(1).uniform(-0.4, 0.4, good.probabilities.shape)
+  bad = dataclasses.replace(good, probabilities=np.clip(good.probabilities + noise, 0, 1))
+  cuts = dict.fromkeys("abcd", 0.5)
+  a, b = several.Answers([(good, cuts)]), several.Answers([(bad, cuts)])
+  assert a.minus(a, "pr_auc_macro") == (0, [0, 0])
+  difference, (low, high) = a.minus(b, "pr_auc_macro")
+  assert 0 < low < difference < high
+  assert b.minus(a, "pr_auc_macro")[1] == pytest.approx([-high, -low], abs=1e-3)
+  both = several.Answers([(good, cuts), (bad, cuts)])
+  assert both.seen["map"] == pytest.approx((a.seen["map"] + b.seen["map"]) / 2)
 
 
 def test_its_report_table_and_compare(run, tmp_path):
