@@ -75,6 +75,15 @@ def _same_recipe(experiment: str, seeds: int, folds=(), networks=NETWORKS, **fie
                for name in networks)
 
 
+def _learning_curve(experiment: str, epochs: int, parts=(1, 2, 4, 8)) -> tuple[Entry, ...]:
+  """Two networks on a part of the training clips, with as many updates on each."""
+  return tuple(
+    Entry(f"{name}, 1 in {part} clips" if part > 1 else f"{name}, all clips", experiment, 3, (),
+          {"model.name": name, "split.train_share": str(1 / part),
+           "train.epochs": str(epochs * part)})
+    for name in ("tf_split", "baseline") for part in parts)
+
+
 PROTOCOLS = {
   "P1": Protocol(
     "P1 coursework: four genres, segments of one song on both sides",
@@ -111,6 +120,11 @@ PROTOCOLS = {
     " (`recipe.num_frames=26`). Split: `fault_filtered`. Unit: tracks of the **valid list, the"
     " development set**.",
     "audio", "valid", "track", _same_recipe("tf_split_10", 5, recipe__num_frames="26")),
+  "learning": Protocol(
+    "Learning curve: ten genres, how many songs are trained on",
+    "P3 with a share of each genre's training clips, and as many updates whatever the share."
+    " Unit: tracks of the **valid list, the development set**.",
+    "log_mel.npz", "valid", "track", _learning_curve("tf_split_10", 15)),
   "digits": Protocol(
     "Spoken digits: new takes of known speakers",
     "Data: Free Spoken Digit Dataset, 8 kHz. Split: `takes`, trained on takes 10 to 49. Unit:"
