@@ -19,7 +19,7 @@ HEADER = """# Results
 Written by `python -m genre_jax.protocol` from finished runs, and by the programs of `benchmarks/`
 that are named; what each says of itself stands above its table.
 """
-OTHER_PARTS = ("transfer",)  # of programs in benchmarks/
+OTHER_PARTS = ("musicnn", "transfer")  # of programs in benchmarks/
 
 
 def run_protocol(name: str, *, data: str, workdir: str, into: str, entries: str = "",

