@@ -34,7 +34,8 @@ def _percent(figures: dict) -> str:
 
 def rows(folder: pathlib.Path) -> tuple[str, list[str]]:
   """The task of a run, and a line for each of its sides that has clips."""
-  from genre_jax.training.run_folder import training_minutes  # here: flags are checked first
+  from genre_jax.training.multi_label_metrics import as_text  # here: flags are checked first
+  from genre_jax.training.run_folder import training_minutes
 
   config = json.loads((folder / "config.json").read_text())["config"]
   minutes = training_minutes(folder, config["train"]["batch_size"])
@@ -43,7 +44,8 @@ def rows(folder: pathlib.Path) -> tuple[str, list[str]]:
     report = json.loads((folder / "eval" / f"{side}.json").read_text())
     if report["track"]["n"]:
       if config["task"] == "multi_label":
-        figures = " | ".join(_figure(report["track"], name) for name in SEVERAL)
+        figures = " | ".join(as_text(name, report["track"][name], report["track"]["ci95"][name])
+                             for name in SEVERAL)
       else:
         figures = (f"{_percent(report['track'])} | {report['segment']['n']} "
                    f"| {_percent(report['segment'])}")
@@ -52,16 +54,6 @@ def rows(folder: pathlib.Path) -> tuple[str, list[str]]:
         f"| {report['split']}{' (leaky)' if report['leaky'] else ''} | {side} "
         f"| {report['track']['n']} | {figures} | 1 | {minutes:.1f} |")
   return config["task"], lines
-
-
-def _figure(figures: dict, name: str) -> str:
-  """A figure of several labels a clip with its interval; shares in percent."""
-  scale, digits = (100, 1) if name.endswith("match") else (1, 3)
-  if figures[name] is None:
-    return "-"
-  low, high = figures["ci95"][name]
-  ends = "" if low is None else f" [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
-  return f"{scale * figures[name]:.{digits}f}{ends}"
 
 
 def pooled_rows(folders: list[pathlib.Path]) -> list[str]:

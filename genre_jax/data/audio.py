@@ -104,11 +104,6 @@ def read_audio(path, sample_rate):
   return np.concatenate(list(read_blocks(path, sample_rate)))
 
 
-def is_silent(audio):
-  """Whether nothing in float32[samples] reaches one step of 16-bit audio."""
-  return not len(audio) or float(np.max(np.abs(audio))) < SILENT_PEAK
-
-
 def _check_complete(file, path, got, rate):
   """Raises UnreadableAudio if the file announces clearly more audio than it held."""
   if file.format in ("WAV", "WAVEX", "AU"):

@@ -176,7 +176,8 @@ def keep_compiled_programs() -> None:
     return
   # A program for one processor may not run on another that shares the home folder.
   try:
-    flags = next(line for line in open("/proc/cpuinfo") if line.startswith(("flags", "Features")))
+    with open("/proc/cpuinfo") as lines:
+      flags = next(line for line in lines if line.startswith(("flags", "Features")))
   except (OSError, StopIteration):
     flags = platform.processor()
   kind = hashlib.sha256(f"{platform.machine()} {jax.__version__} {flags}".encode()).hexdigest()[:12]

@@ -14,7 +14,7 @@ from genre_jax.data.pipeline import train_batches
 from genre_jax.errors import Interrupted, UserError
 from genre_jax.training import checkpoints, records, steps
 from genre_jax.training.evaluation import predict_side, validation_figures, write_evaluation
-from genre_jax.training.multi_label_metrics import choose_thresholds
+from genre_jax.training.multi_label_metrics import as_text, choose_thresholds
 from genre_jax.training.report import write_report
 from genre_jax.training.session import Session, open_session
 
@@ -255,18 +255,11 @@ def _one_line(side: str, report: dict) -> str:
       return f"{side:9} no clips"
     if report["task"] == "multi_label":
       parts.append(f"{unit}s n={figures['n']}: " + ", ".join(
-        f"{name.replace('_', ' ')} {_with_interval(figures, name)}"
+        name.replace("_", " ").replace("match", "match %") + " "
+        + as_text(name, figures[name], figures["ci95"][name])
         for name in ("pr_auc_macro", "roc_auc_macro", "f1_macro", "exact_match", "top_match")))
       continue
     low, high = figures["ci95"]
     parts.append(f"{unit} accuracy {100 * figures['accuracy']:.2f} % "
                  f"[{100 * low:.1f}, {100 * high:.1f}] n={figures['n']}")
   return f"{side:9} " + "; ".join(parts) + ("  LEAKY SPLIT" if report["leaky"] else "")
-
-
-def _with_interval(figures: dict, name: str) -> str:
-  """A figure of several labels a clip, as 0.812 [0.770, 0.851]."""
-  low, high = figures["ci95"][name]
-  if figures[name] is None:
-    return "-"
-  return f"{figures[name]:.3f}" + (f" [{low:.3f}, {high:.3f}]" if low is not None else "")

@@ -182,6 +182,15 @@ class Answers:
     return difference, _interval(difference, drawn, self._groups, -1.0)
 
 
+def as_text(name: str, value: float | None, ends, sign: str = "") -> str:
+  """A figure with its interval as '0.474 [0.401, 0.630]', shares in percent; '-' where none is."""
+  scale, digits = (100, 1) if name.endswith("match") else (1, 3)
+  if value is None:
+    return "-"
+  text = [format(scale * x, f"{sign}.{digits}f") for x in (value, *ends) if x is not None]
+  return text[0] + (f" [{text[1]}, {text[2]}]" if len(text) == 3 else "")
+
+
 def _number(value) -> float | None:
   return float(value) if np.isfinite(value) else None
 

@@ -7,7 +7,7 @@ import pathlib
 
 import numpy as np
 
-from genre_jax.training.multi_label_metrics import Answers
+from genre_jax.training.multi_label_metrics import Answers, as_text
 from genre_jax.training.protocol_tables import MINUTES, facts, finished
 from genre_jax.training.protocols import Protocol
 from genre_jax.training.run_folder import read_multi_label
@@ -31,7 +31,7 @@ def to_markdown(protocol: Protocol, data: pathlib.Path, folder: pathlib.Path) ->
       continue
     answers = Answers([read_multi_label(run, protocol.side) for (run,) in whole])
     systems[entry.name], about = answers, facts(whole, protocol.side)
-    cells = " | ".join(_cell(answers.seen[name], answers.interval(name), name)
+    cells = " | ".join(as_text(name, answers.seen[name], answers.interval(name))
                        for _, name in COLUMNS)
     each = [Answers([run]).seen["pr_auc_macro"] for run in answers.runs]
     sd = f"{np.std(each, ddof=1):.3f}" if len(each) > 1 else "-"
@@ -44,13 +44,6 @@ def to_markdown(protocol: Protocol, data: pathlib.Path, folder: pathlib.Path) ->
     lines += ["", f"| {protocol.entries[0].name} minus | {heads} |", "|---" * (1 + len(COLUMNS))
               + "|"]
     for name, other in systems.items():
-      cells = " | ".join(_cell(*first.minus(other, figure), figure, "+") for _, figure in COLUMNS)
+      cells = " | ".join(as_text(figure, *first.minus(other, figure), "+") for _, figure in COLUMNS)
       lines.append(f"| {name} | {cells} |")
   return "\n".join(lines) + "\n"
-
-
-def _cell(value: float, ends, figure: str, sign: str = "") -> str:
-  """'0.474 [0.401, 0.630]', or in percent."""
-  scale, form = (1, f"{sign}.3f") if figure == "pr_auc_macro" else (100, f"{sign}.1f")
-  text = [format(scale * x, form) if x is not None else "-" for x in (value, *ends)]
-  return f"{text[0]} [{text[1]}, {text[2]}]"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from genre_jax.data.audio import UnreadableAudio, is_silent, read_audio, read_blocks
+from genre_jax.data.audio import UnreadableAudio, read_audio, read_blocks
 
 
 def write(path, audio, rate=22050, **options):
@@ -144,7 +144,3 @@ def test_memory_does_not_grow_with_length(tmp_path):
   assert total == 22050 * 600
   assert tracemalloc.get_traced_memory()[1] < 8e6
   tracemalloc.stop()
-
-
-def test_silence(tone):
-  assert is_silent(np.zeros(5)) and is_silent(np.zeros(0)) and not is_silent(tone)
