@@ -329,6 +329,9 @@ def main(_):
   features = in_batches(jax.jit(lambda x, c: features_of(params, stats, x, c)), front, counts)
   plain = change == 0
   hidden = features[:, :200]
+  samples = read_audio(clips.paths[0], model.recipe.sample_rate)
+  np.testing.assert_allclose(  # this back-end is the network's; float16 lies between them
+    hidden[plain & (clip == 0)], model.infer(*patches(model, samples))[1], atol=0.02)
   text += line("penultimate layer, linear probe", [probe(
     clip_mean(hidden[plain], clip[plain], len(clips.names)), np.arange(len(clips.names)), clips,
     clips.train)[0]], clips)
