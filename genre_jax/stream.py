@@ -69,6 +69,7 @@ def main(argv: list[str]) -> int:
       print()
   if not count:
     print("notice: the sound ended before anything could be said of it", file=sys.stderr)
+    return 1
   return 0
 
 

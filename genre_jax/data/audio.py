@@ -106,7 +106,7 @@ def read_audio(path, sample_rate):
 
 def _check_complete(file, path, got, rate):
   """Raises UnreadableAudio if the file announces clearly more audio than it held."""
-  if file.format in ("WAV", "WAVEX", "AU"):
+  if file.format in ("WAV", "WAVEX", "AU", "AIFF"):
     # libsndfile silently shortens these to what is there, so the header is read again.
     announced, present = _pcm_bytes(path)
     if announced in UNKNOWN_SIZES or not announced:
@@ -128,7 +128,7 @@ def _check_complete(file, path, got, rate):
 
 
 def _pcm_bytes(path):
-  """Bytes of audio of a WAV or AU file: (announced by its header, present)."""
+  """Bytes of audio of a WAV, AU or AIFF file: (announced by its header, present)."""
   size = os.path.getsize(path)
   with open(path, "rb") as file:
     head = file.read(12)
@@ -136,13 +136,13 @@ def _pcm_bytes(path):
       order = "big" if head[:4] == b".snd" else "little"
       start = int.from_bytes(head[4:8], order)
       return int.from_bytes(head[8:12], order), size - start
-    order = "big" if head[:4] == b"RIFX" else "little"
+    order = "big" if head[:4] in (b"RIFX", b"FORM") else "little"
     at = 12
     while at + 8 <= size:
       file.seek(at)
       chunk = file.read(8)
       length = int.from_bytes(chunk[4:8], order)
-      if chunk[:4] == b"data":
+      if chunk[:4] in (b"data", b"SSND"):
         return length, min(length, size - at - 8)
       at += 8 + length + length % 2
   return 0, 0

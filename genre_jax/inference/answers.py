@@ -35,12 +35,11 @@ def columns(classes: Iterable[str], timeline: bool) -> list[str]:
 
 
 def flat_rows(answer: Answer, timeline: bool) -> list[Row]:
-  """An answer as rows for CSV and Parquet: one, or one a span of its timeline."""
+  """An answer as rows for CSV and Parquet: one, and after it one a span of its timeline."""
   whole = {"file": answer.file, "status": answer.status, "model": answer.model,
            "error": answer.error or None}
-  parts = answer.timeline if timeline and answer.status == "ok" else [answer]
   rows = []
-  for part in parts:
+  for part in (answer, *(answer.timeline if timeline else ())):
     row = {**whole, "genre": part.genre or None, "confidence": _rounded(part.confidence),
            **_named(part.probabilities)}
     if part is not answer:
@@ -70,6 +69,14 @@ def _rounded(value):
   return None if value is None else round(value, 6)
 
 
+def _of_files(rows: Iterable[Row]) -> dict[str, Row]:
+  """{file: its row}, without the rows of its timeline, which come after."""
+  held: dict[str, Row] = {}
+  for row in rows:
+    held.setdefault(row["file"], row)
+  return held
+
+
 class Lines:
   """Answers as lines of CSV or JSON, appended to a file or printed.
 
@@ -80,7 +87,7 @@ class Lines:
     timeline: whether answers have one.
 
   Attributes:
-    held: the last row of each file that was there before.
+    held: the row of each file as a whole that was there before.
   """
 
   def __init__(self, path: pathlib.Path | None, kind: str, names: list[str], timeline: bool):
@@ -100,7 +107,9 @@ class Lines:
       if kept != text or not text:
         write_whole(path, kept or head)
       self._file = open(path, "a", encoding="utf-8", newline="")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+      raise _no_answers(path, "it is no text") from error
+    except OSError as error:
       raise _unusable(path, error) from error
 
   def _csv(self, rows):
@@ -114,7 +123,7 @@ class Lines:
     if not lines[-1].endswith("\n"):  # torn off in the middle
       torn = lines.pop()
       if not lines and torn[:len(begin)] != begin[:len(torn)]:
-        raise UserError(f"--out={path} holds something else than answers; give another file")
+        raise _no_answers(path, "its line is none")
     try:
       if self._kind == "csv":
         if lines and next(csv.reader(lines[:1])) != self._names:
@@ -133,11 +142,9 @@ class Lines:
           known = {*self._names, "timeline"} - {"start", "end"}
           if set(row) - known or ("timeline" in row) != self._timeline:
             raise _other_columns(path)
-      self.held = {row["file"]: {**row, "confidence": float(row["confidence"] or 0)}
-                   for row in rows}
+      self.held = _of_files({**row, "confidence": float(row["confidence"] or 0)} for row in rows)
     except (ValueError, KeyError, TypeError, csv.Error) as error:
-      raise UserError(f"--out={path} holds something else than answers ({error}); give another"
-                      " file") from error
+      raise _no_answers(path, error) from error
     return "".join(lines)
 
   def write(self, answer: Answer) -> None:
@@ -169,7 +176,7 @@ class Parquet:
     rows_of: an Answer's rows.
 
   Attributes:
-    held: the last row of each file that was there before.
+    held: the row of each file as a whole that was there before.
   """
 
   def __init__(self, path: pathlib.Path, flag: str, fields: dict[str, str], rows_of):
@@ -197,7 +204,7 @@ class Parquet:
         if any(set(row) - set(self._schema.names) for part in waiting for row in part):
           raise _other_columns(self._journal_path)
         rows += [row for part in waiting for row in part]
-      self.held = {row["file"]: row for row in rows}
+      self.held = _of_files(rows)
       write_whole(self._journal_path, "".join(json.dumps(part) + "\n" for part in waiting))
       self._journal = open(self._journal_path, "a", encoding="utf-8")
     except (OSError, ValueError, TypeError, KeyError, arrow.ArrowException) as error:
@@ -301,6 +308,10 @@ def _pyarrow(flag):
     raise UserError(f"{flag} needs the package pyarrow: pip install pyarrow, or"
                     " pip install '.[parquet]' in the checkout") from error
   return pyarrow, pyarrow.parquet
+
+
+def _no_answers(path, why):
+  return UserError(f"--out={path} holds something else than answers ({why}); give another file")
 
 
 def _other_columns(path):

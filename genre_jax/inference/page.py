@@ -4,6 +4,7 @@ Last step for those who have neither a terminal nor a program. Gradio serves it;
 uploads is deleted when it has been heard, and the page asks no other machine for anything.
 """
 
+import logging
 import os
 import pathlib
 import socket
@@ -208,6 +209,7 @@ def import_gradio():
   os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
   os.environ["HF_HUB_OFFLINE"] = "1"
   os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+  logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells how Gradio asks itself
   try:
     import gradio
   except ImportError as error:

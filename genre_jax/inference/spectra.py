@@ -19,6 +19,8 @@ from genre_jax.data.log_mel import MelPowerStream, compress
 from genre_jax.data.pipeline import segment_starts
 from genre_jax.data.recipe import Recipe
 
+# What is shorter says nothing: 0.6 s at 12.9 frames a second, an eighth of it for speech.
+LEAST_FRAMES = 8
 # Frames in memory: 17 MB of 128 bands, 42 minutes at 12.9 frames a second.
 HELD_FRAMES = 1 << 15
 
@@ -143,6 +145,10 @@ def _read(path, recipe, folder):
     for block in sound_blocks(path, recipe.sample_rate):
       keep(stream.push(block))
     keep(stream.flush())
+    if count < LEAST_FRAMES:
+      raise UnreadableAudio(
+        f"is {stream.samples / recipe.sample_rate:.2f} s long, too short to be judged: give at"
+        f" least {LEAST_FRAMES * recipe.seconds_per_frame:.2f} s")
     if waiting:
       waiting.close()
       return Spectrum(recipe, pathlib.Path(waiting.name), stream.peak, stream.samples)

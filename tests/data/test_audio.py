@@ -86,7 +86,7 @@ def test_not_audio(tmp_path, name):
   assert "cannot be decoded" in reason(tmp_path / name)
 
 
-@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3", "a.au"])
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3", "a.au", "a.aiff"])
 @pytest.mark.parametrize("part", [0.5, 0.9])
 def test_truncated(tmp_path, name, part):
   noise = np.random.default_rng(0).standard_normal(22050 * 6) * 0.1

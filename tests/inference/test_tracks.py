@@ -149,8 +149,15 @@ def test_bad_files_have_reasons_and_good_ones_answers(songs, small_model):
   assert sum(a.status == "ok" for a in answers.values()) == 5
 
 
-@pytest.mark.parametrize(("samples", "rate"), [(1, 8000), (400, 192000), (700, 8000), (8000, 1000)])
-def test_very_short_and_very_slow_files_are_heard(tmp_path, small_model, samples, rate):
+@pytest.mark.parametrize(("samples", "rate"), [(1, 8000), (400, 192000)])
+def test_too_short_files_have_a_reason(tmp_path, small_model, samples, rate):
+  soundfile.write(tmp_path / "s.wav", np.full(samples, 0.5), rate)
+  answer = next(predict(tmp_path / "s.wav", str(small_model)))
+  assert answer.status == "failed" and "0.00 s long, too short to be judged" in answer.error
+
+
+@pytest.mark.parametrize(("samples", "rate"), [(192000, 192000), (8000, 8000), (8000, 1000)])
+def test_short_and_very_slow_files_are_heard(tmp_path, small_model, samples, rate):
   soundfile.write(tmp_path / "s.wav", np.full(samples, 0.5), rate)
   answer = next(predict(tmp_path / "s.wav", str(small_model), timeline=True))
   assert answer.status == "ok", answer.error
