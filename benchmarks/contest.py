@@ -6,6 +6,7 @@ A module of `benchmarks/works` defines
     TARGET       what is to be reached, in words
     THREADS      ("one",), ("all",) or both
     CONTESTANTS  {name: Contestant}
+    REPEATS      optional: at most so many turns, of long works
     remarks(outcomes)  optional: lines below the table, of {(case, threads): Outcome}
 
 or, where nothing takes turns, TITLE, TARGET and `report(options)`, which measures by itself and
