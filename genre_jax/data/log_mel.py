@@ -16,8 +16,8 @@ import scipy.sparse
 from genre_jax.data.recipe import Recipe
 from genre_jax.errors import UserError
 
-# STFT frames transformed at once. 32 frames of 2048 stay in the second-level cache: measured 1.8
-# times the cost of the bare FFT, against 2.8 for a whole clip at once.
+# STFT frames transformed at once. 32 frames of 2048 stay in the second-level cache; what that and
+# the other choices below are worth stands in benchmarks/NOTES.md.
 FRAMES_AT_ONCE = 32
 
 
@@ -89,9 +89,11 @@ class MelPowerStream:
     self.recipe = recipe
     self.peak = 0.0
     self.samples = 0
-    self._pending = np.zeros(0, np.float32)  # from the first sample of the next STFT frame on
+    # Zeros before the start are known now; other padding needs the first samples.
+    self._started = not recipe.center or recipe.pad_mode == "constant"
+    before = recipe.n_fft // 2 if recipe.center and self._started else 0
+    self._pending = np.zeros(before, np.float32)  # from the first sample of the next frame on
     self._skip = 0  # samples to drop before it, where the hop exceeds the FFT length
-    self._started = False
     self._frame = 0  # index of the next STFT frame
     self._kept = 0  # frames handed out
     self._last = np.zeros((0, recipe.n_mels), np.float32)
@@ -108,15 +110,11 @@ class MelPowerStream:
     if recipe.center and recipe.pad_mode != "constant":
       self._tail = np.concatenate([self._tail, block[-recipe.n_fft :]])[-recipe.n_fft :]
     if not self._started:
-      if recipe.center:
-        half = recipe.n_fft // 2
-        if recipe.pad_mode != "constant" and self.samples <= half:
-          self._pending = pending
-          return np.zeros((0, recipe.n_mels), np.float32)
-        if recipe.pad_mode == "constant":
-          pending = np.concatenate([np.zeros(half, np.float32), pending])
-        else:
-          pending = np.pad(pending, (half, 0), recipe.pad_mode)
+      half = recipe.n_fft // 2
+      if self.samples <= half:
+        self._pending = pending
+        return np.zeros((0, recipe.n_mels), np.float32)
+      pending = np.pad(pending, (half, 0), recipe.pad_mode)
       self._started = True
     return self._frames(pending)
 
@@ -151,26 +149,20 @@ class MelPowerStream:
     if last and not self._kept and not len(kept):
       # A clip of fewer STFT frames than one stride still gives one frame.
       kept = np.array([end - 1])
-    result = np.zeros((len(kept), recipe.n_mels), np.float32)
     if count:
-      window, filters = _filters(recipe)
       views = np.lib.stride_tricks.sliding_window_view(audio, recipe.n_fft)[:: recipe.hop_length]
       local = kept - self._frame
       if self._every_frame:
-        for at in range(0, count, FRAMES_AT_ONCE):
-          mel = _mel_power(views[at : at + FRAMES_AT_ONCE], window, filters, recipe.power)
-          self.peak = max(self.peak, float(mel.max()))
-          low, high = np.searchsorted(local, (at, at + FRAMES_AT_ONCE))
-          result[low:high] = mel[local[low:high] - at]
-        self._last = mel[-1:]
+        mel = _mel_power(views, recipe)
+        self.peak = max(self.peak, float(mel.max()))
+        result = mel if len(local) == count else mel[local]
+        self._last = mel[-1:].copy()
       else:
-        for at in range(0, len(local), FRAMES_AT_ONCE):
-          rows = views[local[at : at + FRAMES_AT_ONCE]]
-          result[at : at + FRAMES_AT_ONCE] = _mel_power(rows, window, filters, recipe.power)
+        result = _mel_power(views, recipe, local)
         if not self._kept and not len(kept):
-          self._last = _mel_power(views[-1:], window, filters, recipe.power)
-    elif len(kept):
-      result[0] = self._last[0]
+          self._last = _mel_power(views[-1:], recipe)
+    else:
+      result = self._last[: len(kept)]
     self._skip += max(0, count * recipe.hop_length - len(audio))
     self._pending = audio[count * recipe.hop_length :].copy()
     self._frame = end
@@ -185,15 +177,27 @@ class MelPowerStream:
     return indices[(indices >= start) & (indices < end)]
 
 
-def _mel_power(frames, window, filters, power):
-  """Mel power float32[frames, n_mels] of float32[frames, n_fft]."""
-  spectrum = scipy.fft.rfft(frames * window)
-  magnitude = spectrum.real**2 + spectrum.imag**2
-  if power != 2.0:
-    magnitude **= power / 2.0
-  # Sparse, because each bin falls into two bands at most, and because it leaves the other cores
-  # alone.
-  return (filters @ magnitude.T).T
+def _mel_power(frames, recipe, rows=None):
+  """Mel power float32[frames, n_mels] of float32[frames, n_fft], or of some of its rows."""
+  window, filters = _filters(recipe)
+  count = len(frames) if rows is None else len(rows)
+  result = np.empty((count, recipe.n_mels), np.float32)
+  # Memory that serves again and again: fresh memory for each step costs as much as the step.
+  windowed = np.empty((FRAMES_AT_ONCE, recipe.n_fft), np.float32)
+  magnitude = np.empty((FRAMES_AT_ONCE, recipe.n_fft // 2 + 1), np.float32)
+  for at in range(0, count, FRAMES_AT_ONCE):
+    some = slice(at, at + FRAMES_AT_ONCE)
+    taken = frames[some] if rows is None else frames[rows[some]]
+    size = len(taken)
+    parts = scipy.fft.rfft(np.multiply(taken, window, out=windowed[:size])).view(np.float32)
+    np.square(parts, out=parts)  # real and imaginary, side by side
+    np.add(parts[:, ::2], parts[:, 1::2], out=magnitude[:size])
+    if recipe.power != 2.0:
+      magnitude[:size] **= recipe.power / 2.0
+    # Sparse, because each bin falls into two bands at most, and because it leaves the other cores
+    # alone.
+    result[some] = (filters @ magnitude[:size].T).T
+  return result
 
 
 def compress(mel_power, recipe: Recipe, peak=None) -> np.ndarray:

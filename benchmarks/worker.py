@@ -1,0 +1,48 @@
+"""A process that does one contestant's work when asked: `python -m benchmarks.worker WORK NAME`.
+
+Started by `benchmarks.run` in the contestant's environment. Requests and answers are lines of JSON
+on standard input and output:
+
+    {"do": "setup", "output": FILE.npy}  ->  {"seconds": S, "output": true | false}
+    {"do": "time", "calls": N}           ->  {"seconds": S}  of one call, the mean of N
+                                             {"error": REASON}  to either
+"""
+
+import contextlib
+import importlib
+import json
+import os
+import sys
+import time
+
+import numpy as np
+
+
+def main(work: str, name: str) -> None:
+  """Answers until standard input ends."""
+  # Libraries print; what they print goes to standard error, the answers alone to standard output.
+  answers = os.fdopen(os.dup(1), "w")
+  os.dup2(2, 1)
+  run = None
+  for line in sys.stdin:
+    request = json.loads(line)
+    try:
+      with contextlib.redirect_stdout(sys.stderr):
+        begun = time.perf_counter()
+        if request["do"] == "setup":
+          run = importlib.import_module(work).CONTESTANTS[name].setup()
+          output = run()
+          answer = {"seconds": time.perf_counter() - begun, "output": output is not None}
+          if output is not None:
+            np.save(request["output"], np.asarray(output))
+        else:
+          for _ in range(request["calls"]):
+            run()
+          answer = {"seconds": (time.perf_counter() - begun) / request["calls"]}
+    except Exception as error:  # whatever a contestant does, the others go on
+      answer = {"error": " ".join(f"{type(error).__name__}: {error}".split())[:300]}
+    print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+  main(*sys.argv[1:])
