@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
     raise UserError("--out needs --format=jsonl, csv or parquet: a table is for reading")
   from tqdm import tqdm
 
-  from genre_jax.inference import answers, tracks
+  from genre_jax.inference import answers, playlists, tracks
   from genre_jax.inference.model import keep_compiled_programs, load
 
   keep_compiled_programs()
@@ -59,7 +59,7 @@ def main(argv: list[str]) -> int:
     sinks.append(answers.embeddings_as_parquet(pathlib.Path(EMBEDDINGS.value)))
   for sink in sinks:
     answers.check_continued(sink.held, model, MIN_CONFIDENCE.value)
-  lists = answers.playlist_folder(PLAYLISTS.value) if PLAYLISTS.value else None
+  lists = playlists.playlist_folder(PLAYLISTS.value) if PLAYLISTS.value else None
 
   found = list(tracks.find_files(argv[1:]))
   # A file is asked again where one of the files to be written lacks it.
@@ -86,7 +86,7 @@ def main(argv: list[str]) -> int:
   for sink in sinks:
     sink.close()
   if lists:
-    count = answers.write_playlists(
+    count = playlists.write_playlists(
       lists, [(path, genre) for _, path, status, genre, _ in told if status == "ok"])
     print(f"{count} playlists in {lists}", file=sys.stderr)
   failed = [(file, error) for file, _, status, _, error in told if status == "failed"]

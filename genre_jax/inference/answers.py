@@ -1,4 +1,4 @@
-"""Answers as files: JSON lines, CSV, Parquet, playlists; each goes on after an interruption.
+"""Answers as files: JSON lines, CSV, Parquet; each goes on after an interruption.
 
 Stands after `tracks.py`. A file of answers is appended to answer by answer; what it holds when a
 command starts again is not asked again.
@@ -10,9 +10,7 @@ import io
 import json
 import os
 import pathlib
-import re
 import sys
-import tempfile
 from collections.abc import Iterable
 from typing import Any
 
@@ -257,47 +255,6 @@ def embeddings_as_parquet(path: pathlib.Path) -> Parquet:
 
   return Parquet(path, "--embeddings",
                  {"file": "string", "model": "string", "embedding": "numbers"}, rows_of)
-
-
-def playlist_folder(path: str) -> pathlib.Path:
-  """Makes the folder for playlists; UserError where it cannot be had, before any work is done."""
-  folder = pathlib.Path(path)
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder):
-      pass
-  except OSError as error:
-    raise _no_playlists(folder, error) from error
-  return folder
-
-
-def _no_playlists(folder, error):
-  return UserError(f"--playlists={folder}: cannot be written ({error.strerror or error})")
-
-
-def write_playlists(folder: pathlib.Path, files: Iterable[tuple[str, str]]) -> int:
-  """One .m3u8 for each genre.
-
-  Args:
-    folder: of `playlist_folder`; a playlist of the same genre that is there is replaced.
-    files: (path, genre, or tags joined by ';').
-  Returns:
-    How many were written.
-  """
-  lists: dict[str, list[str]] = {}
-  for path, genre in files:
-    for name in genre.split(";"):
-      lists.setdefault(name, []).append(os.path.abspath(path))
-  try:
-    for name, paths in lists.items():
-      safe = re.sub(r"[^\w &+-]", "_", name) or "_"  # names come with the model
-      lines = ["#EXTM3U", *(path for path in paths if "\n" not in path)]
-      temporary = folder / f"{safe}.m3u8.tmp"
-      temporary.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="surrogateescape")
-      os.replace(temporary, folder / f"{safe}.m3u8")
-  except OSError as error:
-    raise _no_playlists(folder, error) from error
-  return len(lists)
 
 
 def _pyarrow(flag):
