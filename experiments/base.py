@@ -21,6 +21,8 @@ def get_config() -> ConfigDict:
   # What the network computes in: 'float32', 'bfloat16' or 'float64' (needs JAX_ENABLE_X64=1).
   # Parameters stay in float32 (float64 with 'float64').
   config.dtype = "float32"
+  # Write a trace of some steps to WORKDIR/profile, for TensorBoard or Perfetto.
+  config.profile = False
   # A run's folder or a checkpoint to start from, with a new head; '' starts from random weights.
   config.init_from = ""
 

@@ -15,6 +15,7 @@ from genre_jax.errors import Interrupted, UserError
 from genre_jax.training import checkpoints, records, steps
 from genre_jax.training.evaluation import predict_side, validation_figures, write_evaluation
 from genre_jax.training.multi_label_metrics import as_text, choose_thresholds
+from genre_jax.training.profile import StepProfile
 from genre_jax.training.report import write_report
 from genre_jax.training.session import Session, open_session
 
@@ -109,7 +110,7 @@ def train(session: Session, folder: pathlib.Path, mesh) -> None:
       per_track=config.segments.train_per_track, random=config.segments.train == "random",
       seed=config.seed, shuffle_buffer=config.train.shuffle_buffer, start_step=step)
     curves = records.Curves(folder, step)
-    _run(session, state, step, batches, keeper, curves, mesh, waited)
+    _run(session, folder, state, step, batches, keeper, curves, mesh, waited)
   finally:
     keeper.close()
     if curves:
@@ -126,7 +127,7 @@ def _patience_ended(config, waited: int) -> bool:
   return 0 < config.train.patience <= waited
 
 
-def _run(session, state, step, batches, keeper, curves, mesh, waited) -> None:
+def _run(session, folder, state, step, batches, keeper, curves, mesh, waited) -> None:
   """The loop over steps."""
   config, total = session.config, session.total_steps
   train_step = steps.make_train_step(session.model, session.tx, config,
@@ -135,12 +136,18 @@ def _run(session, state, step, batches, keeper, curves, mesh, waited) -> None:
   interval = session.steps_per_epoch * config.train.eval_every_epochs
   best = max((checkpoints.score(keeper.figures(s), config.train.best_metric)
               for s in keeper.steps()), default=float("-inf"))
+  profile = StepProfile(folder / "profile" if config.profile else None)
   losses, accuracies, began = [], [], time.monotonic()
   bar = tqdm(total=total, initial=step, desc="training", unit="step", disable=None)
-  with _signals() as received, bar, contextlib.closing(batches):
-    for batch in batches:
-      state, figures = train_step(state, steps.shard_batch(batch, mesh))
-      loss = float(figures["loss"])
+  with _signals() as received, bar, contextlib.closing(batches), profile:
+    while True:
+      with profile.part("wait for batch"):
+        batch = next(batches)
+      with profile.step(step + 1):
+        with profile.part("to device"):
+          batch = steps.shard_batch(batch, mesh)
+        state, figures = train_step(state, batch)
+        loss = float(figures["loss"])
       if loss != loss:  # not a number
         keeper.save(state, None, session.about())
         raise UserError(

@@ -21,7 +21,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tens
 
 # Fields that may change between a run and its continuation, because no number depends on them.
 FREE_FIELDS = ("dataset.path", "dataset.source", "dataset.prepared_dir", "dataset.workers",
-               "train.report")
+               "train.report", "profile")
 
 
 def flat(tree: dict, prefix: str = "") -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Whole runs: what is written, and that a run survives whatever ends it."""
 
 import dataclasses
+import gzip
 import json
 import os
 import random
@@ -288,3 +289,16 @@ def test_a_run_without_clips_to_evaluate_has_null_figures(place, monkeypatch):
   for side in ("valid", "test"):
     assert reports[side]["track"]["n"] == 0 and reports[side]["track"]["accuracy"] is None
     assert json.loads((place / "run" / "eval" / f"{side}.json").read_text()) == reports[side]
+
+
+def test_a_profile_of_some_steps_changes_nothing_else(place):
+  said = _main(place, "--workdir=profiled", "--mode=train", "--config.profile=True",
+               "--config.train.epochs=8")
+  assert "profile   20 steps in profiled/profile" in said
+  trace, = (place / "profiled" / "profile").glob("plugins/profile/*/perfetto_trace.json.gz")
+  assert list(trace.parent.glob("*.xplane.pb"))
+  names = {event.get("name") for event in json.loads(gzip.decompress(trace.read_bytes()))[
+    "traceEvents"]}
+  assert {"wait for batch", "to device", "train"} <= {str(name).split("#")[0] for name in names}
+  assert "was finished before" in _main(place, "--workdir=profiled", "--mode=train",
+                                        "--config.train.epochs=8")
