@@ -1,0 +1,214 @@
+"""The networks of `genre_jax/models` in PyTorch, channels last: what the training step is held to.
+
+Every layer has the name that it has there, so that both sides fill their parameters alike. All
+frames are taken as valid: ours follow masks, these do not. Imports torch: for the peers alone.
+"""
+
+import re
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+EPSILON = 1e-5  # as in genre_jax/models/layers.py
+
+
+def standardize_window(x):
+  """float[B, 1, T, M] with mean 0 and deviation 1 of each window."""
+  x = x - x.mean((1, 2, 3), keepdim=True)
+  return x / (x.square().mean((1, 2, 3), keepdim=True) + EPSILON).sqrt()
+
+
+def flatten(x):
+  """float[B, C, T, F] -> float[B, T * F * C], as channels lie last."""
+  return x.permute(0, 2, 3, 1).reshape(x.shape[0], -1)
+
+
+class PublishedBaseline(nn.Module):
+  """Three 5x5 convolutions with max-pooling, then a dense layer of 50."""
+
+  def __init__(self, frames, mels, classes):
+    super().__init__()
+    self.conv_0 = nn.Conv2d(1, 4, 5, padding="same")
+    self.conv_1 = nn.Conv2d(4, 8, 5, padding="same")
+    self.conv_2 = nn.Conv2d(8, 16, 5, padding="same")
+    self.hidden = nn.Linear(16 * (frames // 8) * (mels // 8), 50)
+    self.logits = nn.Linear(50, classes)
+
+  def forward(self, x):
+    x = standardize_window(x)
+    for conv in (self.conv_0, self.conv_1, self.conv_2):
+      x = F.max_pool2d(conv(x).relu(), 2)
+    return self.logits(self.hidden(flatten(x)).relu())
+
+
+class PublishedTfSplit(nn.Module):
+  """A time and a frequency branch, concatenated, then two 5x5 convolutions of 256; no dropout."""
+
+  def __init__(self, frames, mels, classes):
+    super().__init__()
+    self.time_0 = nn.Conv2d(1, 64, (5, 1), padding="same")
+    self.time_1 = nn.Conv2d(64, 128, (5, 1), padding="same")
+    self.frequency_0 = nn.Conv2d(1, 64, (1, 5), padding="same")
+    self.frequency_1 = nn.Conv2d(64, 128, (1, 5), padding="same")
+    self.merged_0 = nn.Conv2d(256, 256, 5, padding="same")
+    self.merged_1 = nn.Conv2d(256, 256, 5, padding="same")
+    self.hidden = nn.Linear(256 * (frames // 4) * (mels // 4), 50)
+    self.logits = nn.Linear(50, classes)
+
+  def forward(self, x):
+    x = standardize_window(x)
+    time = F.max_pool2d(self.time_1(self.time_0(x).relu()).relu(), 2)
+    frequency = F.max_pool2d(self.frequency_1(self.frequency_0(x).relu()).relu(), 2)
+    x = torch.cat([time, frequency], 1)
+    x = F.max_pool2d(self.merged_1(self.merged_0(x).relu()).relu(), 2)
+    return self.logits(self.hidden(flatten(x)).relu())
+
+
+class TfSplit(nn.Module):
+  """`tf_split` at its own sizes, without dropout and silencing."""
+
+  def __init__(self, frames, mels, classes):
+    super().__init__()
+    self.band_norm = nn.BatchNorm1d(mels)
+    self.frequency_0 = nn.Conv2d(1, 16, (1, 9), (1, 2), (0, 4), bias=False)
+    self.frequency_norm_0 = nn.BatchNorm2d(16)
+    self.frequency_1 = nn.Conv2d(16, 32, (1, 9), padding=(0, 4), bias=False)
+    self.frequency_norm_1 = nn.BatchNorm2d(32)
+    self.frequency_2 = nn.Conv2d(32, 48, (1, 4), bias=False)
+    self.frequency_norm_2 = nn.BatchNorm2d(48)
+    self.frequency_out = nn.Linear(mels // 32 * 48, 64, bias=False)
+    self.time_0 = nn.Conv2d(1, 16, (9, 1), bias=False)
+    self.time_norm_0 = nn.BatchNorm2d(16)
+    self.time_1 = nn.Conv2d(16, 32, (4, 1), bias=False)
+    self.time_norm_1 = nn.BatchNorm2d(32)
+    self.time_out = nn.Linear(16 * 32, 64, bias=False)
+    self.branches_norm = nn.BatchNorm1d(128)
+    self.fusion_0 = nn.Conv2d(128, 128, (3, 1), bias=False)
+    self.fusion_norm_0 = nn.BatchNorm1d(128)
+    self.embedding_norm = nn.BatchNorm1d(384)
+    self.profile_in_norm = nn.BatchNorm1d(3 * mels)
+    self.profile = nn.Linear(3 * mels, 128, bias=False)
+    self.profile_norm = nn.BatchNorm1d(128)
+    self.logits = nn.Linear(384 + 128, classes)
+
+  def forward(self, x):
+    steps = (x[:, 0, 1:] - x[:, 0, :-1]).abs() / 20.0
+    centred = x - x.amax(3, keepdim=True)
+    centred = centred.clamp_min(-60.0)
+    centred = (centred - centred.mean(3, keepdim=True)) / 20.0
+    frequency, time = self.branch_of_frequency(centred), self.branch_of_time(x)
+    length = min(frequency.shape[1], time.shape[1])
+    x = torch.cat([middle(frequency, length), middle(time, length)], -1)
+    x = over_rows(self.branches_norm, x).relu()
+    x = self.fusion_0(x.permute(0, 2, 1)[..., None])[..., 0].permute(0, 2, 1)
+    x = over_rows(self.fusion_norm_0, x).relu()
+    x = torch.cat([x.mean(1), deviation(x), x.amax(1)], -1)
+    x = torch.cat([self.embedding_norm(x), self.branch_of_profile(centred[:, 0], steps)], -1)
+    return self.logits(x)
+
+  def branch_of_frequency(self, centred):
+    """float[B, T', 64] of the centred frames."""
+    x = over_rows(self.band_norm, centred[:, 0])[:, None]
+    x = F.avg_pool2d(x, (2, 1)).contiguous(memory_format=torch.channels_last)
+    x = self.frequency_norm_0(F.max_pool2d(self.frequency_0(x), (1, 4))).relu()
+    x = self.frequency_norm_1(F.max_pool2d(self.frequency_1(x), (1, 2))).relu()
+    x = F.pad(x, (2, 1))  # an even kernel sees one band more below than above
+    x = self.frequency_norm_2(F.max_pool2d(self.frequency_2(x), (1, 2))).relu()
+    return self.frequency_out(x.permute(0, 2, 3, 1).flatten(2))
+
+  def branch_of_time(self, x):
+    """float[B, T', 64] of the frames in dB."""
+    x = F.avg_pool2d(x / 20.0, (1, x.shape[3] // 16))
+    kernel = self.time_0.weight - self.time_0.weight.mean((2, 3), keepdim=True)
+    x = F.conv2d(x.contiguous(memory_format=torch.channels_last), kernel)
+    x = self.time_norm_0(F.max_pool2d(x, (2, 1))).relu()
+    x = self.time_norm_1(self.time_1(x)).relu()
+    return self.time_out(x.permute(0, 2, 3, 1).flatten(2))
+
+  def branch_of_profile(self, centred, steps):
+    """float[B, 128] of float[B, T, M] centred frames and float[B, T - 1, M] steps between them."""
+    x = torch.cat([centred.mean(1), deviation(centred), steps.mean(1)], -1)
+    return self.profile_norm(self.profile(self.profile_in_norm(x))).relu()
+
+
+def over_rows(norm, x):
+  """Batch normalisation of float[B, T, C] over B and T."""
+  return norm(x.reshape(-1, x.shape[-1])).reshape(x.shape)
+
+
+def deviation(x):
+  """Standard deviation over time of float[B, T, C]."""
+  return (x.var(1, correction=0) + EPSILON).sqrt()
+
+
+def middle(x, length):
+  """The middle frames of float[B, T, C]."""
+  start = (x.shape[1] - length) // 2
+  return x[:, start:start + length]
+
+
+NETWORKS = {"published_baseline": PublishedBaseline, "published_tf_split": PublishedTfSplit,
+            "tf_split": TfSplit}
+
+
+def path_of(name, value):
+  """'conv_0.weight' -> ('conv_0/kernel', a view with the axes that it has in Flax)."""
+  layer, kind = name.split(".")
+  if kind == "bias":
+    return f"{layer}/bias", value
+  if value.ndim == 1:
+    return f"{layer}/scale", value
+  return f"{layer}/kernel", value.permute(2, 3, 1, 0) if value.ndim == 4 else value.T
+
+
+class Training:
+  """A network with its optimizer, and the update of a batch.
+
+  Args:
+    name: of the network.
+    log_mel: float32[B, T, M].
+    labels: int64[B].
+    settings: `optimizer` (adamw, adam, sgd), `learning_rate`, `weight_decay`, `decay_on`,
+      `clip_norm`, `label_smoothing`.
+    draw: (path, shape) -> the first values of a parameter.
+    compiled: forward and backward by torch.compile.
+  """
+
+  def __init__(self, name, log_mel, labels, settings, draw, compiled):
+    self.network = NETWORKS[name](*log_mel.shape[1:], classes=int(labels.max()) + 1)
+    with torch.no_grad():
+      for key, value in self.network.named_parameters():
+        path, view = path_of(key, value)
+        view.copy_(torch.from_numpy(draw(path, tuple(view.shape))))
+    self.network.to(memory_format=torch.channels_last)
+    self.x = torch.from_numpy(log_mel)[:, None].contiguous(memory_format=torch.channels_last)
+    self.labels, self.settings = torch.from_numpy(labels), settings
+    self.optimizer = optimizer_of(self.network, settings)
+    self.loss = torch.compile(self.loss_of) if compiled else self.loss_of
+
+  def loss_of(self, x, labels):
+    """Mean cross-entropy."""
+    smoothing = self.settings["label_smoothing"]
+    return F.cross_entropy(self.network(x), labels, label_smoothing=smoothing)
+
+  def update(self):
+    """One step; the loss before it."""
+    self.optimizer.zero_grad(set_to_none=True)
+    loss = self.loss(self.x, self.labels)
+    loss.backward()
+    if self.settings["clip_norm"]:
+      nn.utils.clip_grad_norm_(self.network.parameters(), self.settings["clip_norm"])
+    self.optimizer.step()
+    return loss.item()
+
+
+def optimizer_of(network, settings):
+  """torch's own, fused."""
+  groups = {True: [], False: []}
+  for key, value in network.named_parameters():
+    groups[re.search(settings["decay_on"], path_of(key, value)[0]) is not None].append(value)
+  groups = [{"params": groups[True], "weight_decay": settings["weight_decay"]},
+            {"params": groups[False], "weight_decay": 0.0}]
+  kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+  return kinds[settings["optimizer"]](groups, lr=settings["learning_rate"], fused=True)
