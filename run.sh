@@ -45,14 +45,19 @@ case "${1-}" in
     set_up .venv-onnx requirements-onnx.txt 400
     "$python" -m benchmarks.run "$@"
     ;;
+  onnx)
+    shift
+    set_up .venv-onnx requirements-onnx.txt 400
+    .venv-onnx/bin/python -m genre_jax.export --format=onnx "$@"
+    ;;
   *)
     command=$1
     shift
     case " main prepare table audit sweep compare pretrained protocol predict stream export page " in
       *" $command "*) "$python" -m "genre_jax.$command" "$@" ;;
       *)
-        echo "error: no command $command; there are: test bench main prepare table audit sweep" \
-          "compare pretrained protocol predict stream export page" >&2
+        echo "error: no command $command; there are: test bench onnx main prepare table audit" \
+          "sweep compare pretrained protocol predict stream export page" >&2
         exit 2
         ;;
     esac

@@ -31,9 +31,9 @@ def convert(function, samples: int) -> bytes:
     from jax2onnx import to_onnx
   except ImportError as error:
     raise UserError(
-      "--format=onnx needs jax2onnx, which wants an older orbax than training does: make an"
-      " environment for it (python -m venv .venv-onnx; .venv-onnx/bin/pip install -r"
-      " requirements-onnx.txt) and run the same command with .venv-onnx/bin/python") from error
+      "--format=onnx needs jax2onnx, which wants an older orbax than training does and has an"
+      " environment of its own (requirements-onnx.txt): run ./run.sh onnx with the same flags"
+    ) from error
   absl.logging.set_verbosity(absl.logging.ERROR)  # it tells how it converts
   try:
     # Traced here: while jax2onnx traces, its own jnp.where and jnp.concatenate take values of no
