@@ -3,6 +3,7 @@
 #   ./run.sh                 the whole job on the built-in corpus
 #   ./run.sh test            lint and tests
 #   ./run.sh bench           speed side by side with peers, into benchmarks/RESULTS.md
+#   ./run.sh onnx ...        export --format=onnx, in the environment that it needs
 #   ./run.sh COMMAND ...     python -m genre_jax.COMMAND ..., as ./run.sh main --config=...
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
