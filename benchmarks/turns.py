@@ -37,17 +37,11 @@ class Worker:
   def __init__(self, work: str, name: str, environment: str, threads: str, limit: float):
     self._limit = limit
     python = python_of(environment)
-    core = min(os.sched_getaffinity(0))
-
-    def pin():
-      if threads == "one":
-        os.sched_setaffinity(0, {core})
-
     count = "1" if threads == "one" else str(len(os.sched_getaffinity(0)))
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
     self._errors = tempfile.TemporaryFile()
     self._process = subprocess.Popen(
-      [python, "-m", "benchmarks.worker", work, name], cwd=ROOT, preexec_fn=pin, bufsize=0,
+      [python, "-m", "benchmarks.worker", work, name, threads], cwd=ROOT, bufsize=0,
       stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
       env={**os.environ, **dict.fromkeys(names, count), "TF_CPP_MIN_LOG_LEVEL": "2"})
     self._pending = b""

@@ -1,4 +1,4 @@
-"""A process that does one contestant's work when asked: `python -m benchmarks.worker WORK NAME`.
+"""A process that does one contestant's work: `python -m benchmarks.worker WORK NAME one|all`.
 
 Started by `benchmarks.run` in the contestant's environment. Requests and answers are lines of JSON
 on standard input and output:
@@ -18,8 +18,10 @@ import time
 import numpy as np
 
 
-def main(work: str, name: str) -> None:
-  """Answers until standard input ends."""
+def main(work: str, name: str, threads: str) -> None:
+  """Answers until standard input ends; with 'one' of threads it stays on one core."""
+  if threads == "one":  # libraries start their threads later and count the cores that are left
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
   # Libraries print; what they print goes to standard error, the answers alone to standard output.
   answers = os.fdopen(os.dup(1), "w")
   os.dup2(2, 1)

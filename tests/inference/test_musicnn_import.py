@@ -11,7 +11,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from benchmarks.musicnn import differences, inputs
+from benchmarks.musicnn_original import differences, inputs
 from genre_jax.errors import UserError
 from genre_jax.inference import musicnn_import
 from genre_jax.models.musicnn import Musicnn
