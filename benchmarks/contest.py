@@ -35,7 +35,8 @@ class Contestant:
   Attributes:
     environment: a name of ENVIRONMENTS.
     setup: loads and warms up; the function that it returns does the work once, to its end, and
-      gives the output, or None where it has none that compares.
+      gives the output, or None where it has none that compares. What either leaves in
+      `tempfile.mkdtemp()` is deleted when the contest is over.
     tolerance: largest absolute difference from the output of our first contestant of the case.
     role: 'ours', 'peer', or 'floor' for a part of the work that shows what can be reached.
     case: contestants of one case take turns and are compared.

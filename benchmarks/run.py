@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 
-from absl import flags
+from absl import flags, logging
 
 import benchmarks.works
 from benchmarks.contest import Options
@@ -89,6 +89,7 @@ def main(argv: list[str]) -> None:
   """Measures what --only names."""
   if len(argv) > 1:
     raise UserError(f"unexpected argument {argv[1]!r}: flags begin with --")
+  logging.set_verbosity(logging.WARNING)  # tensorflow-datasets tells of every file that it opens
   there = [found.name for found in pkgutil.iter_modules(benchmarks.works.__path__)]
   if unknown := [name for name in ONLY.value if name not in there]:
     raise UserError(f"--only={unknown[0]}: there is no such work; there are {', '.join(there)}")

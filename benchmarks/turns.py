@@ -32,9 +32,11 @@ class Worker:
     environment: a name of ENVIRONMENTS.
     threads: 'one' keeps it on one core.
     limit: seconds after which an answer is not waited for any longer.
+    folder: for its temporary files, which are left to whoever deletes the folder.
   """
 
-  def __init__(self, work: str, name: str, environment: str, threads: str, limit: float):
+  def __init__(self, work: str, name: str, environment: str, threads: str, limit: float,
+               folder: str):
     self._limit = limit
     python = python_of(environment)
     count = "1" if threads == "one" else str(len(os.sched_getaffinity(0)))
@@ -43,7 +45,8 @@ class Worker:
     self._process = subprocess.Popen(
       [python, "-m", "benchmarks.worker", work, name, threads], cwd=ROOT, bufsize=0,
       stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
-      env={**os.environ, **dict.fromkeys(names, count), "TF_CPP_MIN_LOG_LEVEL": "2"})
+      env={**os.environ, **dict.fromkeys(names, count), "TMPDIR": folder,
+           "TF_CPP_MIN_LOG_LEVEL": "2"})
     self._pending = b""
 
   def ask(self, **request: Any) -> dict[str, Any]:
@@ -112,7 +115,7 @@ def measure(
         path = os.path.join(folder, f"{number}.npy")
         _progress(f"{name}: setting up")
         try:
-          workers[name] = Worker(work.__name__, name, one.environment, threads, limit)
+          workers[name] = Worker(work.__name__, name, one.environment, threads, limit, folder)
         except UserError as error:
           outcome.failures[name] = str(error)
           continue
@@ -209,4 +212,7 @@ def contests(work: types.ModuleType, repeats: int, limit: float) -> str:
       parts.append(f"{case + ', ' if case else ''}{heading}:\n\n{table(outcome)}")
       print(parts[-1], flush=True)
   remarks = work.remarks(outcomes) if hasattr(work, "remarks") else []
-  return "\n".join(parts + (["\n".join(f"- {line}" for line in remarks) + "\n"] if remarks else []))
+  if remarks:
+    parts.append("\n".join(f"- {line}" for line in remarks) + "\n")
+    print(parts[-1], flush=True)
+  return "\n".join(parts)

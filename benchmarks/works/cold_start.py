@@ -27,15 +27,13 @@ print("tensorflow", "tensorflow" in sys.modules)
 def command(*arguments: str):
   """A contestant that runs Python with these arguments; '{file}' is a FLAC file of 30 s."""
   def setup():
-    folder = tempfile.TemporaryDirectory(prefix="genre_jax-bench-")
-    root = pathlib.Path(folder.name)
+    root = pathlib.Path(tempfile.mkdtemp())
     write_files(root, "flac", 44100, channels=2, count=1, seconds=30.0)
     file = str(next(root.glob("*/*")))
     # A cache of its own, that the setup fills: what is timed is the second time on a machine.
     environment = {**os.environ, "XDG_CACHE_HOME": str(root / "cache")}
 
     def run():
-      assert folder
       done = subprocess.run(
         [sys.executable, *(argument.format(file=file) for argument in arguments)], cwd=ROOT,
         env=environment, capture_output=True, text=True)

@@ -28,8 +28,7 @@ def prepared_set(kind: str, rate: int, workers: int):
     from genre_jax.data import pipeline
     from genre_jax.data.prepared import prepare
 
-    folder, source = _source(kind, rate)
-    root = pathlib.Path(folder.name) / "prepared"
+    source, root = _source(kind, rate), pathlib.Path(tempfile.mkdtemp()) / "prepared"
 
     def run():
       shutil.rmtree(root, ignore_errors=True)
@@ -49,12 +48,11 @@ def nothing_written(kind: str, rate: int, workers: int):
   def setup():
     from genre_jax.data.workers import in_order
 
-    folder, source = _source(kind, rate)
+    source = _source(kind, rate)
 
     def run():
-      assert folder  # files are there as long as it is
       tasks = ((source.reader, RECIPE, clip) for clip in source.clips)
-      return np.array([frames for frames in in_order(frames_of, tasks, workers)])
+      return np.array(list(in_order(frames_of, tasks, workers)))
 
     return run
 
@@ -69,10 +67,9 @@ def frames_of(reader, recipe, clip) -> int:
 def _source(kind, rate):
   from genre_jax.data.sources import open_source
 
-  folder = tempfile.TemporaryDirectory(prefix="genre_jax-bench-")
-  songs = pathlib.Path(folder.name) / "songs"
+  songs = pathlib.Path(tempfile.mkdtemp())
   write_files(songs, kind, rate, channels=2 if rate == 44100 else 1, count=FILES, seconds=SECONDS)
-  return folder, open_source("audio_folder", str(songs), "all")
+  return open_source("audio_folder", str(songs), "all")
 
 
 def _contestants():

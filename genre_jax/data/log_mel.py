@@ -10,7 +10,6 @@ import functools
 
 import numpy as np
 import scipy.fft
-import scipy.signal
 import scipy.sparse
 
 from genre_jax.data.recipe import Recipe
@@ -19,6 +18,9 @@ from genre_jax.errors import UserError
 # STFT frames transformed at once. 32 frames of 2048 stay in the second-level cache; what that and
 # the other choices below are worth stands in benchmarks/NOTES.md.
 FRAMES_AT_ONCE = 32
+# Each window is a sum of cosines with these weights, from the mean on.
+COSINES = {"hann": (0.5, 0.5), "hamming": (0.54, 0.46), "blackman": (0.42, 0.5, 0.08),
+           "boxcar": (1.0,)}
 
 
 def hz_to_mel(frequencies, mel_scale):
@@ -72,7 +74,10 @@ def _filters(recipe):
 
 def stft_window(recipe: Recipe) -> np.ndarray:
   """The window, centred in the FFT length, as float32[n_fft]."""
-  window = scipy.signal.get_window(recipe.window, recipe.win_length, fftbins=True)
+  # As scipy.signal.get_window, but predicting does not wait for the import of scipy.signal.
+  angles = np.linspace(-np.pi, np.pi, recipe.win_length + 1)[:-1]
+  terms = enumerate(COSINES[recipe.window] if recipe.win_length > 1 else COSINES["boxcar"])
+  window = sum(weight * np.cos(order * angles) for order, weight in terms)
   left = (recipe.n_fft - recipe.win_length) // 2
   return np.pad(window, (left, recipe.n_fft - recipe.win_length - left)).astype(np.float32)
 

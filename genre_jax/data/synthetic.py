@@ -16,7 +16,6 @@ import dataclasses
 
 import numpy as np
 import scipy.fft
-import scipy.signal
 
 from genre_jax.data import clips as clips_lib
 from genre_jax.data.clips import Clip, Request, Source
@@ -88,6 +87,8 @@ def synthesize(number: int, sample_rate: int, seed: int = 0) -> np.ndarray:
   Returns:
     float32[samples], CLIP_SECONDS long, at most 1 in size.
   """
+  from scipy.signal import lfilter  # here: predicting imports this module, and would wait for it
+
   style, piece, clip = _position(number)
   rhythm, timbre = style.split("_")
   of_piece = np.random.default_rng([seed, VERSION, number // CLIPS_PER_PIECE])
@@ -140,8 +141,6 @@ def synthesize(number: int, sample_rate: int, seed: int = 0) -> np.ndarray:
   audio += 10.0 ** (drone_db / 20.0) * drone
   pole = of_piece.uniform(0.0, 0.9)  # noise from white to dark
   noise = rng.standard_normal(samples).astype(np.float32) * (1.0 - pole)
-  audio += 10.0 ** (noise_db / 20.0) * scipy.signal.lfilter([1.0], [1.0, -pole], noise).astype(
-    np.float32
-  )
+  audio += 10.0 ** (noise_db / 20.0) * lfilter([1.0], [1.0, -pole], noise).astype(np.float32)
   level = 10.0 ** (rng.uniform(-20, -1) / 20.0)
   return (audio * (level / np.max(np.abs(audio)))).astype(np.float32)

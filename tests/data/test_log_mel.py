@@ -6,6 +6,7 @@ import jax
 import librosa
 import numpy as np
 import pytest
+import scipy.signal
 
 from genre_jax.data.audio import read_audio
 from genre_jax.data.log_mel import (
@@ -15,8 +16,9 @@ from genre_jax.data.log_mel import (
   log_mel_jax,
   mel_filterbank,
   mel_frequencies,
+  stft_window,
 )
-from genre_jax.data.recipe import Recipe
+from genre_jax.data.recipe import WINDOWS, Recipe
 from genre_jax.errors import UserError
 
 ALL_FRAMES = Recipe(frame_stride=1.0)
@@ -93,6 +95,16 @@ def test_filters_equal_librosa():
     assert difference(mel_filterbank(recipe), expected) < 1e-6
   expected = librosa.mel_frequencies(130, fmin=0, fmax=11025)[1:-1]
   np.testing.assert_allclose(mel_frequencies(Recipe()), expected, rtol=1e-6)
+
+
+def test_windows_equal_scipy():
+  for window in WINDOWS:
+    for length in (1, 2, 511, 2048):
+      expected = scipy.signal.get_window(window, length, fftbins=True)
+      made = stft_window(Recipe(window=window, win_length=length))
+      left = (2048 - length) // 2
+      expected = np.pad(expected, (left, 2048 - length - left))
+      np.testing.assert_array_equal(made, expected.astype(np.float32))
 
 
 def test_real_clips_equal_librosa(music):
