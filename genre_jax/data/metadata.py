@@ -83,9 +83,11 @@ def metadata_source(name: str, request: Request, every: list[Clip], roots, notes
     missing += 1
     if missing <= MOST_LISTED:
       skipped.append((clip.track, f"there is no file {clip.path}"))
+  if not every:
+    raise UserError(f"{request.flag}: no line of the metadata names a genre that is known")
   if not here:
     tried = " or ".join(str(root) for root in roots)
-    example = f", as {every[0].path}," if every else ""
+    example = f", as {every[0].path},"
     raise UserError(f"{request.flag}: none of the {len(every)} audio files that the metadata names"
                     f"{example} lies in {tried}.")
   if missing:

@@ -117,6 +117,8 @@ def read_run(path: str) -> tuple[dict[str, Any], dict[str, Any]]:
   variables = state["ema"] or {"params": state["params"], "batch_stats": state["batch_stats"]}
   kept = ("model", "recipe", "classes", "task", "normalisation", "eval_per_track", "thresholds")
   about = {name: stored[name] for name in kept if name in stored}
+  if "thresholds" in about:  # a run has them by class
+    about["thresholds"] = [about["thresholds"][name] for name in about["classes"]]
   about["name"] = pathlib.Path(path).absolute().name
   about["temperature"] = _temperature(pathlib.Path(path))
   about["provenance"] = {

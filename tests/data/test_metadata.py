@@ -77,7 +77,7 @@ def test_csv_genres(csv_table):
   ("file,genre\na/1.wav,rock;?rock\n", "rock is both held and unknown"),
   ("file,genre,side\na/1.wav,rock,training\n", "side is 'training': give train, valid, test"),
   ("file,genre\nx.wav,rock\ny.wav,rock\n", "none of the 2 audio files.*as x.wav"),
-  ("file,genre\na/1.wav,\n", "none of the 0 audio files"),
+  ("file,genre\na/1.wav,\n", "no line of the metadata names a genre"),
   (b"file,genre\n\xff\xfe,x\n", "cannot be read as a table"),
   ("", "the column file is missing")])
 def test_bad_csv(csv_table, text, message):

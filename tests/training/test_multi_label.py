@@ -1,5 +1,6 @@
 """Several labels a clip: losses against the formulas, figures against scikit-learn, a whole run."""
 
+import csv
 import dataclasses
 import json
 
@@ -15,6 +16,8 @@ import soundfile
 from experiments import base
 from genre_jax import table
 from genre_jax.errors import UserError
+from genre_jax.inference import load, predict
+from genre_jax.inference.model_dir import pack
 from genre_jax.training import checkpoints, losses, metrics, run_folder
 from genre_jax.training import multi_label_metrics as several
 from genre_jax.training.loop import train_and_evaluate
@@ -273,6 +276,20 @@ def test_thresholds_come_from_valid_and_stay_with_the_checkpoint(run):
   assert about["task"] == "multi_label"
   again = train_and_evaluate(config, str(workdir), mode="eval")
   assert again == reports
+
+
+def test_predict_answers_as_its_evaluation(run, tmp_path):
+  config, workdir, reports = run
+  with open(workdir / "eval" / "test.csv") as file:
+    rows = list(csv.DictReader(file))
+  place = workdir.parent
+  for name in (str(workdir), str(pack(str(workdir), tmp_path / "packed"))):
+    model = load(name)
+    assert dict(zip(model.classes, model.thresholds, strict=True)) == reports["test"]["thresholds"]
+    answers = predict([place / f"{row['track'].removesuffix('.wav')}.wav" for row in rows], model)
+    for row, answer in zip(rows, answers, strict=True):
+      tags = set(answer.genre.split(";")) - {"unknown"}
+      assert tags == set(row["prediction"].split(";")) - {""}
 
 
 def test_its_answers_are_read_back(run):
