@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.special
 
-from genre_jax.training.metrics import Predictions
+from genre_jax.training.metrics import Predictions, wilson_interval
 from genre_jax.training.statistics import draw_weights
 
 DRAWS, FEWEST_DRAWS = 1000, 200
@@ -18,6 +18,7 @@ DRAWS, FEWEST_DRAWS = 1000, 200
 MOST_WORK, AT_ONCE = 10**9, 4 * 10**6
 FIGURES = ("roc_auc_macro", "roc_auc_micro", "pr_auc_macro", "pr_auc_micro", "map", "f1_macro",
            "f1_micro", "exact_match", "top_match")
+SHARES = FIGURES[-2:]  # of rows
 
 
 def areas(scores: np.ndarray, held: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -126,17 +127,20 @@ def _figures(p: Predictions, cuts: np.ndarray, weights: np.ndarray) -> dict[str,
       "per_class": np.concatenate([by_class, f1.T[None]])}
 
 
-def _interval(seen: float, drawn: np.ndarray, groups: int, least: float = 0.0
-              ) -> list[float | None]:
+def _interval(seen: float, drawn: np.ndarray, groups: int, least: float = 0.0,
+              share: bool = False) -> list[float | None]:
   """95 % of bootstrap draws, widened for few groups as Student's t is, within `least` and 1.
 
   Draws are moved so that their median is the figure seen. A draw repeats some artists and misses
   others, which by itself raises the area under precision and recall and lowers F1, much where a
-  class has few artists.
+  class has few artists. Draws that are all 0 or all 1 have no spread to see: a share of rows then
+  gets Wilson's interval with the groups as trials, another figure none.
   """
   drawn = drawn[np.isfinite(drawn)]
   if groups < 2 or not len(drawn) or not np.isfinite(seen):
     return [None, None]
+  if least == 0 and round(seen, 9) in (0, 1) and np.ptp(drawn) < 1e-9:
+    return list(wilson_interval(round(seen, 9), groups)) if share else [None, None]
   tail = scipy.special.ndtr(scipy.special.stdtrit(groups - 1, 0.025))
   ends = np.quantile(drawn - np.median(drawn), [tail, 1 - tail]) + seen
   return [float(x) for x in np.clip(ends, least, 1)]
@@ -173,7 +177,7 @@ class Answers:
 
   def interval(self, figure: str) -> list[float | None]:
     """95 % over groups."""
-    return _interval(self.seen[figure], self._drawn[figure], self._groups)
+    return _interval(self.seen[figure], self._drawn[figure], self._groups, share=figure in SHARES)
 
   def minus(self, other: "Answers", figure: str) -> tuple[float, list[float | None]]:
     """Difference to a system that was asked about the same rows, and 95 % over groups."""
@@ -250,5 +254,6 @@ def summarize_multi_label(p: Predictions, thresholds: dict[str, float],
       "precision": hits / guessed if guessed else None, "recall": hits / n_held if n_held else None,
       "f1": f1, "threshold": thresholds[name]}
   return {"n": n, "nll": _nll(p), **{name: _number(seen[name][0]) for name in FIGURES},
-          "ci95": {name: _interval(seen[name][0], drawn[name], groups) for name in FIGURES},
+          "ci95": {name: _interval(seen[name][0], drawn[name], groups, share=name in SHARES)
+                   for name in FIGURES},
           "per_class": per_class}

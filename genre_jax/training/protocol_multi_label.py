@@ -3,10 +3,12 @@
 Beside `protocol_tables.py`, which does it for one genre a clip.
 """
 
+import math
 import pathlib
 
 import numpy as np
 
+from genre_jax.training.metrics import Predictions
 from genre_jax.training.multi_label_metrics import Answers, as_text
 from genre_jax.training.protocol_tables import MINUTES, facts, finished
 from genre_jax.training.protocols import Protocol
@@ -38,8 +40,11 @@ def to_markdown(protocol: Protocol, data: pathlib.Path, folder: pathlib.Path) ->
     lines.append(f"| {entry.name} | {about.parameters:,} | {len(whole)} "
                  f"| {len(answers.runs[0][0].names)} | {cells} | {sd} | {about.minutes:.1f} "
                  f"| {about.commits} |")
-  lines += ["", f"Interval: bootstrap over artists, of the mean over seeds. {MINUTES}"]
+  lines += ["", f"Interval: bootstrap over {protocol.groups}, of the mean over seeds; Wilson's"
+            f" where no row or every row is found. {MINUTES}"]
   first = systems.pop(protocol.entries[0].name, None)
+  if first:
+    lines += _chance(first.runs[0][0])
   if first and systems:
     lines += ["", f"| {protocol.entries[0].name} minus | {heads} |", "|---" * (1 + len(COLUMNS))
               + "|"]
@@ -47,3 +52,16 @@ def to_markdown(protocol: Protocol, data: pathlib.Path, folder: pathlib.Path) ->
       cells = " | ".join(as_text(figure, *first.minus(other, figure), "+") for _, figure in COLUMNS)
       lines.append(f"| {name} | {cells} |")
   return "\n".join(lines) + "\n"
+
+
+def _chance(asked: Predictions) -> list[str]:
+  """Lines on what guessing gives: how many classes occur, prevalence of labels, leading by luck.
+
+  The area under precision and recall of a score that says nothing is the prevalence of its label.
+  """
+  held = asked.labels & asked.known
+  occur = held.any(0)
+  number = np.bincount(held.sum(1)).argmax()  # labels of a row, as most have it
+  return ["", f"{occur.sum()} of {len(occur)} classes occur. Guessing gives a macro PR-AUC of about"
+          f" {held[:, occur].mean():.3f}, and the {number} labels of a row lead in"
+          f" {100 / math.comb(len(occur), int(number)):.1f} %."]

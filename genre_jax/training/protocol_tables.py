@@ -91,11 +91,13 @@ def to_markdown(protocol: Protocol, data: pathlib.Path, folder: pathlib.Path) ->
   for entry in protocol.entries:
     lines.append(_line(entry, outcomes[entry.name]))
   done = {name: o.system for name, o in outcomes.items() if o}
-  lines += ["", "Interval: bootstrap over groups (artists, speakers) within class, and over seeds"
-            f" where there are several, around the mean over seeds. {MINUTES}"]
+  groups = protocol.groups or f"{protocol.unit}s"
+  lines += ["", f"Interval: bootstrap over {groups} within class, and over seeds where"
+            " there are several, around the mean over seeds; Wilson's where all are right or all"
+            f" wrong. {MINUTES}"]
   lines += _differences(protocol, done)
   if protocol.side == "valid" and (first := outcomes[protocol.entries[0].name]):
-    lines += _calibration(first.system)
+    lines += _calibration(first.system, groups)
   return "\n".join(lines) + "\n"
 
 
@@ -104,12 +106,11 @@ def _line(entry: Entry, result: Outcome | None) -> str:
   if result is None:
     return f"| {entry.name} | | not run | | | | | | |"
   run, correct = result.system.runs[0], result.system.correct
-  mean, low, high = statistics.paired_difference(
-    correct, np.zeros_like(correct[:1]), run.groups, run.labels)
+  mean, low, high = statistics.accuracy_of_seeds(correct, run.groups, run.labels)
   accuracy = 100 * correct.mean(1)
   sd = f"{accuracy.std(ddof=1):.1f}" if len(accuracy) > 1 else "-"
   return (f"| {entry.name} | {result.facts.parameters:,} | {len(accuracy)} | {correct.shape[1]} "
-          f"| {100 * mean:.1f} [{100 * max(low, 0):.1f}, {100 * min(high, 1):.1f}] | {sd} "
+          f"| {100 * mean:.1f} [{100 * low:.1f}, {100 * high:.1f}] | {sd} "
           f"| {result.nll:.3f} | {result.facts.minutes:.1f} | {result.facts.commits} |")
 
 
@@ -129,10 +130,14 @@ def _differences(protocol: Protocol, systems: dict[str, Any]) -> list[str]:
       lines.append(f"| {pair.b} | {100 * pair.difference:+.1f} [{100 * pair.low:+.1f}, "
                    f"{100 * pair.high:+.1f}] | {pair.p:.2g} | "
                    f"{'-' if word == 'primary' else f'{pair.p_holm:.2g}'} | {word} |")
+  if protocol.groups:
+    lines += ["", f"McNemar's test takes {protocol.unit}s as independent, and of the same"
+              f" {protocol.groups} they are not: where it and the interval disagree, believe the"
+              " interval."]
   return lines
 
 
-def _calibration(system: compare_runs.System) -> list[str]:
+def _calibration(system: compare_runs.System, groups: str) -> list[str]:
   """Lines on calibration, before and after a cross-fitted temperature, mean over seeds."""
   rows, limits = [], []
   for run in system.runs:
@@ -145,7 +150,7 @@ def _calibration(system: compare_runs.System) -> list[str]:
   return ["", f"Calibration of {system.name}, mean over {len(rows)} seeds, n = {len(run.tracks)}: ",
           "", "| probabilities | NLL | Brier | ECE, 10 bins |", "|---|---|---|---|",
           "| as they come | " + " | ".join(f"{x:.3f}" for x in mean[:3]) + " |",
-          "| temperature fitted on other artists | " + " | ".join(f"{x:.3f}" for x in mean[3:])
+          f"| temperature fitted on other {groups} | " + " | ".join(f"{x:.3f}" for x in mean[3:])
           + " |", "",
           f"A perfectly calibrated model of these probabilities stays below an ECE of"
           f" {np.mean(limits):.3f} in 95 % of draws at this n; after the temperature"

@@ -48,6 +48,7 @@ class Protocol:
     entries: its lines; the first is what the others are compared with.
     primary: name of the entry of the comparison that was stated before any was run, or ''.
     corpus: where the corpus is, unless said otherwise.
+    groups: what intervals draw whole, in the plural; '' where each row stands for itself.
   """
 
   title: str
@@ -58,6 +59,7 @@ class Protocol:
   entries: tuple[Entry, ...]
   primary: str = ""
   corpus: str = "../shared/gtzan"
+  groups: str = "artists"
 
 
 NETWORKS = ("tf_split", "square_control", "baseline", "published_baseline", "time_only",
@@ -130,7 +132,8 @@ PROTOCOLS = {
     "Data: Free Spoken Digit Dataset, 8 kHz. Split: `takes`, trained on takes 10 to 49. Unit:"
     " recordings of **takes 5 to 9, the development set**; takes 0 to 4 are measured apart.",
     "", "valid", "track",
-    _same_recipe("spoken_digits", 3, networks=FEW_NETWORKS), corpus="../shared/fsdd"),
+    _same_recipe("spoken_digits", 3, networks=FEW_NETWORKS), corpus="../shared/fsdd",
+    groups=""),
   "speakers": Protocol(
     "Spoken digits: speakers who were never heard",
     "Data: Free Spoken Digit Dataset. Split: `speaker_kfold`; each of the six speakers is asked"
@@ -138,14 +141,15 @@ PROTOCOLS = {
     " six speakers, and wide.",
     "", "test", "track",
     _same_recipe("spoken_digits", 2, (0, 1, 2, 3, 4, 5), networks=FEW_NETWORKS,
-                 split__name="speaker_kfold"), corpus="../shared/fsdd"),
+                 split__name="speaker_kfold"), corpus="../shared/fsdd", groups="speakers"),
   "mixtures": Protocol(
     "Several genres at once: mixtures of two songs",
     "Data: pairs of excerpts of `audio/` of different genres, mixed at random gains or joined end"
     " to end, labels united. Split: the fault-filtered lists, so that no artist is on both sides."
     " Unit: mixtures of two **valid** clips. Both found: the share of mixtures for which the genres"
     " above the thresholds, which were chosen on these same clips, are exactly the two that sound;"
-    " both lead: the two genres have the two highest probabilities, which needs no threshold.",
+    " both lead: the two genres have the two highest probabilities, which needs no threshold. The"
+    " number of epochs was chosen on these clips too. All seeds and networks share the mixtures.",
     "audio", "valid", "track", _same_recipe("mixtures", 3, networks=FEW_NETWORKS)),
 }
 

@@ -1,6 +1,6 @@
 """Statistics of paired comparisons: bootstrap over artists and seeds, McNemar, Holm.
 
-Stands beside `metrics.py`, on NumPy arrays alone; `compare_runs.py` feeds it from files. Tracks of
+Stands on `metrics.py` and NumPy arrays alone; `compare_runs.py` feeds it from files. Tracks of
 one artist, and runs of one config, are alike, so what is drawn anew is artists and seeds.
 """
 
@@ -8,6 +8,8 @@ import math
 
 import numpy as np
 import scipy.special
+
+from genre_jax.training.metrics import accuracy_interval
 
 # Up to this many discordant tracks McNemar's test is the exact binomial one (statsmodels' manual
 # and Fagerland et al., BMC Med. Res. Methodol. 13 (2013) 91, use 25).
@@ -111,6 +113,26 @@ def paired_difference(
   tail = scipy.special.ndtr(-z)
   low, high = np.quantile(difference + sum(parts), [tail, 1 - tail])
   return difference, float(low), float(high)
+
+
+def accuracy_of_seeds(correct, groups, genres) -> tuple[float, float, float]:
+  """Mean accuracy of a system's seeds, with the bootstrap interval of `paired_difference`.
+
+  Where every answer is right, or every one wrong, no draw differs from another: there it is
+  Wilson's, with the groups as trials.
+
+  Args:
+    correct: bool[seeds, tracks].
+    groups: the group of each track.
+    genres: the genre of each track.
+  Returns:
+    The mean and both ends of its interval, within 0 and 1.
+  """
+  correct = np.atleast_2d(correct)
+  if correct.all() or not correct.any():
+    return float(correct.mean()), *accuracy_interval(correct.mean(0), tuple(groups))
+  mean, low, high = paired_difference(correct, np.zeros_like(correct[:1]), groups, genres)
+  return mean, max(low, 0.0), min(high, 1.0)
 
 
 def seed_effects(correct, group) -> np.ndarray:

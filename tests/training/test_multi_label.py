@@ -122,6 +122,20 @@ def test_exact_and_leading_labels():
   assert report["top_match"] == pytest.approx(2 / 3)  # of the three that hold something
 
 
+def test_where_nothing_or_everything_is_found_a_share_has_wilsons_interval_and_an_area_none():
+  labels = np.tile(np.eye(2, dtype=bool), (10, 1))
+  groups = tuple(f"g{i // 2}" for i in range(20))
+  p = metrics.Predictions(tuple(map(str, range(20))), groups, labels, np.where(labels, 0.8, 0.3),
+                          ("a", "b"), np.ones((20, 2), bool))
+  found = several.summarize_multi_label(p, {"a": 0.5, "b": 0.5}, draws=50)
+  assert found["exact_match"] == 1 and found["pr_auc_macro"] == 1
+  assert found["ci95"]["exact_match"] == list(metrics.wilson_interval(1.0, 10))
+  assert found["ci95"]["pr_auc_macro"] == [None, None]
+  none = several.Answers([(p, {"a": 0.9, "b": 0.9})])
+  assert none.seen["exact_match"] == 0
+  assert none.interval("exact_match") == list(metrics.wilson_interval(0.0, 10))
+
+
 def test_no_rows_give_null_figures():
   p = metrics.Predictions((), (), np.zeros((0, 2), bool), np.zeros((0, 2)), ("a", "b"),
                           np.zeros((0, 2), bool))
@@ -260,8 +274,8 @@ def test_a_run_learns_labels_that_do_not_exclude_each_other(run):
   assert test["classes"] == ["high", "low", "noise"]
   low = test["track"]["per_class"]["low"]
   assert low["known"] < test["track"]["n"] and low["n"] == 12
-  ends = test["track"]["ci95"]["pr_auc_macro"]
-  assert ends[0] <= test["track"]["pr_auc_macro"] <= ends[1] + 1e-9
+  ends = test["track"]["ci95"]["exact_match"]
+  assert ends[0] <= test["track"]["exact_match"] <= ends[1]
   header, *rows = (workdir / "eval" / "test.csv").read_text().splitlines()
   assert header == "track,group,label,prediction,p_high,p_low,p_noise"
   assert any(",high;?low," in row for row in rows) and any(",high;low," in row for row in rows)

@@ -7,6 +7,7 @@ import pytest
 import scipy.stats
 
 from genre_jax.training import statistics
+from genre_jax.training.metrics import wilson_interval
 
 rng_of = np.random.default_rng
 
@@ -88,6 +89,17 @@ def test_seed_effects_are_what_single_tracks_do_not_explain():
 
 def _logistic(x):
   return 1 / (1 + np.exp(-x))
+
+
+def test_where_all_are_right_or_all_wrong_the_interval_is_wilsons():
+  groups, genres = [str(i // 3) for i in range(60)], ["rock", "pop"] * 30
+  for right in (True, False):
+    mean, low, high = statistics.accuracy_of_seeds(np.full((2, 60), right), groups, genres)
+    assert (mean, low, high) == (right, *wilson_interval(float(right), 20))
+    assert high - low > 0.1
+  correct = rng_of(0).random((2, 60)) < 0.7
+  expected = statistics.paired_difference(correct, np.zeros((1, 60)), groups, genres)
+  assert statistics.accuracy_of_seeds(correct, groups, genres) == pytest.approx(expected)
 
 
 def _coverage(seeds, seed_sd, *, repetitions=300, artists=8):
