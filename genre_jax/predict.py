@@ -41,6 +41,7 @@ def main(argv: list[str]) -> int:
   from tqdm import tqdm
 
   from genre_jax.inference import answers, playlists, tracks
+  from genre_jax.inference.answer_table import AnswerTable
   from genre_jax.inference.model import keep_compiled_programs, load
 
   keep_compiled_programs()
@@ -72,14 +73,15 @@ def main(argv: list[str]) -> int:
       told.append((name, path, *(held[0][name][key] for key in ("status", "genre", "error"))))
     else:
       todo.append((path, wrong))
+  table = AnswerTable(model)
   if FORMAT.value == "table":
-    print(f"{'genre':16} {'confidence':>10}  {'next':28} file")
+    print(table.header())
   for answer in tqdm(
       tracks.predict_found(todo, model, windows=WINDOWS.value, timeline=timeline,
                            min_confidence=MIN_CONFIDENCE.value, workers=WORKERS.value),
       total=len(todo), unit="file", disable=None if len(todo) > 1 else True, leave=False):
     if FORMAT.value == "table":
-      tqdm.write(_lines(answer))
+      tqdm.write(table.lines(answer))
     for sink in sinks:
       sink.write(answer)
     told.append((answer.file, answer.path, answer.status, answer.genre, answer.error))
@@ -93,33 +95,6 @@ def main(argv: list[str]) -> int:
   if len(told) > 1 or failed:
     _summary(len(told), failed, known)
   return 1 if failed else 0
-
-
-def _lines(answer) -> str:
-  """An answer for reading, with its timeline below it."""
-  if answer.status == "failed":
-    return f"{'failed':16} {'':>10}  {'':28} {answer.file}: {answer.error}"
-  order = sorted(answer.probabilities.items(), key=lambda item: -item[1])
-  following = ", ".join(f"{name} {value:.2f}" for name, value in order[1:3])
-  lines = [f"{answer.genre:16} {answer.confidence:10.2f}  {following:28} {answer.file}"]
-  merged: list = []
-  for span in answer.timeline:
-    if merged and merged[-1][2] == span.genre:
-      merged[-1][1] = span.end
-      merged[-1][3].append(span.confidence)
-    else:
-      merged.append([span.start, span.end, span.genre, [span.confidence]])
-  for start, end, genre, confidences in merged:
-    lines.append(f"  {_clock(start)} - {_clock(end)}  {genre:16}"
-                 f" {sum(confidences) / len(confidences):.2f}")
-  return "\n".join(lines)
-
-
-def _clock(seconds: float) -> str:
-  """'1:02:03' or ' 2:03'."""
-  minutes, seconds = divmod(int(seconds), 60)
-  hours, minutes = divmod(minutes, 60)
-  return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes:2}:{seconds:02}"
 
 
 def _summary(count: int, failed: list[tuple[str, str]], known: int) -> None:

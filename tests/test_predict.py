@@ -39,6 +39,22 @@ def test_a_table_with_a_timeline(tmp_path, songs, model):  # noqa: F811
   assert "5 files: 4 answered, 1 failed" in done.stderr and "bad.mp3" in done.stderr
 
 
+def test_a_table_of_several_tags(tmp_path, songs, monkeypatch):  # noqa: F811
+  monkeypatch.setenv("COLUMNS", "80")
+  tags = ("calm", "rather a long name of a tag", "odd")
+  place = write_small_model(tmp_path, classes=tags, task="multi_label", thresholds=[0.0, 0.0, 1.0])
+  files = [songs / "a.wav", songs / "b.flac"]
+  done = _predict(tmp_path, f"--model={place}", *files)
+  lines = done.stdout.splitlines()
+  assert done.returncode == 0 and len(lines) == 2 + 2 * 3, done.stderr
+  assert [lines[i] for i in (0, 2, 5)] == ["file", *map(str, files)]
+  end = lines[1].index("confidence") + len("confidence")
+  for rows in (lines[3:5], lines[6:8]):
+    assert {row[:end - 10].strip() for row in rows} == set(tags[:2])
+    assert all(0 <= float(row[end - 10:end]) <= 1 for row in rows)
+    assert rows[0][end:].split()[0] == "odd"
+
+
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
 def test_what_out_holds_is_not_asked_again(tmp_path, songs, model, kind):  # noqa: F811
   pytest.importorskip("pyarrow")

@@ -56,8 +56,9 @@ class Request:
     subset: a part that the source names, such as 'small'; '' for all.
     clip_seconds: length of the clips of a mel_archive.
     recipe: if given, a mel_archive is checked against it.
-    seed: of the built-in corpus.
+    seed: of what a source makes up itself: the built-in corpus, mixtures.
     cache_dir: where GTZAN is downloaded and unpacked; '' for the user's cache.
+    task: 'single_label', or 'multi_label', to which clips of no chosen genre are of use too.
   """
 
   path: str = ""
@@ -68,6 +69,7 @@ class Request:
   recipe: Recipe | None = None
   seed: int = 0
   cache_dir: str = ""
+  task: str = "single_label"
 
   @property
   def flag(self) -> str:
@@ -246,6 +248,11 @@ def choose_classes(genres: str, found, default=()) -> tuple[str, ...]:
   return tuple(wanted)
 
 
+def tidy_groups(cell: str) -> str:
+  """The group of a table's cell; several, joined by ';', without spaces around them or gaps."""
+  return ";".join(filter(None, (name.strip() for name in cell.split(";"))))
+
+
 def read_groups(path: str) -> dict[str, str]:
   """The table of config.dataset.groups: a CSV with the columns file and group, as {file: group}."""
   groups = {}
@@ -258,7 +265,7 @@ def read_groups(path: str) -> dict[str, str]:
           f"it is {','.join(rows.fieldnames or ())!r}."
         )
       for row in rows:
-        name, group = (row["file"] or "").strip(), (row["group"] or "").strip()
+        name, group = (row["file"] or "").strip(), tidy_groups(row["group"] or "")
         if not name or not group:
           raise UserError(
             f"--config.dataset.groups={path}, line {rows.line_num}: file or group is empty."

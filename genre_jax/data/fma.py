@@ -11,7 +11,13 @@ is there), then, after a comma, 'genre_top' (default: the one root genre, for si
 import json
 
 from genre_jax.data.clips import Clip, Request, Source
-from genre_jax.data.metadata import columns_of, find_table, metadata_source, read_rows
+from genre_jax.data.metadata import (
+  check_first,
+  columns_of,
+  find_table,
+  metadata_source,
+  read_rows,
+)
 from genre_jax.errors import UserError
 
 SIZES = ("small", "medium", "large")
@@ -32,11 +38,17 @@ def open_fma(request: Request) -> Source:
                     " of equal length; it is not FMA's tracks.csv.")
   header = [f"{group} {name}" for group, name in zip(*heads[:2], strict=True)]
   split, subset, artist, top, every_genre = columns_of(header, COLUMNS, table)
-  every, unlabelled, nameless = [], 0, set()
+  every, tracks, unlabelled, nameless = [], {}, 0, set()
   for line, row in rows:
     if len(row) != len(header) or not row[0].isdigit():
       raise UserError(f"{table}, line {line}: {len(row)} cells, the first {row[0]!r}; there must be"
                       f" {len(header)} and a number.")
+    track = f"{int(row[0]):06d}"
+    check_first(tracks, track, table, line, "keep one of the lines")
+    for column, values in ((split, SIDES), (subset, SIZES)):
+      if row[column] and row[column] not in values:
+        raise UserError(f"{table}, line {line}: {header[column]} is {row[column]!r}: give"
+                        f" {', '.join(values)} or none.")
     if size and (row[subset] not in SIZES or SIZES.index(row[subset]) > SIZES.index(size)):
       continue
     labels = (row[top],) if row[top] else ()
@@ -47,9 +59,8 @@ def open_fma(request: Request) -> Source:
     if not labels:
       unlabelled += 1
       continue
-    track, path = f"{int(row[0]):06d}", f"{int(row[0]):06d}"[:3]
     group = f"artist-{row[artist]}" if row[artist] else f"track:{track}"
-    every.append(Clip(track, group, labels, f"{path}/{track}.mp3", has_group=bool(row[artist]),
+    every.append(Clip(track, group, labels, f"{track[:3]}/{track}.mp3", has_group=bool(row[artist]),
                       side=SIDES.get(row[split], "")))
   notes = [f"{unlabelled} tracks have no {kind}: left out"] if unlabelled else []
   if nameless:

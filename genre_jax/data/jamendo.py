@@ -2,20 +2,31 @@
 
 A source. PATH holds `autotagging_genre.tsv` of github.com/MTG/mtg-jamendo-dataset, or the whole
 checkout, and the audio as `00/7400.mp3`, in PATH or PATH/audio; `.low.mp3` is taken as well. The
-file is tab-separated with a line of column names; a track's tags are as many columns as it has.
-Groups are artists. `config.dataset.subset` is one of the five official splits, 'split-0' (default)
-to 'split-4', each of which keeps artists apart and leaves out the tags that are not on all sides.
+file is tab-separated with a line of column names; a track's tags, each `genre---NAME`, are as many
+columns as it has. Groups are artists. `config.dataset.subset` is one of the five official splits,
+'split-0' (default) to 'split-4', each of which keeps artists apart and leaves out the tags that are
+not on all sides.
 """
 
 import dataclasses
 import os
+import re
 
 from genre_jax.data.clips import Clip, Request, Source
-from genre_jax.data.metadata import columns_of, find_table, metadata_source, read_rows
+from genre_jax.data.metadata import (
+  check_first,
+  columns_of,
+  find_table,
+  metadata_source,
+  read_rows,
+)
 from genre_jax.errors import UserError
 
 TABLES = ("autotagging_genre.tsv", "data/autotagging_genre.tsv")
-COLUMNS = ("TRACK_ID", "ARTIST_ID", "PATH", "TAGS")
+# What the cells of a row look like; one that is missing moves those after it under other names.
+COLUMNS = {"TRACK_ID": r"track_\d+", "ARTIST_ID": r"artist_\d+", "ALBUM_ID": r"album_\d+",
+           "PATH": r".+\.mp3", "DURATION": r"\d+(\.\d*)?", "TAGS": ""}
+TAG = "genre---"
 SPLITS = tuple(f"split-{number}" for number in range(5))
 SIDES = {"train": "train", "validation": "valid", "test": "test"}
 
@@ -26,7 +37,7 @@ def open_jamendo(request: Request) -> Source:
   if name not in SPLITS:
     raise UserError(f"--config.dataset.subset={name}: jamendo has {', '.join(SPLITS)}.")
   table = find_table(request, TABLES)
-  every, notes = _read(table), []
+  (every, _), notes = _read(table), []
   folder = table.parent / "splits" / name
   sides, official = {}, set()
   for word, side in SIDES.items():
@@ -35,9 +46,12 @@ def open_jamendo(request: Request) -> Source:
       notes.append(f"there is no {path}: no official split")
       sides, official = {}, set()
       break
-    for clip in _read(path).values():
-      sides[clip.track] = side
-      official.update(clip.labels)
+    here, lines = _read(path)
+    if twice := next((track for track in here if track in sides), None):
+      raise UserError(f"{path}, line {lines[twice]}: {twice} is on the {sides[twice]} side of"
+                      f" {name} already; take it out of one of the files.")
+    sides |= dict.fromkeys(here, side)
+    official.update(tag for clip in here.values() for tag in clip.labels)
   clips = list(every.values())
   if sides:
     left_out = sorted({tag for clip in clips for tag in clip.labels} - official)
@@ -50,18 +64,29 @@ def open_jamendo(request: Request) -> Source:
   return metadata_source("jamendo", request, _as_on_disk(clips, roots), roots, notes)
 
 
-def _read(path) -> dict[str, Clip]:
-  """{track: clip} of one of the dataset's tables."""
+def _read(path) -> tuple[dict[str, Clip], dict[str, int]]:
+  """{track: clip} and {track: line} of one of the dataset's tables."""
   rows = read_rows(path, "\t")
   _, header = next(rows, (0, []))
-  track, artist, file, tags = columns_of(header, COLUMNS, path)
-  clips = {}
+  places = dict(zip(COLUMNS, columns_of(header, COLUMNS, path), strict=True))
+  track, artist, file, tags = (places[key] for key in ("TRACK_ID", "ARTIST_ID", "PATH", "TAGS"))
+  clips, lines = {}, {}
   for line, row in rows:
+    for key, form in COLUMNS.items():
+      cell = row[places[key]] if places[key] < len(row) else ""
+      if key != "TAGS" and not re.fullmatch(form, cell):
+        raise UserError(f"{path}, line {line}: {key} is {cell!r}; is a cell of the line missing?"
+                        " Give every column, with a tab between them.")
     if len(row) <= tags:
       raise UserError(f"{path}, line {line}: {len(row)} cells; there must be a tag after DURATION.")
-    names = tuple(dict.fromkeys(tag.removeprefix("genre---") for tag in row[tags:] if tag))
+    for tag in filter(None, row[tags:]):
+      if not tag.removeprefix(TAG) or not tag.startswith(TAG):
+        raise UserError(f"{path}, line {line}: {tag} is no genre, those begin with {TAG}; give"
+                        f" {TABLES[0]}, or take the tag out.")
+    check_first(lines, row[track], path, line, "put all its tags in one line")
+    names = tuple(dict.fromkeys(tag.removeprefix(TAG) for tag in row[tags:] if tag))
     clips[row[track]] = Clip(row[track], row[artist], names, row[file])
-  return clips
+  return clips, lines
 
 
 def _as_on_disk(clips, roots):

@@ -2,6 +2,8 @@
 
 Serves audio_table, fma, jamendo and magnatagatune. Metadata and audio are seldom of one mind: files
 may be missing, tracks without a label. Such rows are counted and left out, and the rest is used.
+Where a clip may have several labels, one that carries none of the chosen ones stays as an example
+of what they are not.
 """
 
 import csv
@@ -45,6 +47,14 @@ def columns_of(header: list[str], names, path) -> list[int]:
   return [header.index(name) for name in names]
 
 
+def check_first(lines: dict[str, int], track: str, path, line: int, remedy: str) -> None:
+  """Enters a track in {track: line}; UserError if it is there already."""
+  if track in lines:
+    raise UserError(f"{path}, line {line}: {track} was listed in line {lines[track]} already;"
+                    f" {remedy}.")
+  lines[track] = line
+
+
 def find_table(request: Request, names) -> pathlib.Path:
   """The first of some files at the path or below it; the path may name the file itself.
 
@@ -66,8 +76,9 @@ def metadata_source(name: str, request: Request, every: list[Clip], roots, notes
 
   Args:
     name: of the source.
-    request: `genres` and `groups` are heeded.
-    every: clips with `path` relative to one of the roots.
+    request: `genres`, `groups` and `task` are heeded.
+    every: clips with `path` relative to one of the roots; `labels` may be empty where the metadata
+      say that a clip carries none.
     roots: folders that may hold the audio.
     notes: lines for the user.
   Raises:
@@ -83,7 +94,7 @@ def metadata_source(name: str, request: Request, every: list[Clip], roots, notes
     missing += 1
     if missing <= MOST_LISTED:
       skipped.append((clip.track, f"there is no file {clip.path}"))
-  if not every:
+  if not any(clip.labels for clip in every):
     raise UserError(f"{request.flag}: no line of the metadata names a genre that is known")
   if not here:
     tried = " or ".join(str(root) for root in roots)
@@ -93,22 +104,10 @@ def metadata_source(name: str, request: Request, every: list[Clip], roots, notes
   if missing:
     more = f", the first {MOST_LISTED} of them" if missing > MOST_LISTED else ""
     notes.append(f"{missing} of {len(every)} audio files are missing{more} in skipped.json")
-  every_name = sorted({name for clip in here for name in (*clip.labels, *clip.unknown)})
-  for label in every_name:
-    if ";" in label:
-      raise UserError(f"{request.flag}: the label {label!r} has a semicolon in its name.")
-  classes = clips_lib.choose_classes(request.genres, every_name)
-  clips = []
-  for clip in here:
-    labels = tuple(label for label in classes if label in clip.labels)
-    if labels:
-      unknown = tuple(label for label in classes if label in clip.unknown)
-      clips.append(dataclasses.replace(clip, labels=labels, unknown=unknown))
-  if len(clips) < len(here):
-    notes.append(f"{len(here) - len(clips)} clips have none of these labels: left out")
-  if not clips:
-    raise UserError(f"{request.flag}: no clip has a label.")
-  clips.sort(key=lambda clip: clip.track)
+  classes, more = _classes(request, here)
+  notes += more
+  clips, more = _labelled(here, classes, request.task)
+  notes += more
   if request.groups:
     groups = clips_lib.read_groups(request.groups)
     clips, more = clips_lib.grouped(clips, groups, request.groups)
@@ -118,3 +117,38 @@ def metadata_source(name: str, request: Request, every: list[Clip], roots, notes
   identity = clips_lib.file_stamps((clip.track, clip.path) for clip in clips)
   return Source(name, classes, tuple(clips), clips_lib.AudioFileReader(), identity, tuple(notes),
                 tuple(skipped))
+
+
+def _classes(request: Request, here: list[Clip]) -> tuple[tuple[str, ...], list[str]]:
+  """The classes that are asked for among those that clips carry, and notes."""
+  held = {name for clip in here for name in clip.labels}
+  if not held:
+    raise UserError(f"{request.flag}: no clip that is there has a label.")
+  for label in sorted(held):
+    if ";" in label:
+      raise UserError(f"{request.flag}: the label {label!r} has a semicolon in its name.")
+  never = sorted({name for clip in here for name in clip.unknown} - held)
+  asked = {name.strip() for name in request.genres.split(",")}
+  if wanted := asked.intersection(never):
+    raise UserError(f"--config.dataset.genres={request.genres}: no clip carries {min(wanted)}, it"
+                    f" is only ever unknown (?{min(wanted)}): label clips with it or leave it out.")
+  notes = [f"only ever unknown, and so no class: {', '.join(never)}"] if never else []
+  return clips_lib.choose_classes(request.genres, held), notes
+
+
+def _labelled(here, classes, task: str) -> tuple[list[Clip], list[str]]:
+  """The clips that serve, with what they have of the classes, sorted by track; and notes."""
+  several, clips = task == "multi_label", []
+  for clip in here:
+    labels, unknown = (tuple(name for name in classes if name in names)
+                       for names in (clip.labels, clip.unknown))
+    if labels or (several and len(unknown) < len(classes)):
+      clips.append(dataclasses.replace(clip, labels=labels, unknown=unknown))
+  notes = []
+  if none := sum(not clip.labels for clip in clips):
+    notes.append(f"{none} of {len(clips)} clips carry none of these labels: kept as examples of"
+                 " what they are not")
+  if left_out := len(here) - len(clips):
+    which = "are unknown of all" if several else "have none of"
+    notes.append(f"{left_out} clips {which} these labels: left out")
+  return sorted(clips, key=lambda clip: clip.track), notes

@@ -45,6 +45,7 @@ def open_source(
   recipe: Recipe | None = None,
   seed: int = 0,
   cache_dir: str = "",
+  task: str = "single_label",
 ) -> Source:
   """What clips there are.
 
@@ -53,7 +54,7 @@ def open_source(
     path: file or folder; '' for the built-in corpus; 'download' for GTZAN from the network.
     genres: '' (for GTZAN material classical, disco, metal, rock; else every genre), 'all', or a
       comma list.
-    groups, subset, clip_seconds, recipe, seed, cache_dir: see `clips.Request`.
+    groups, subset, clip_seconds, recipe, seed, cache_dir, task: see `clips.Request`.
   Raises:
     UserError: naming the flag, what is wrong, and what to do.
   """
@@ -74,7 +75,7 @@ def open_source(
       )
     if not os.path.exists(path) and (source, path) != ("gtzan", "download"):
       raise UserError(f"--config.dataset.path={path}: there is no such file or folder.")
-  return opener(Request(path, genres, groups, subset, clip_seconds, recipe, seed, cache_dir))
+  return opener(Request(path, genres, groups, subset, clip_seconds, recipe, seed, cache_dir, task))
 
 
 def source_of_path(path: str) -> str:

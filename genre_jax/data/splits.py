@@ -13,7 +13,7 @@ from collections import defaultdict
 import numpy as np
 
 from genre_jax.data import gtzan, synthetic
-from genre_jax.data.groups import assign_groups, check_enough_groups, count_groups
+from genre_jax.data.groups import assign_groups, check_enough_groups, count_groups, joined_groups
 from genre_jax.errors import UserError
 
 SIDES = ("train", "valid", "test")
@@ -167,7 +167,7 @@ def _fault_filtered(clips, *, num_folds, seed, **options):
     notes.append(
       f"{unlisted} clips are not on the lists (repetitions, distorted or mislabelled): left out"
     )
-  genres = {clip.labels[0] for clip in clips}
+  genres = {label for clip in clips for label in clip.labels}
   there = ", ".join(
     f"{side} {sum(s == side for s in sides.values())} of "
     f"{sum(s == side and track.split('.')[0] in genres for track, s in lists.items())}"
@@ -304,7 +304,8 @@ def _speaker_kfold(clips, *, num_folds, fold, **options):
   Another speaker as the valid side would cost a fifth of the voices that are trained on. Valid
   therefore shows when training is through, and not what new speakers will give.
   """
-  speakers = sorted({clip.group for clip in clips})
+  speaker_of = joined_groups(clips)
+  speakers = sorted(set(speaker_of))
   if num_folds != len(speakers):
     raise UserError(
       f"--config.split.num_folds={num_folds}: speaker_kfold leaves one of the {len(speakers)} "
@@ -315,9 +316,9 @@ def _speaker_kfold(clips, *, num_folds, fold, **options):
       f"--config.split.fold={fold}: with {num_folds} speakers give 0 to {num_folds - 1}."
     )
   sides = {
-    clip.track: "test" if clip.group == speakers[fold]
+    clip.track: "test" if speaker == speakers[fold]
     else "valid" if clip.side == "valid" else "train"
-    for clip in clips
+    for clip, speaker in zip(clips, speaker_of, strict=True)
   }
   note = (
     f"test is the speaker {speakers[fold]}; valid is takes of speakers who are known from training"
@@ -339,4 +340,5 @@ SPLITS = {
 
 def _sides(clips, groups, side_of):
   side = dict(zip(groups, side_of, strict=True))
-  return {clip.track: SIDES[side[clip.group]] for clip in clips}
+  return {clip.track: SIDES[side[group]]
+          for clip, group in zip(clips, joined_groups(clips), strict=True)}

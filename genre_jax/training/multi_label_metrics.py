@@ -112,7 +112,7 @@ def _figures(p: Predictions, cuts: np.ndarray, weights: np.ndarray) -> dict[str,
   exact = ((found == held) | ~p.known).all(1)
   lowest_held = np.where(held & p.known, p.probabilities, np.inf).min(1)
   highest_other = np.where(~held & p.known, p.probabilities, -np.inf).max(1)
-  with_labels = (held & p.known).any(1)
+  with_labels = (held & p.known).any(1) & (~held & p.known).any(1)
   with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
     warnings.simplefilter("ignore", RuntimeWarning)  # a draw without any class has no mean
     f1 = 2 * hits / (2 * hits + wrong + missed)
@@ -225,7 +225,8 @@ def summarize_multi_label(p: Predictions, thresholds: dict[str, float],
     roc_auc, pr_auc, pr_auc_ci95, average_precision, precision, recall, f1 and threshold. None
     where there is nothing to divide by. Macro figures are means over the classes that have one;
     map is the macro average precision. exact_match is the share of rows whose labels above the
-    thresholds are all right and complete; top_match of those whose labels held all lead the others.
+    thresholds are all right and complete, of one that holds nothing that nothing was found;
+    top_match of those that hold some labels and not all: whether those held lead the others.
   """
   cuts = np.array([thresholds[name] for name in p.classes])
   n, k = p.known.shape

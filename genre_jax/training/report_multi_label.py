@@ -27,13 +27,16 @@ def chapter(side: str, tracks: Predictions, folder: pathlib.Path) -> str:
           for name in FIGURES]
   rows.append(["NLL", *(f"{unit['nll']:.3f}" for unit in units.values())])
   by_class = units["track"]["per_class"]
+  none = int((~tracks.labels & tracks.known).all(1).sum())
   frequent = sorted(by_class, key=lambda name: -by_class[name]["n"])[:CURVES_SHOWN]
   curves = {name: _curve(tracks, name, by_class) for name in frequent if by_class[name]["n"]}
   parts = [
     f"<h2>{side.capitalize()} side</h2>",
     "<p>" + ("Thresholds were chosen on this side, so what hangs on them is flattered. " if
              side == "valid" else "Thresholds were chosen on the valid side. ")
-    + "Intervals draw groups (artists).</p>",
+    + "Intervals draw groups (artists)."
+    + (f" {none} tracks hold none of the classes: right where nothing is found." if none else "")
+    + "</p>",
     html_table(["figure", *(f"{unit}s, n = {of['n']}" for unit, of in units.items())], rows, 1),
     "<h3>By class, tracks</h3>",
     html_table(

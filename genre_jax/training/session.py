@@ -142,7 +142,8 @@ def open_material(config) -> tuple[Source, Recipe]:
   recipe = Recipe.from_dict(config.recipe.to_dict())
   dataset = config.dataset
   source = open_source(dataset.source, dataset.path, dataset.genres, groups=dataset.groups,
-                       subset=dataset.subset, clip_seconds=dataset.clip_seconds, recipe=recipe)
+                       subset=dataset.subset, clip_seconds=dataset.clip_seconds, recipe=recipe,
+                       task=config.task)
   print(f"source    {source.name} {dataset.path}: {len(source.clips)} clips, "
         f"{len(source.classes)} genres: {', '.join(source.classes)}")
   for note in source.notes:
@@ -156,6 +157,30 @@ def open_material(config) -> tuple[Source, Recipe]:
   return source, recipe
 
 
+def check_classes(task: str, classes: tuple[str, ...], clips, where: str = "") -> None:
+  """Refuses classes of which nothing can be learnt: one genre, or labels that are all alike.
+
+  Args:
+    task: of the config.
+    classes: that are asked.
+    clips: which must differ in a class, for multi_label.
+    where: what clips these are, for the message, as ' of the train side'.
+  """
+  if task == "single_label":
+    if len(classes) < 2:
+      raise UserError(f"there is one genre, {classes[0]}: give at least two with"
+                      " --config.dataset.genres or in --config.dataset.path")
+    return
+  labels, known = (np.array(part) > 0.5 for part in zip(
+    *(label_vectors(clip, classes) for clip in clips), strict=True))
+  if not ((labels & known).any(0) & (~labels & known).any(0)).any():
+    which = ", ".join(f"{'every' if held else 'no'} clip carries {name}"
+                      for name, held in zip(classes[:MOST_NAMED], labels.any(0), strict=False))
+    raise UserError(f"there is nothing to tell apart among the {len(clips)} clips{where}: {which}."
+                    " Add clips with and without it, or ask for other classes with"
+                    " --config.dataset.genres")
+
+
 def open_session(config: ml_collections.ConfigDict) -> Session:
   """Prepares what the config asks for, and says what there is.
 
@@ -163,6 +188,7 @@ def open_session(config: ml_collections.ConfigDict) -> Session:
     UserError: for whatever the user can mend.
   """
   source, recipe = open_material(config)
+  check_classes(config.task, source.classes, source.clips)
   prepared = prepare(source, recipe, config.dataset.prepared_dir, task=config.task,
                      workers=config.dataset.workers)
   print(f"prepared  {len(prepared.clips)} clips in {prepared.path}"
@@ -193,9 +219,8 @@ def open_session(config: ml_collections.ConfigDict) -> Session:
     print(f"notice    {short} of {len(prepared.clips)} clips are shorter than a window of "
           f"{recipe.window_seconds:.1f} s and are padded; where length goes with genre, a network"
           f" can learn the length. The shortest has {shortest} frames: --config.recipe.num_frames")
-  if len(prepared.classes) < 2 and config.task == "single_label":
-    raise UserError(f"there is one genre, {prepared.classes[0]}: give at least two with"
-                    " --config.dataset.genres or in --config.dataset.path")
+  if training := [clip for clip in prepared.clips if split.side(clip.track) == "train"]:
+    check_classes(config.task, prepared.classes, training, " of the train side")
   model = build_model(config.model.to_dict(), len(prepared.classes), config.dtype)
   try:
     count_model(model, recipe)

@@ -3,6 +3,7 @@ sides, and what is missing or damaged."""
 
 from collections import Counter
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -18,6 +19,11 @@ def write_audio(folder, names, tone):
   for i, name in enumerate(names):
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(folder / name, tone[100 * i:8000 + 100 * i], 22050)
+
+
+def open_several(name, path, genres="", **options):
+  """Opened for task=multi_label."""
+  return open_source(name, str(path), genres, task="multi_label", **options)
 
 
 def by_track(source):
@@ -68,7 +74,54 @@ def test_csv_genres(csv_table):
     open_source("audio_table", str(csv_table), "rock,polka")
 
 
+def test_csv_clips_of_no_class_are_negatives_of_several_labels(csv_table, tmp_path):
+  with open(csv_table, "a") as file:
+    file.write("b/5.wav,?jazz,,valid\nb/6.wav,?jazz;?rock,,\n")
+  write_audio(tmp_path, ["b/5.wav", "b/6.wav"], np.sin(np.arange(9000) / 9))
+  source = open_several("audio_table", csv_table, "rock,jazz")
+  clips = by_track(source)
+  assert set(clips) == {"a/1.wav", "a/2.wav", "3.flac", "b/5.wav"}
+  labels, known = label_vectors(clips["3.flac"], source.classes)
+  assert labels.tolist() == [0, 0] and known.tolist() == [1, 1]
+  labels, known = label_vectors(clips["b/5.wav"], source.classes)
+  assert labels.tolist() == [0, 0] and known.tolist() == [1, 0]
+  assert any("2 of 4 clips carry none of these labels: kept" in note for note in source.notes)
+  assert any("1 clips are unknown of all these labels: left out" in n for n in source.notes)
+  prepared = prepare(source, Recipe(), tmp_path / "prepared", task="multi_label", workers=1)
+  assert [clip.labels for clip in prepared.clips] == [clip.labels for clip in source.clips]
+  assert make_split(prepared.clips, name="official").sides == {
+    "a/1.wav": "train", "3.flac": "test", "b/5.wav": "valid"}
+  # One class can be asked; what a line does not name, its file does not carry.
+  one = by_track(open_several("audio_table", csv_table, "rock"))
+  assert {track: clip.labels for track, clip in one.items()} == {
+    "a/1.wav": ("rock",), "a/2.wav": (), "3.flac": (), "b/5.wav": ()}
+  # Of one genre a clip, others are of no use.
+  assert set(by_track(open_source("audio_table", str(csv_table), "rock,jazz"))) == {
+    "a/1.wav", "a/2.wav"}
+
+
+def test_csv_label_that_is_only_ever_unknown(csv_table):
+  csv_table.write_text("file,genre\na/1.wav,rock;?polka\na/2.wav,pop;;\n3.flac,?polka\n")
+  source = open_several("audio_table", csv_table)
+  assert source.classes == ("pop", "rock") and len(source.clips) == 3
+  assert any("only ever unknown, and so no class: polka" in note for note in source.notes)
+  with pytest.raises(UserError, match=r"no clip carries polka, it is only ever unknown \(.polka"):
+    open_several("audio_table", csv_table, "rock,polka")
+
+
+def test_csv_several_groups(csv_table):
+  csv_table.write_text("file,genre,group\na/1.wav,rock, anna ; bert;\na/2.wav,pop,bert\n")
+  assert by_track(open_source("audio_table", str(csv_table)))["a/1.wav"].group == "anna;bert"
+
+
 @pytest.mark.parametrize("text, message", [
+  ("file,genre\na/1.wav,jazz;?\n", r"line 2: a '\?' stands alone; write \?GENRE"),
+  ("file,genre\na/1.wav,jazz\na/2.wav,? ;pop\n", r"line 3: a '\?' stands alone"),
+  ("file,genre,Label\na/1.wav,rock,pop\n", "line 1: the columns genre and Label both give the g"),
+  ("file,genre,group,group\na/1.wav,rock,x,y\n", "columns group and group both give the group"),
+  ("file,genre\na/1.wav,pop\na/2.wav,Rock\n3.flac,pop;rock\n",
+   "line 4: 'rock' is spelt 'Rock' in line 3; .* spell them alike"),
+  ("file,genre\na/1.wav,?Rock\na/2.wav,rock\n", "line 3: 'rock' is spelt 'Rock' in line 2"),
   ("file,artist\na/1.wav,x\n", "the column genre is missing"),
   ("a/1.wav,rock\n", "the column file is missing"),
   ("file,genre\na/1.wav,rock,pop\n", "line 2: 3 cells under 2 columns"),
@@ -159,6 +212,42 @@ def test_jamendo_with_parts_missing(jamendo):
     open_source("jamendo", str(jamendo / "audio"))
 
 
+def test_jamendo_clips_of_no_class_are_negatives_of_several_labels(jamendo):
+  clips = by_track(open_several("jamendo", jamendo, "punkrock"))
+  assert {track: clip.labels for track, clip in clips.items()} == {
+    "track_0000214": ("punkrock",), "track_0000215": ("punkrock",), "track_0000382": (),
+    "track_0000388": ()}
+  # The last has only a tag that the split leaves out, and so no side.
+  assert [clips[f"track_0000{n}"].side for n in (382, 388)] == ["valid", ""]
+  assert set(by_track(open_source("jamendo", str(jamendo), "punkrock"))) == {
+    "track_0000214", "track_0000215"}
+
+
+@pytest.mark.parametrize("old, new, message", [
+  ("track_0000387", "track_0000214", "line 5: track_0000214 was listed in line 2 already; put all"),
+  ("\talbum_000046\t82", "\t82", "line 4: ALBUM_ID is '82/382.mp3'; is a cell of the line missing"),
+  ("\talbum_000046\t87", "\t87", "line 5: ALBUM_ID is '87/387.mp3'"),
+  ("\t346.0\tgenre---metal", "\tgenre---metal\tgenre---x",
+   "line 5: DURATION is 'genre---metal'; is a cell"),
+  ("genre---jazz", "mood/theme---happy",
+   "line 4: mood/theme---happy is no genre, those begin with genre---; give autotagging_genre.tsv"),
+  ("genre---jazz", "genre---", "line 4: genre--- is no genre")])
+def test_bad_jamendo(jamendo, old, new, message):
+  table = jamendo / "data" / "autotagging_genre.tsv"
+  assert old in table.read_text()
+  table.write_text(table.read_text().replace(old, new, 1))
+  with pytest.raises(UserError, match=message):
+    open_source("jamendo", str(jamendo))
+
+
+def test_jamendo_track_on_two_sides(jamendo):
+  with open(jamendo / "data" / "splits" / "split-0" / "autotagging_genre-test.tsv", "a") as file:
+    file.write(JAMENDO[2] + "\n")
+  with pytest.raises(UserError, match="autotagging_genre-test.tsv, line 3: track_0000215 is on the"
+                                      " train side of split-0 already"):
+    open_source("jamendo", str(jamendo))
+
+
 # FMA.
 
 FMA = ''',album,artist,artist,set,set,track,track,track,track
@@ -218,7 +307,21 @@ def test_fma_every_genre(fma):
   check_groups_apart(split, source.clips)
 
 
+def test_fma_clips_of_no_class_are_negatives_of_several_labels(fma):
+  source = open_several("fma", fma, "Folk", subset="large,genres_all")
+  # 000020 and 000026 are of no genre that is known: nobody has said that they are not Folk.
+  assert {clip.track: clip.labels for clip in source.clips} == {
+    "000002": (), "000003": (), "000005": ("Folk",), "000010": ()}
+  assert any("3 of 4 clips carry none of these labels: kept" in note for note in source.notes)
+  one = open_source("fma", str(fma), "Hip-Hop", subset="large")
+  assert set(by_track(one)) == {"000002", "000003"}
+
+
 @pytest.mark.parametrize("old, new, message", [
+  ("\n3,AWOL", "\n2,AWOL", "line 6: 000002 was listed in line 5 already; keep one of the lines"),
+  ("1,training,medium", "1,TRAINING,medium",
+   "line 6: set split is 'TRAINING': give training, validation, test"),
+  ("6,test,small", "6,test,tiny", "set subset is 'tiny': give small, medium, large"),
   ("track_id,,,", "1,,,", "must begin with track_id"),
   (",title,bio", ",bio", "two lines of headers of equal length"),
   ("set,set,", "sets,sets,", "the column set split is missing"),
@@ -266,10 +369,10 @@ def mtat(tmp_path, tone):
 def test_magnatagatune(mtat, tmp_path, monkeypatch):
   source = open_source("magnatagatune", str(mtat))
   assert source.classes == ("no voice", "singer", "solo") and len(source.clips) == 4
+  assert any("1 clips have none of these labels: left out" in note for note in source.notes)
   clip = by_track(source)["c/american_bach_soloists-j_s_bach_solo_cantatas-02-bwv1-146-175.mp3"]
   assert (clip.labels, clip.side) == (("no voice", "solo"), "valid")
   assert clip.group == "artist-american_bach_soloists"
-  assert any("1 clips have no tag" in note for note in source.notes)
   prepared = prepare(source, Recipe(), tmp_path / "p", task="multi_label", workers=1)
   assert len(prepared.clips) == 3 and "empty (0 bytes)" in prepared.skipped[0][1]
   split = make_split(prepared.clips, name="official")
@@ -277,12 +380,16 @@ def test_magnatagatune(mtat, tmp_path, monkeypatch):
   assert any("stand on several sides" in note for note in split.notes)
   monkeypatch.setattr("genre_jax.data.magnatagatune.TOP", 1)
   assert open_source("magnatagatune", str(mtat), subset="top1").classes == ("solo",)
+  several = open_several("magnatagatune", mtat, subset="top1")
+  assert [len(clip.labels) for clip in several.clips] == [0, 1, 1, 1, 0]  # 0/... to f/...
+  assert any("2 of 5 clips carry none of these labels: kept" in note for note in several.notes)
 
 
 @pytest.mark.parametrize("old, new, message", [
   ('"mp3_path"', '"path"', "the column mp3_path is missing"),
   ('"6"\t"1"', '"6"\t"2"', "line 3: no voice is '2', not 0 or 1"),
   ('"2"\t"0"', '"2"', "line 2: 4 cells under 5 columns"),
+  ("contimune-59-88", "contimune-30-59", "line 5: 0/lvx.*30-59.mp3 was listed in line 4 already"),
   ("\t", ",", "clip_id")])
 def test_bad_magnatagatune(mtat, old, new, message):
   (mtat / "annotations_final.csv").write_text(MTAT.replace(old, new, -1 if old == "\t" else 1))

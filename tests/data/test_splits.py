@@ -149,6 +149,54 @@ def test_genres_that_cannot_be_split(name):
     make_split(clips_in_groups(a=10, b=2), name=name, num_folds=2)
 
 
+@pytest.mark.parametrize("name", GROUP_SPLITS)
+def test_groups_that_share_a_clip_stay_together(name):
+  """A duet joins its singers, and whoever sings with them."""
+  clips = clips_in_groups(a=10, b=10)
+  for genre, k in (("a", 0), ("a", 1), ("b", 4)):
+    clips.append(Clip(f"duet-{genre}{k}", f"{genre}-{k};{genre}-{k + 1}", (genre,)))
+  clips.append(Clip("quartet", "a-9;b-9;guest", ("a",)))
+  for seed in range(5):
+    split = make_split(clips, name=name, num_folds=3, fold=seed % 3, seed=seed)
+    check_groups_apart(split, clips)
+    assert len(split.sides) == len(clips)
+    assert len({split.sides[track] for track in ("a0", "a1", "a2", "duet-a0", "duet-a1")}) == 1
+    assert split.sides["a9"] == split.sides["b9"] == split.sides["quartet"]
+
+
+def test_a_speaker_fold_takes_both_speakers_of_a_clip():
+  clips = [Clip(f"{k}{s}", s, ("x",), side="train") for s in "abc" for k in range(3)]
+  clips.append(Clip("both", "c;b", ("x",), side="train"))
+  split = make_split(clips, name="speaker_kfold", num_folds=2, fold=1)
+  check_groups_apart(split, clips)
+  assert sides_of(split)["test"] == {"both", *(f"{k}{s}" for s in "bc" for k in range(3))}
+
+
+def test_groups_that_are_all_joined_cannot_be_split():
+  clips = [Clip(f"{k}", f"g{k};g{k + 1}", ("a",)) for k in range(9)]
+  with pytest.raises(UserError, match="9 clips in 1 groups .*Groups that share a clip .* as one"):
+    make_split(clips, name="grouped_kfold", num_folds=3)
+
+
+@pytest.mark.parametrize("name", GROUP_SPLITS)
+def test_clips_of_no_class_stand_on_all_sides(name):
+  clips = clips_in_groups(a=12) + [Clip(f"none{k}", f"n{k // 3}", ()) for k in range(90)]
+  split = make_split(clips, name=name, num_folds=5)
+  counts = Counter(side for track, side in split.sides.items() if track.startswith("none"))
+  assert 45 <= counts["train"] <= 70 and min(counts["valid"], counts["test"]) >= 6
+  if name != "random_tracks":
+    assert any(note.startswith("(none of the classes): 6 (18), ") for note in split.notes)
+
+
+def test_one_class_needs_groups_without_it():
+  clips = clips_in_groups(a=10) + [Clip(f"n{k}", "n", ()) for k in range(4)]
+  with pytest.raises(UserError, match="4 clips in 1 groups .* are not of the genre 'a', and 5 gr"):
+    make_split(clips, name="grouped_kfold")
+  # Of several classes each is spread; clips of none are, as far as they can be.
+  clips += clips_in_groups(b=10)
+  assert len(make_split(clips, name="grouped_kfold").sides) == len(clips)
+
+
 def test_no_known_groups():
   clips = [Clip(f"a{k}", f"track:a{k}", ("a",), has_group=False) for k in range(20)]
   with pytest.raises(UserError, match="--config.dataset.groups=CSV"):

@@ -208,6 +208,22 @@ def test_missing_wheel(tmp_path):
     musicnn_import.fetch("musicnn_msd", cache=tmp_path, wheel=tmp_path / "no.whl")
 
 
+def test_a_named_wheel_is_read_though_the_model_is_there(published, tmp_path):
+  folder = musicnn_import.fetch("musicnn_msd", cache=tmp_path, wheel=published)
+  weights = (folder / "weights.npz").read_bytes()
+  other = tmp_path / "other.whl"
+  other.write_bytes(published.read_bytes() + b"more")
+  for wheel, message in ((other, "not the published wheel"),
+                         (tmp_path / "no.whl", "no.whl: cannot be read")):
+    with pytest.raises(UserError, match=message):
+      musicnn_import.fetch("musicnn_msd", cache=tmp_path, wheel=wheel)
+  assert (folder / "weights.npz").read_bytes() == weights
+  before = (folder / "weights.npz").stat().st_mtime_ns
+  assert musicnn_import.fetch("musicnn_msd", cache=tmp_path, wheel=published) == folder
+  assert (folder / "weights.npz").stat().st_mtime_ns > before
+  assert sorted(os.listdir(folder.parent)) == ["musicnn_msd"]
+
+
 def test_damaged_model_is_made_anew(published, tmp_path):
   folder = musicnn_import.fetch("musicnn_msd", cache=tmp_path, wheel=published)
   whole = (folder / "weights.npz").read_bytes()

@@ -15,13 +15,14 @@ import soundfile
 
 from experiments import base
 from genre_jax import table
+from genre_jax.data.clips import Clip
 from genre_jax.errors import UserError
 from genre_jax.inference import load, predict
 from genre_jax.inference.model_dir import pack
 from genre_jax.training import checkpoints, losses, metrics, run_folder
 from genre_jax.training import multi_label_metrics as several
 from genre_jax.training.loop import train_and_evaluate
-from genre_jax.training.session import check, open_material
+from genre_jax.training.session import check, check_classes, open_material, open_session
 
 
 def _predictions(n=300, k=4, seed=0, ties=False, unknown=0.0):
@@ -134,6 +135,14 @@ def test_where_nothing_or_everything_is_found_a_share_has_wilsons_interval_and_a
   none = several.Answers([(p, {"a": 0.9, "b": 0.9})])
   assert none.seen["exact_match"] == 0
   assert none.interval("exact_match") == list(metrics.wilson_interval(0.0, 10))
+
+
+def test_a_single_class_has_no_others_to_lead():
+  p = _predictions(k=1)
+  report = several.summarize_multi_label(p, {"a": 0.5}, draws=20)
+  assert report["top_match"] is None and report["ci95"]["top_match"] == [None, None]
+  assert report["roc_auc_macro"] == pytest.approx(
+    sklearn.metrics.roc_auc_score(p.labels[:, 0], p.probabilities[:, 0]))
 
 
 def test_no_rows_give_null_figures():
@@ -340,6 +349,56 @@ def test_its_report_table_and_compare(run, tmp_path):
   assert all(line.count("|") == table.HEADER_SEVERAL.split("\n")[0].count("|") for line in lines)
   with pytest.raises(UserError, match="multi_label, and compare counts.*genre_jax.table"):
     run_folder.read_run(workdir, "test")
+
+
+@pytest.fixture(scope="module")
+def one_class(run):
+  """The same clips, of which one class is asked: most carry none."""
+  config, workdir, _ = run
+  config = config.copy_and_resolve_references()
+  config.dataset.genres = "low"
+  config.train.epochs = 2
+  config.train.eval_every_epochs = 2
+  folder = workdir.parent / "one"
+  return config, folder, train_and_evaluate(config, str(folder))
+
+
+def test_clips_of_no_class_are_learnt_and_asked(one_class):
+  _, folder, reports = one_class
+  for side in ("valid", "test"):
+    track = reports[side]["track"]
+    low = track["per_class"]["low"]
+    assert 0 < low["n"] < low["known"] == track["n"]  # those that nobody knows are left out
+    assert 0 <= track["roc_auc_macro"] <= 1 and track["top_match"] is None
+    assert track["exact_match"] is not None
+  with open(folder / "eval" / "test.csv") as file:
+    labels = [row["label"] for row in csv.DictReader(file)]
+  assert set(labels) == {"", "low"}
+  p, thresholds = run_folder.read_multi_label(folder, "test")
+  assert p.labels[:, 0].tolist() == [label == "low" for label in labels] and p.known.all()
+  none = labels.count("")
+  assert f"{none} tracks hold none of the classes" in (folder / "eval" / "report.html").read_text()
+  assert several.Answers([(p, thresholds)]).seen["exact_match"] == pytest.approx(
+    reports["test"]["track"]["exact_match"])
+  assert all(line.count("|") == table.HEADER_SEVERAL.split("\n")[0].count("|")
+             for line in table.rows(folder)[1])
+
+
+def test_what_is_alike_cannot_be_told_apart(one_class, tmp_path):
+  config = one_class[0].copy_and_resolve_references()
+  place = tmp_path / "table.csv"
+  soundfile.write(tmp_path / "a.wav", np.sin(np.arange(9000) / 9), 22050)
+  place.write_text("file,genre\na.wav,low;high\n")
+  config.dataset.path = str(place)
+  for config.dataset.genres in ("low", "low,high"):
+    with pytest.raises(UserError, match="nothing to tell apart among the 1 clips: every clip carr"):
+      open_session(config)
+  clips = [Clip("a", "a", ()), Clip("b", "b", (), unknown=("x",))]
+  with pytest.raises(UserError, match="2 clips of the train side: no clip carries x. Add clips"):
+    check_classes("multi_label", ("x",), clips, " of the train side")
+  check_classes("multi_label", ("x",), [Clip("a", "a", ("x",)), *clips])
+  with pytest.raises(UserError, match="there is one genre, x: give at least two"):
+    check_classes("single_label", ("x",), clips)
 
 
 def test_curves_name_what_was_measured(run):
