@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import types
 
 from absl import flags, logging
 
@@ -80,9 +81,20 @@ def write(path: pathlib.Path, name: str, block: str) -> None:
   write_block(path, name, block)
 
 
-def _stamp(repeats: int) -> str:
-  """How a block says what it was measured of; --resume looks for it."""
-  return f"Commit {git_commit()}, {repeats} turns"
+def measure(work: types.ModuleType, plots: pathlib.Path) -> str:
+  """What a work gives, in Markdown; also where it fails."""
+  if not hasattr(work, "report"):
+    # Long works take fewer turns.
+    repeats = min(REPEATS.value, getattr(work, "REPEATS", REPEATS.value))
+    return contests(work, repeats, LIMIT.value) + f"\n{repeats} turns each.\n"
+  with tempfile.TemporaryDirectory(prefix="genre_jax-bench-") as folder:
+    try:
+      body = work.report(Options(pathlib.Path(folder), plots, CLIPS.value, HOURS.value,
+                                 SCALE.value, REPEATS.value))
+    except Exception as error:  # one work's failure stops no other
+      body = f"Failed: {' '.join(f'{type(error).__name__}: {error}'.split())[:300]}\n"
+  print(body, flush=True)
+  return body
 
 
 def main(argv: list[str]) -> None:
@@ -93,29 +105,23 @@ def main(argv: list[str]) -> None:
   there = [found.name for found in pkgutil.iter_modules(benchmarks.works.__path__)]
   if unknown := [name for name in ONLY.value if name not in there]:
     raise UserError(f"--only={unknown[0]}: there is no such work; there are {', '.join(there)}")
-  into, stamp = pathlib.Path(INTO.value), _stamp(REPEATS.value)
+  into, commit = pathlib.Path(INTO.value), git_commit()
   about = f"{machine()}. {versions()}"
   for name in ONLY.value or there:
     work = importlib.import_module(f"benchmarks.works.{name}")
     if RESUME.value and into.exists():
       before = into.read_text().partition(f"<!-- {name} -->")[2].partition(f"<!-- /{name} -->")[0]
-      if stamp in before:
+      # The page itself makes a checkout dirty.
+      if f"Commit {commit.removesuffix('-dirty')}" in before:
         print(f"{name}: measured before", flush=True)
         continue
     print(f"{name}: {work.TITLE}\n", flush=True)
     began, load = time.monotonic(), os.getloadavg()[0]
-    if hasattr(work, "report"):
-      with tempfile.TemporaryDirectory(prefix="genre_jax-bench-") as folder:
-        plots = into.parent / "plots"
-        body = work.report(Options(pathlib.Path(folder), plots, CLIPS.value, HOURS.value,
-                                   SCALE.value, REPEATS.value))
-      print(body, flush=True)
-    else:
-      # Long works take fewer turns.
-      repeats = min(REPEATS.value, getattr(work, "REPEATS", REPEATS.value))
-      body = contests(work, repeats, LIMIT.value)
-    write(into, name, f"## {work.TITLE}\n\nTo reach: {work.TARGET}\n\n{body}\n{stamp}, load at the"
-          f" start {load:.1f}, {time.monotonic() - began:.0f} s. {about}.\n")
+    body = measure(work, into.parent / "plots")
+    write(into, name,
+          f"## {work.TITLE}\n\nTo reach: {work.TARGET}\n\n{body}\n"
+          f"Commit {commit}, load at the start {load:.1f}, {time.monotonic() - began:.0f} s."
+          f" {about}.\n")
   print(f"written to {into}", file=sys.stderr)
 
 

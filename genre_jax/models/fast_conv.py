@@ -1,0 +1,141 @@
+"""Convolution that trains faster on CPU: the parameters and numbers of `flax.linen.Conv`.
+
+Where a gradient is asked for and the platform is the CPU, each of output, input gradient and kernel
+gradient takes the form that was measured to be fastest there (benchmarks/NOTES.md). On other
+platforms, and wherever a network only answers, exports included, XLA's own convolution runs.
+"""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+# Channels that fill the vectors of a matrix product; where both sides have fewer, bands join them.
+_WIDE = 32
+# With fewer input channels XLA's own gradient by a kernel of two dimensions is faster.
+_FEW = 16
+
+
+class FastConv(nn.Module):
+  """As `flax.linen.Conv` with its defaults: its parameters, its numbers.
+
+  Attributes:
+    features: output channels.
+    kernel: (frames, bands).
+    dtype: of the computation.
+  """
+
+  features: int
+  kernel: tuple[int, int]
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x):
+    """float[B, T, F, C] -> dtype[B, T, F, features]."""
+    kernel = self.param("kernel", nn.initializers.lecun_normal(),
+                        (*self.kernel, x.shape[-1], self.features), jnp.float32)
+    bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+    y = conv(x.astype(self.dtype), kernel.astype(self.dtype))
+    return y + jnp.expand_dims(bias.astype(self.dtype), (0, 1, 2))
+
+
+@jax.custom_vjp
+def conv(x, kernel):
+  """Convolution with 'SAME' padding and stride 1.
+
+  Args:
+    x: float[B, T, F, C].
+    kernel: float[frames, bands, C, D].
+  Returns:
+    float[B, T, F, D].
+  """
+  return _plain(x, kernel)
+
+
+def _forward(x, kernel):
+  y = jax.lax.platform_dependent(x, kernel, cpu=_widened, default=_plain)
+  return y, (x, kernel)
+
+
+def _backward(saved, dy):
+  def fast(x, kernel, dy):
+    return _input_gradient(kernel, dy), _kernel_gradient(x, kernel, dy)
+
+  def plain(x, kernel, dy):
+    return jax.vjp(_plain, x, kernel)[1](dy)
+
+  return jax.lax.platform_dependent(*saved, dy, cpu=fast, default=plain)
+
+
+conv.defvjp(_forward, _backward)
+
+
+def _plain(x, kernel, padding="SAME"):
+  return jax.lax.conv_general_dilated(
+    x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def _same(size):
+  """(before, after): what 'SAME' pads for a kernel of `size`."""
+  return (size - 1) // 2, size // 2
+
+
+def _widened(x, kernel, turned=False):
+  """The convolution with several bands beside each other in the channels, where those are few.
+
+  `group` neighbouring outputs are channels of one output: the kernel holds a copy of itself for
+  each, moved by as many bands. More products, but of a shape that the machine does several times
+  as fast. The zeros between copies pass on a value that is not finite to the bands beside it.
+
+  Args:
+    x: float[B, T, F, C].
+    kernel: float[frames, bands, C, D].
+    turned: pads as the input's gradient needs it: what 'SAME' pads, the other way round.
+  Returns:
+    float[B, T, F, D].
+  """
+  size, frames, bands, channels = x.shape
+  height, width, _, features = kernel.shape
+  time, (before, after) = (_same(n)[::-1 if turned else 1] for n in (height, width))
+  group = max(_WIDE // max(channels, features), 1)
+  if group == 1:
+    return _plain(x, kernel, (time, (before, after)))
+  blocks = -(-bands // group)
+  reach = -(-(group - 1 + width) // group)  # blocks of bands that one block of outputs sees
+  total = (blocks + reach - 1) * group
+  x = jnp.pad(x, ((0, 0), (0, 0), (before, total - before - bands), (0, 0)))
+  x = x.reshape(size, frames, blocks + reach - 1, group * channels)
+  room = reach * group - width
+  kernel = jnp.stack([jnp.pad(kernel, ((0, 0), (i, room - i), (0, 0), (0, 0)))
+                      for i in range(group)], 3)
+  kernel = kernel.reshape(height, reach, group * channels, group * features)
+  y = _plain(x, kernel, (time, (0, 0)))
+  return y.reshape(size, frames, blocks * group, features)[:, :, :bands]
+
+
+def _input_gradient(kernel, dy):
+  """The convolution of the output's gradient with the kernel turned round."""
+  return _widened(dy, kernel[::-1, ::-1].swapaxes(2, 3), turned=True)
+
+
+def _kernel_gradient(x, kernel, dy):
+  """Row by row of the kernel, each a convolution in one dimension: XLA's in two are slow."""
+  height, width, channels, features = kernel.shape
+  if channels < _FEW and height > 1 and width > 1:
+    return jax.vjp(lambda kernel: _plain(x, kernel), kernel)[1](dy)[0]
+  if width == 1 < height:  # one row, if frames are bands
+    turned = _kernel_gradient(x.swapaxes(1, 2), kernel.swapaxes(0, 1), dy.swapaxes(1, 2))
+    return turned.swapaxes(0, 1)
+  frames, bands = x.shape[1:3]
+
+  def row(x, kernel):
+    return jax.lax.conv_general_dilated(
+      x.reshape(-1, bands, channels), kernel, (1,), "SAME",
+      dimension_numbers=("NHC", "HIO", "NHC"))
+
+  x = jnp.pad(x, ((0, 0), _same(height), (0, 0), (0, 0)))
+  dy = dy.reshape(-1, bands, features)
+  return jnp.stack([
+    jax.linear_transpose(functools.partial(row, x[:, i:i + frames]), kernel[0])(dy)[0]
+    for i in range(height)])

@@ -1,0 +1,85 @@
+"""The fast convolution is XLA's, forward and gradients, and flax's layer, parameters included."""
+
+import contextlib
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genre_jax.models import fast_conv
+
+
+def _shapes(count):
+  """Random (x, kernel): kernels of a row, a column, one and many, of few channels and of many."""
+  rng = np.random.default_rng(0)
+  for _ in range(count):
+    height, width = (int(n) for n in rng.choice([1, 2, 3, 5, 9], 2))
+    channels, features = (int(n) for n in rng.choice([1, 3, 4, 16, 33, 40], 2))
+    size, frames, bands = (int(n) for n in rng.integers(1, [4, 12, 30]))
+    yield (size, frames, bands, channels), (height, width, channels, features)
+
+
+def _output_and_gradients(layer, variables, x):
+  """(y, gradient by x, gradients by the variables), each against the same random dy."""
+  def run(variables, x):
+    y, vjp = jax.vjp(layer.apply, variables, x)
+    return y, vjp(jax.random.normal(jax.random.key(2), y.shape, y.dtype))
+  return jax.tree.leaves(jax.jit(run)(variables, x))
+
+
+def _pair(shape, kernel, dtype=jnp.float32):
+  """(ours, theirs, variables with a bias, x)."""
+  ours = fast_conv.FastConv(kernel[-1], kernel[:2], dtype=dtype)
+  theirs = nn.Conv(kernel[-1], kernel[:2], dtype=dtype, precision="highest")
+  x = jax.random.normal(jax.random.key(0), shape)
+  variables = theirs.init(jax.random.key(1), x)
+  jax.tree.map(np.testing.assert_array_equal, ours.init(jax.random.key(1), x), variables)
+  bias = jax.random.normal(jax.random.key(3), kernel[-1:])
+  return ours, theirs, {"params": variables["params"] | {"bias": bias}}, x
+
+
+def _assert_equal(ours, theirs, variables, x, tolerance):
+  for got, wanted in zip(*(_output_and_gradients(layer, variables, x)
+                           for layer in (ours, theirs)), strict=True):
+    assert got.dtype == wanted.dtype
+    got, wanted = np.asarray(got, np.float64), np.asarray(wanted, np.float64)
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=tolerance * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize(("shape", "kernel"), list(_shapes(16)))
+def test_parameters_output_and_gradients_are_those_of_flax(shape, kernel):
+  _assert_equal(*_pair(shape, kernel), 1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.bfloat16, 0.02), (jnp.float64, 1e-13)])
+@pytest.mark.parametrize("kernel", [(5, 5, 3, 4), (3, 3, 16, 16), (5, 1, 16, 4)])
+def test_other_dtypes(kernel, dtype, tolerance):
+  with jax.enable_x64(True) if dtype == jnp.float64 else contextlib.nullcontext():
+    ours, theirs, variables, x = _pair((2, 7, 13, kernel[2]), kernel, dtype)
+    variables, x = jax.tree.map(lambda value: value.astype(dtype), (variables, x))
+    _assert_equal(ours, theirs, variables, x, tolerance)
+
+
+def test_a_value_that_is_not_finite_stays_in_its_clip():
+  ours, _, variables, x = _pair((3, 6, 24, 1), (3, 3, 1, 4))
+  y, vjp = jax.vjp(lambda x: ours.apply(variables, x), x.at[1, 2, 11].set(-jnp.inf))
+  dx, = vjp(jnp.ones_like(y).at[1, 2, 11].set(jnp.inf))
+  for value in (y, dx):
+    assert np.isfinite(value[0]).all() and np.isfinite(value[2]).all()
+    assert not np.isfinite(value[1]).all()
+
+
+def test_other_platforms_and_answers_keep_xlas_own():
+  x, kernel = jnp.ones((2, 8, 8, 1)), jnp.ones((3, 3, 1, 4))
+
+  def train(x, kernel):
+    return jax.value_and_grad(lambda kernel: fast_conv.conv(x, kernel).sum())(kernel)
+
+  def wide(function, platform):
+    lowered = jax.jit(function).trace(x, kernel).lower(lowering_platforms=(platform,))
+    return "x32xf32>" in lowered.as_text()  # eight bands of four channels beside each other
+
+  assert wide(train, "cpu")
+  assert not wide(train, "cuda") and not wide(train, "tpu") and not wide(fast_conv.conv, "cpu")
