@@ -49,12 +49,23 @@ class PublishedBaseline(nn.Module):
 
 
 class PublishedTfSplit(nn.Module):
-  """A time branch and a frequency branch, concatenated, then two 5x5 convolutions of 256."""
+  """A time branch and a frequency branch, concatenated, then two 5x5 convolutions of 256.
+
+  Attributes:
+    num_classes: logits.
+    kernel: frames of the time branch's kernels, bands of the frequency branch's.
+    channels: of each branch's convolutions.
+    pool_dropout: rate after each pooling.
+    dropout: rate before the logits.
+    dtype: of the computation.
+  """
 
   normalisation = "window"
   num_classes: int
   kernel: int = 5
   channels: tuple[int, int] = (64, 128)
+  pool_dropout: float = 0.25
+  dropout: float = 0.5
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
@@ -76,15 +87,15 @@ class PublishedTfSplit(nn.Module):
     for name, kernel in (("time", (self.kernel, 1)), ("frequency", (1, self.kernel))):
       first, second = (FastConv(channels, kernel, dtype=self.dtype, name=f"{name}_{i}")
                        for i, channels in enumerate(self.channels))
-      branches.append(dropout(nn.relu(_pool(second(nn.relu(first(x))))), 0.25))
+      branches.append(dropout(nn.relu(_pool(second(nn.relu(first(x))))), self.pool_dropout))
     x = jnp.concatenate(branches, axis=-1)
     x = nn.relu(FastConv(256, (5, 5), dtype=self.dtype, name="merged_0")(x))
     x = _pool(FastConv(256, (5, 5), dtype=self.dtype, name="merged_1")(x))
-    x = dropout(nn.relu(x), 0.25)
+    x = dropout(nn.relu(x), self.pool_dropout)
     x = x.reshape(x.shape[0], -1)
     x = nn.relu(nn.Dense(50, dtype=self.dtype, name="hidden")(x))
     self.sow("intermediates", "embedding", x)
-    x = nn.Dense(self.num_classes, dtype=self.dtype, name="logits")(dropout(x, 0.5))
+    x = nn.Dense(self.num_classes, dtype=self.dtype, name="logits")(dropout(x, self.dropout))
     return x.astype(jnp.promote_types(self.dtype, jnp.float32))
 
 
