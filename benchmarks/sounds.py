@@ -40,4 +40,6 @@ def write_files(folder: pathlib.Path, kind: str, rate: int, *, channels: int, co
     sound = music(seconds, rate, seed=number)
     if channels == 2:
       sound = np.stack([sound, np.roll(sound, 20)], 1)
-    soundfile.write(path, sound, rate)
+    with soundfile.SoundFile(path, "w", rate, channels) as file:
+      for start in range(0, len(sound), rate):  # libsndfile's Vorbis dies of much at once
+        file.write(sound[start:start + rate])

@@ -55,10 +55,12 @@ def preparing(folder: pathlib.Path, count: int, seconds: float, repeats: int) ->
 def epoch(folder: pathlib.Path, count: int, repeats: int) -> float:
   """Seconds of an epoch of tf_split over made clips of 30 s, input pipeline included."""
   with contextlib.closing(Training(folder / "made", count)) as training:
+    batch = training.next_batch()
 
     def run():
+      nonlocal batch
       for _ in range(training.steps_per_epoch):
-        training.step(training.next_batch())
+        batch = training.step(batch, training.next_batch)
 
     return median_seconds(run, repeats)
 

@@ -86,19 +86,16 @@ def _planned_clips(prepared: Prepared, plan: np.ndarray):
   return read_clips(prepared, (plan >= 0).any(axis=1)).cache()
 
 
-def _cut(prepared: Prepared, plan: np.ndarray, index, clip, start_seed=None):
+def _cut(prepared: Prepared, plan, index, clip):
   """All planned windows of one clip, as a dict of arrays with a leading axis of windows."""
   import tensorflow as tf
 
   window, n_mels = prepared.recipe.num_frames, prepared.recipe.n_mels
-  starts = tf.constant(plan)[index]
+  starts = tf.gather(plan, index)
   segments = tf.cast(tf.where(starts >= 0)[:, 0], tf.int32)
   starts = tf.gather(starts, segments)
   log_mel = clip["log_mel"]
   frames = tf.shape(log_mel)[0]
-  if start_seed is not None:
-    room = tf.maximum(frames - window, 0)
-    starts = tf.random.stateless_uniform(tf.shape(starts), start_seed, 0, room + 1, tf.int32)
   count = tf.shape(starts)[0]
   # Padding is silence as far as the clip knows it; models see by num_frames that it is padding.
   padded = tf.pad(log_mel, [[0, tf.maximum(window - frames, 0)], [0, 0]],
@@ -139,17 +136,19 @@ def train_batches(
   num_clips, examples = int((plan >= 0).any(axis=1).sum()), int((plan >= 0).sum())
   steps = -(-examples // batch_size)
   clips = _planned_clips(prepared, plan)
+  room = np.array(prepared.num_frames, np.int32)[:, None] - prepared.recipe.num_frames
+  places = np.maximum(room, 0) + 1
 
   def epoch_of(epoch):
     epoch_seed = tf.random.experimental.stateless_fold_in(
       tf.constant([seed, 20_241], tf.int64), epoch)
-
-    def windows(index, clip):
-      start_seed = tf.random.experimental.stateless_fold_in(epoch_seed, index)
-      return _cut(prepared, plan, index, clip, start_seed if random else None)
-
+    starts = tf.constant(plan)
+    if random:  # of all clips at once: an operation for each costs more than the copying
+      drawn = tf.random.stateless_uniform(plan.shape, epoch_seed, None, None, tf.int32)
+      starts = tf.where(starts >= 0, tf.math.floormod(drawn, places), -1)
     shuffled = clips.shuffle(num_clips, seed=epoch_seed[0], reshuffle_each_iteration=False)
-    examples_of = shuffled.map(windows).unbatch().shuffle(
+    examples_of = shuffled.map(
+      lambda index, clip: _cut(prepared, starts, index, clip)).unbatch().shuffle(
       min(shuffle_buffer, examples), seed=epoch_seed[1], reshuffle_each_iteration=False)
     batches = examples_of.repeat().batch(batch_size, drop_remainder=True).take(steps)
     first = tf.where(tf.equal(epoch, start_step // steps), start_step % steps, 0)

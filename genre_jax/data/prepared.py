@@ -28,7 +28,7 @@ from genre_jax.data.workers import in_order
 from genre_jax.errors import UserError
 from genre_jax.files import write_whole
 
-FORMAT_VERSION = "1.1.0"  # part of a set's hash: raise it when what is stored changes
+FORMAT_VERSION = "1.2.0"  # part of a set's hash: raise it when what is stored changes
 SPLIT = "clips"  # the one split, in tensorflow-datasets' sense, of a set
 CLIPS_PER_SHARD = 32
 
@@ -143,7 +143,9 @@ def features(num_classes: int, n_mels: int):
   import tensorflow_datasets as tfds  # here: predicting must not wait for TensorFlow
 
   return tfds.features.FeaturesDict({
-    "log_mel": tfds.features.Tensor(shape=(None, n_mels), dtype=np.float32),
+    # As bytes: a list of floats takes seventy times as long to write (7 ms for 30 s of sound).
+    "log_mel": tfds.features.Tensor(
+      shape=(None, n_mels), dtype=np.float32, encoding=tfds.features.Encoding.BYTES),
     "labels": tfds.features.Tensor(shape=(num_classes,), dtype=np.float32),
     "label_mask": tfds.features.Tensor(shape=(num_classes,), dtype=np.float32),
     "track": tfds.features.Text(),
@@ -225,9 +227,9 @@ def _write(source, recipe, task, partial, final, workers) -> None:
             skipped.append({"clip": clip.track, "reason": log_mel})
             continue
           labels, label_mask = label_vectors(clip, source.classes)
-          writer.write(info.serialize_example(info.encode_example({
+          writer.write(info.serialize_example({
             "log_mel": log_mel, "labels": labels, "label_mask": label_mask,
-            "track": clip.track, "group": clip.group})))
+            "track": clip.track, "group": clip.group}))
           rows.append([clip.track, clip.group, ";".join(clip.labels), int(clip.has_group),
                        len(log_mel), clip.side, ";".join(clip.unknown)])
       size = path_of(shard).stat().st_size

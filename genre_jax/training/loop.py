@@ -139,14 +139,19 @@ def _run(session, folder, state, step, batches, keeper, curves, mesh, waited) ->
   profile = StepProfile(folder / "profile" if config.profile else None)
   losses, accuracies, began = [], [], time.monotonic()
   bar = tqdm(total=total, initial=step, desc="training", unit="step", disable=None)
+
+  def following():
+    with profile.part("wait for batch"):
+      batch = next(batches)
+    with profile.part("to device"):
+      return steps.shard_batch(batch, mesh)
+
   with _signals() as received, bar, contextlib.closing(batches), profile:
+    batch = following()
     while True:
-      with profile.part("wait for batch"):
-        batch = next(batches)
       with profile.step(step + 1):
-        with profile.part("to device"):
-          batch = steps.shard_batch(batch, mesh)
         state, figures = train_step(state, batch)
+        batch = following()  # while the device computes
         loss = float(figures["loss"])
       if loss != loss:  # not a number
         keeper.save(state, None, session.about())
