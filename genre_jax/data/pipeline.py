@@ -97,10 +97,11 @@ def _cut(prepared: Prepared, plan, index, clip):
   log_mel = clip["log_mel"]
   frames = tf.shape(log_mel)[0]
   count = tf.shape(starts)[0]
-  # Padding is silence as far as the clip knows it; models see by num_frames that it is padding.
-  padded = tf.pad(log_mel, [[0, tf.maximum(window - frames, 0)], [0, 0]],
-                  constant_values=tf.reduce_min(log_mel))
-  pieces = tf.gather(padded, starts[:, None] + tf.range(window)[None])
+  if min(prepared.num_frames) < window:
+    # Padding is silence as far as the clip knows; models see by num_frames that it is padding.
+    log_mel = tf.pad(log_mel, [[0, tf.maximum(window - frames, 0)], [0, 0]],
+                     constant_values=tf.reduce_min(log_mel))
+  pieces = tf.gather(log_mel, starts[:, None] + tf.range(window)[None])
   return {
     "log_mel": tf.ensure_shape(pieces[..., None], (None, window, n_mels, 1)),
     "num_frames": tf.fill([count], tf.minimum(frames, window)),
@@ -148,7 +149,8 @@ def train_batches(
       starts = tf.where(starts >= 0, tf.math.floormod(drawn, places), -1)
     shuffled = clips.shuffle(num_clips, seed=epoch_seed[0], reshuffle_each_iteration=False)
     examples_of = shuffled.map(
-      lambda index, clip: _cut(prepared, starts, index, clip)).unbatch().shuffle(
+      lambda index, clip: _cut(prepared, starts, index, clip), num_parallel_calls=2
+    ).unbatch().shuffle(
       min(shuffle_buffer, examples), seed=epoch_seed[1], reshuffle_each_iteration=False)
     batches = examples_of.repeat().batch(batch_size, drop_remainder=True).take(steps)
     first = tf.where(tf.equal(epoch, start_step // steps), start_step % steps, 0)
