@@ -53,7 +53,11 @@ official test with full clips: 77.2 % (musicnn features, SVM). The valid list wa
 times while features and penalties were chosen, which flatters the probes. Interval: Wilson's at the
 effective number of artists, of the mean over seeds; of differences a bootstrap over artists and
 seeds. Lengths go with genres: the longer excerpts are
-of six of them. `tf_split` here is trained with classes balanced, unlike P4's.
+of six of them. `tf_split` here is trained with classes balanced, unlike P4's, and asked with four
+windows of 2 s; the second probe and what follows it are asked with all five changed versions of a
+clip, the first with the clip as it is, both with all half-overlapping patches. The valid list at
+hand has eight of the ten genres: blues 13 songs, classical 11 (of 1 artist), country 23, disco 15,
+jazz 17, metal 15, rock 3, pop 1; 77.2 % is of ten.
 
 | network | seeds | valid n = {valid} | 15 s and more, n = {long} | 2 to 3 s, n = {short} |
 |---|---|---|---|---|
@@ -114,10 +118,12 @@ def fine_tune(model, heard, clips, start, seed, *, steps=210, rate=3e-4):
   def step(params, state, x, counts, labels, rng):
     def loss(params):
       order, share, dropout = jax.random.split(rng, 3)
+      valid = (jnp.arange(x.shape[1]) < counts[:, None])[..., None]
+      heard = jnp.where(valid, x.astype(jnp.float32), 0)  # padding has values too
       other = jax.random.permutation(order, len(x))
       part = jax.random.beta(share, 0.3, 0.3)  # mixup of what the front-end heard
       targets = optax.smooth_labels(jax.nn.one_hot(labels, genres), 0.1)
-      mixed = part * x.astype(jnp.float32) + (1 - part) * x[other].astype(jnp.float32)
+      mixed = part * heard + (1 - part) * heard[other]
       logits = logits_of(params, mixed, jnp.maximum(counts, counts[other]), dropout)
       return optax.softmax_cross_entropy(
         logits, part * targets + (1 - part) * targets[other]).mean()

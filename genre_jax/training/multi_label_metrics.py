@@ -147,10 +147,21 @@ def _interval(seen: float, drawn: np.ndarray, groups: int, least: float = 0.0,
 
 
 def _drawn(p: Predictions, cuts: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-  """`_figures` of many weightings, some at a time."""
+  """`_figures` of many weightings, some at a time.
+
+  A class that a draw loses keeps the figure that is seen, so that macro figures of all draws are
+  means over the same classes. A class of a single artist hence does not vary at all.
+  """
   size = max(1, AT_ONCE // p.known.size)
   parts = [_figures(p, cuts, weights[i:i + size]) for i in range(0, len(weights), size)]
-  return {name: np.concatenate([part[name] for part in parts], -1) for name in parts[0]}
+  drawn = {name: np.concatenate([part[name] for part in parts], -1) for name in parts[0]}
+  seen = _figures(p, cuts, np.ones((1, len(p.names))))["per_class"]
+  filled = np.where(np.isnan(drawn["per_class"]), seen, drawn["per_class"])
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore", RuntimeWarning)  # no class has a figure
+    for name, of in zip(("roc_auc_macro", "pr_auc_macro", "map", "f1_macro"), filled, strict=True):
+      drawn[name] = np.nanmean(of, 0)
+  return drawn
 
 
 class Answers:

@@ -41,7 +41,8 @@ def to_markdown(protocol: Protocol, data: pathlib.Path, folder: pathlib.Path) ->
                  f"| {len(answers.runs[0][0].names)} | {cells} | {sd} | {about.minutes:.1f} "
                  f"| {about.commits} |")
   lines += ["", f"Interval: bootstrap over {protocol.groups}, of the mean over seeds; Wilson's"
-            f" where no row or every row is found. {MINUTES}"]
+            " where no row or every row is found. A class that a draw loses keeps its figure:"
+            f" those of one or two {protocol.groups} vary less than they should. {MINUTES}"]
   first = systems.pop(protocol.entries[0].name, None)
   if first:
     lines += _chance(first.runs[0][0])

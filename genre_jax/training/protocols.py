@@ -149,7 +149,10 @@ PROTOCOLS = {
     " Unit: mixtures of two **valid** clips. Both found: the share of mixtures for which the genres"
     " above the thresholds, which were chosen on these same clips, are exactly the two that sound;"
     " both lead: the two genres have the two highest probabilities, which needs no threshold. The"
-    " number of epochs was chosen on these clips too. All seeds and networks share the mixtures.",
+    " number of epochs was chosen on these clips too. All seeds and networks share the mixtures."
+    " The valid side is few songs: blues 13 (of 2 artists), classical 11 (of 1), country 23,"
+    " disco 15, jazz 17 (of 2), metal 15, rock 3 (of 2) and pop 1, so that one song is in every"
+    " mixture with pop; hip-hop and reggae are absent.",
     "audio", "valid", "track", _same_recipe("mixtures", 3, networks=FEW_NETWORKS)),
 }
 

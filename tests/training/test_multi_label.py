@@ -176,6 +176,23 @@ def test_the_interval_covers_the_truth():
   assert all(0.9 < count / sets < 0.99 for count in covered.values()), covered
 
 
+def test_a_class_of_one_artist_does_not_shift_macro_figures():
+  """Draws without that artist average over the same classes as those with it."""
+  rng = np.random.default_rng(4)
+  labels = np.zeros((200, 3), bool)
+  labels[np.arange(200), np.arange(200) % 2] = True
+  labels[:10] = [False, False, True]  # all of one artist, and never found
+  scores = np.clip(0.8 * labels + 0.1 + 0.02 * rng.normal(size=labels.shape), 0, 1)
+  scores[:10, 2] = 0.0
+  p = metrics.Predictions(
+    tuple(map(str, range(200))), tuple(f"g{i // 10}" for i in range(200)), labels, scores,
+    tuple("abc"), np.ones((200, 3), bool))
+  report = several.summarize_multi_label(p, dict.fromkeys("abc", 0.5))
+  low, high = report["ci95"]["pr_auc_macro"]
+  assert report["pr_auc_macro"] < 0.75  # the third class is near 0
+  assert low <= report["pr_auc_macro"] <= high < 0.8
+
+
 def test_rows_of_two_groups_vary_with_both():
   weights, groups = several.row_weights(("x;y", "x", "y"), 50)
   assert groups == 2
