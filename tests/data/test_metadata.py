@@ -248,6 +248,19 @@ def test_jamendo_track_on_two_sides(jamendo):
     open_source("jamendo", str(jamendo))
 
 
+def test_jamendo_split_of_tracks_that_are_not_listed(jamendo):
+  folder = jamendo / "data" / "splits" / "split-0"
+  with open(folder / "autotagging_genre-test.tsv", "a") as file:
+    file.write(JAMENDO[4].replace("track_0000387", "track_0009999") + "\n")
+  source = open_source("jamendo", str(jamendo))
+  assert any(note.startswith("1 of 5 tracks of") and "as track_0009999, are not in" in note
+             for note in source.notes)
+  for path in folder.iterdir():
+    path.write_text(path.read_text().replace("track_0000", "track_0001"))
+  with pytest.raises(UserError, match="split-0: none of its 5 tracks, as track_0001214, is in"):
+    open_source("jamendo", str(jamendo))
+
+
 # FMA.
 
 FMA = ''',album,artist,artist,set,set,track,track,track,track
