@@ -52,7 +52,9 @@ def open_jamendo(request: Request) -> Source:
                       f" {name} already; take it out of one of the files.")
     sides |= dict.fromkeys(here, side)
     official.update(tag for clip in here.values() for tag in clip.labels)
-  clips = list(every.values())
+  clips = [clip for clip in every.values() if clip.labels]
+  if untagged := len(every) - len(clips):
+    notes.append(f"{untagged} tracks of {table} have no tag: left out")
   if sides:
     notes += _strangers(sides, every, table, folder)
     left_out = sorted({tag for clip in clips for tag in clip.labels} - official)

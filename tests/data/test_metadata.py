@@ -223,6 +223,14 @@ def test_jamendo_clips_of_no_class_are_negatives_of_several_labels(jamendo):
     "track_0000214", "track_0000215"}
 
 
+def test_jamendo_tracks_without_a_tag_are_left_out(jamendo):
+  table = jamendo / "data" / "autotagging_genre.tsv"
+  table.write_text(table.read_text().replace("genre---rare", ""))
+  source = open_several("jamendo", jamendo, "punkrock")
+  assert "track_0000388" not in by_track(source) and len(source.clips) == 3
+  assert any("1 tracks of" in note and "have no tag: left out" in note for note in source.notes)
+
+
 @pytest.mark.parametrize("old, new, message", [
   ("track_0000387", "track_0000214", "line 5: track_0000214 was listed in line 2 already; put all"),
   ("\talbum_000046\t82", "\t82", "line 4: ALBUM_ID is '82/382.mp3'; is a cell of the line missing"),
