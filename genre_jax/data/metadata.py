@@ -21,18 +21,25 @@ MOST_LISTED = 50
 
 
 def read_rows(path: str | os.PathLike, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
-  """Yields (line number, cells) of the lines of a table that are not empty.
+  """Yields (number of its first line, cells) of the rows of a table that are not empty.
 
   Raises:
     UserError: if the file cannot be read as such a table.
   """
+  line = 1
   try:
     with open(path, newline="", encoding="utf-8-sig") as file:
-      rows = csv.reader(file, delimiter=delimiter)
+      rows = csv.reader(file, delimiter=delimiter, strict=True)
       for row in rows:
         if any(cell.strip() for cell in row):
-          yield rows.line_num, [cell.strip() for cell in row]
-  except (OSError, UnicodeDecodeError, csv.Error) as error:
+          yield line, [cell.strip() for cell in row]
+        line = rows.line_num + 1
+  except csv.Error as error:
+    mark = {",": "commas", "\t": "tabs"}[delimiter]
+    raise UserError(f"{path}, line {line}: cannot be read as a table: {error}; put {mark} between"
+                    " the cells; one that begins with a quote must end with one, and a quote inside"
+                    " it stands twice.") from error
+  except (OSError, UnicodeDecodeError) as error:
     raise UserError(f"{path}: cannot be read as a table: {error}.") from error
 
 

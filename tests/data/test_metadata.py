@@ -122,6 +122,12 @@ def test_csv_several_groups(csv_table):
   ("file,genre\na/1.wav,pop\na/2.wav,Rock\n3.flac,pop;rock\n",
    "line 4: 'rock' is spelt 'Rock' in line 3; .* spell them alike"),
   ("file,genre\na/1.wav,?Rock\na/2.wav,rock\n", "line 3: 'rock' is spelt 'Rock' in line 2"),
+  ('file,genre\n3.flac,pop\na/1.wav,"rock\na/2.wav,pop\n',
+   "line 3: cannot be read as a table: .*one that begins with a quote must end with one"),
+  ('file,genre\na/1.wav,"rock\na/2.wav,"pop"\n', "line 2: cannot be read as a table"),
+  ('file,genre\n\na/1.wav,"rock\na/2.wav,pop\n3.flac,"\n',
+   "line 3: there is a line break in the genre, beginning 'rock'; close the quote"),
+  ('file,genre\n"a/1.wav,rock\na/2.wav",pop\n', "line 2: there is a line break in the file"),
   ("file,artist\na/1.wav,x\n", "the column genre is missing"),
   ("a/1.wav,rock\n", "the column file is missing"),
   ("file,genre\na/1.wav,rock,pop\n", "line 2: 3 cells under 2 columns"),
@@ -339,7 +345,7 @@ def test_fma_clips_of_no_class_are_negatives_of_several_labels(fma):
 
 
 @pytest.mark.parametrize("old, new, message", [
-  ("\n3,AWOL", "\n2,AWOL", "line 6: 000002 was listed in line 5 already; keep one of the lines"),
+  ("\n3,AWOL", "\n2,AWOL", "line 6: 000002 was listed in line 4 already; keep one of the lines"),
   ("1,training,medium", "1,TRAINING,medium",
    "line 6: set split is 'TRAINING': give training, validation, test"),
   ("6,test,small", "6,test,tiny", "set subset is 'tiny': give small, medium, large"),
@@ -411,7 +417,7 @@ def test_magnatagatune(mtat, tmp_path, monkeypatch):
   ('"6"\t"1"', '"6"\t"2"', "line 3: no voice is '2', not 0 or 1"),
   ('"2"\t"0"', '"2"', "line 2: 4 cells under 5 columns"),
   ("contimune-59-88", "contimune-30-59", "line 5: 0/lvx.*30-59.mp3 was listed in line 4 already"),
-  ("\t", ",", "clip_id")])
+  ("\t", ",", "line 1: cannot be read as a table: .* put tabs between the cells")])
 def test_bad_magnatagatune(mtat, old, new, message):
   (mtat / "annotations_final.csv").write_text(MTAT.replace(old, new, -1 if old == "\t" else 1))
   with pytest.raises(UserError, match=message):
