@@ -114,6 +114,17 @@ def test_csv_several_groups(csv_table):
   assert by_track(open_source("audio_table", str(csv_table)))["a/1.wav"].group == "anna;bert"
 
 
+def test_table_of_groups_beside_those_of_the_source(csv_table, tmp_path):
+  table = tmp_path / "groups.csv"
+  table.write_text("file,group\na/2.wav,carl\n")
+  source = open_source("audio_table", str(csv_table), groups=str(table))
+  assert {track: clip.group for track, clip in by_track(source).items()} == {
+    "a/1.wav": "anna", "a/2.wav": "carl", "3.flac": "bert"}
+  assert all(clip.has_group for clip in source.clips)
+  assert any(note.startswith("2 clips are not in") and "keeps the group" in note
+             for note in source.notes)
+
+
 @pytest.mark.parametrize("text, message", [
   ("file,genre\na/1.wav,jazz;?\n", r"line 2: a '\?' stands alone; write \?GENRE"),
   ("file,genre\na/1.wav,jazz\na/2.wav,? ;pop\n", r"line 3: a '\?' stands alone"),
