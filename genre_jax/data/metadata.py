@@ -111,7 +111,7 @@ def metadata_source(name: str, request: Request, every: list[Clip], roots, notes
   if missing:
     more = f", the first {MOST_LISTED} of them" if missing > MOST_LISTED else ""
     notes.append(f"{missing} of {len(every)} audio files are missing{more} in skipped.json")
-  classes, more = _classes(request, here)
+  classes, more = _classes(request, every, here, roots)
   notes += more
   clips, more = _labelled(here, classes, request.task)
   notes += more
@@ -126,20 +126,36 @@ def metadata_source(name: str, request: Request, every: list[Clip], roots, notes
                 tuple(skipped))
 
 
-def _classes(request: Request, here: list[Clip]) -> tuple[tuple[str, ...], list[str]]:
-  """The classes that are asked for among those that clips carry, and notes."""
+def _classes(request: Request, every: list[Clip], here: list[Clip],
+             roots) -> tuple[tuple[str, ...], list[str]]:
+  """The classes that are asked for among those that clips carry, and notes.
+
+  Args:
+    request: its `genres`.
+    every: all clips that the metadata list.
+    here: those whose files are there.
+    roots: where they were looked for.
+  """
   held = {name for clip in here for name in clip.labels}
   if not held:
     raise UserError(f"{request.flag}: no clip that is there has a label.")
   for label in sorted(held):
     if ";" in label:
       raise UserError(f"{request.flag}: the label {label!r} has a semicolon in its name.")
-  never = sorted({name for clip in here for name in clip.unknown} - held)
+  gone = sorted({name for clip in every for name in clip.labels} - held)
+  never = sorted({name for clip in here for name in clip.unknown} - held - set(gone))
   asked = {name.strip() for name in request.genres.split(",")}
+  if wanted := asked.intersection(gone):
+    path = next(clip.path for clip in every if min(wanted) in clip.labels)
+    raise UserError(f"--config.dataset.genres={request.genres}: all files of {min(wanted)} are"
+                    f" missing: put them, as {path}, in {' or '.join(map(str, roots))}, or leave"
+                    " it out.")
   if wanted := asked.intersection(never):
     raise UserError(f"--config.dataset.genres={request.genres}: no clip carries {min(wanted)}, it"
                     f" is only ever unknown (?{min(wanted)}): label clips with it or leave it out.")
   notes = [f"only ever unknown, and so no class: {', '.join(never)}"] if never else []
+  if gone:
+    notes.append(f"all of their files are missing, and so no class: {', '.join(gone)}")
   return clips_lib.choose_classes(request.genres, held), notes
 
 

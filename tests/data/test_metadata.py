@@ -165,6 +165,16 @@ def test_many_missing_files_are_counted(csv_table, monkeypatch):
   assert any("2 of 5 audio files are missing, the first 1 of them" in n for n in source.notes)
 
 
+def test_class_whose_files_are_all_missing(csv_table):
+  csv_table.write_text("file,genre\na/1.wav,rock\na/2.wav,pop;?jazz\nb/9.wav,jazz\nc.wav,pop\n")
+  source = open_source("audio_table", str(csv_table))
+  assert source.classes == ("pop", "rock")
+  assert "all of their files are missing, and so no class: jazz" in source.notes
+  assert not any("only ever unknown" in note for note in source.notes)
+  with pytest.raises(UserError, match="all files of jazz are missing: put them, as b/9.wav, in"):
+    open_source("audio_table", str(csv_table), "rock,jazz")
+
+
 # MTG-Jamendo.
 
 JAMENDO = ["TRACK_ID\tARTIST_ID\tALBUM_ID\tPATH\tDURATION\tTAGS",
