@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import soundfile
 
+from experiments import base
 from genre_jax.data import metadata
 from genre_jax.data.prepared import label_vectors, prepare
 from genre_jax.data.recipe import Recipe
 from genre_jax.data.sources import open_source
 from genre_jax.data.splits import check_groups_apart, make_split
 from genre_jax.errors import UserError
+from genre_jax.training.session import open_session
 
 
 def write_audio(folder, names, tone):
@@ -173,6 +175,19 @@ def test_class_whose_files_are_all_missing(csv_table):
   assert not any("only ever unknown" in note for note in source.notes)
   with pytest.raises(UserError, match="all files of jazz are missing: put them, as b/9.wav, in"):
     open_source("audio_table", str(csv_table), "rock,jazz")
+
+
+def test_class_whose_only_file_cannot_be_read(csv_table, tmp_path, capsys):
+  csv_table.write_text("file,genre,side\na/1.wav,rock,train\na/2.wav,pop,train\n3.flac,pop,test\n"
+                       "bad.wav,jazz,valid\n")
+  (tmp_path / "bad.wav").write_bytes(b"no sound")
+  config = base.get_config()
+  config.dataset.source, config.dataset.path = "audio_table", str(csv_table)
+  config.dataset.prepared_dir, config.dataset.workers = str(tmp_path / "prepared"), 1
+  config.split.name = "official"
+  assert open_session(config).prepared.classes == ("jazz", "pop", "rock")
+  lines = [line for line in capsys.readouterr().out.splitlines() if "WARNING" in line]
+  assert len(lines) == 1 and "no clip is left that carries jazz:" in lines[0]
 
 
 # MTG-Jamendo.
