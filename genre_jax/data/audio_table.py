@@ -35,6 +35,9 @@ def open_audio_table(request: Request) -> Source:
       raise UserError(f"{table}, line {line}: {len(row)} cells under {len(header)} columns; put"
                       " names with commas in quotes.")
     cells = dict(zip(header, row, strict=False))
+    if broken := next((name for name in ROLES.values() if _is_broken(cells.get(name, ""))), None):
+      raise UserError(f"{table}, line {line}: there is a line break in the {broken}, beginning"
+                      f" {cells[broken].splitlines()[0][:40]!r}; close the quote before it.")
     track = os.path.normpath(cells["file"]).replace(os.sep, "/")
     if not cells["file"]:
       raise UserError(f"{table}, line {line}: the file is not named.")
@@ -52,6 +55,11 @@ def open_audio_table(request: Request) -> Source:
                       side=side, unknown=unknown))
   notes = [f"{unlabelled} lines of {table} name no genre: left out"] if unlabelled else []
   return metadata_source("audio_table", request, every, (table.parent,), notes)
+
+
+def _is_broken(cell: str) -> bool:
+  """Whether a cell goes over several lines, as after a quote that is not closed."""
+  return "\n" in cell or "\r" in cell
 
 
 def _header(names: list[str], table) -> list[str]:

@@ -52,7 +52,7 @@ class Request:
   Attributes:
     path: file or folder; '' where the config names none.
     genres: '' for the source's default, 'all', or a comma list.
-    groups: CSV with the columns file and group; '' for what the source knows itself.
+    groups: CSV with the columns file and group, which goes before what the source knows itself.
     subset: a part that the source names, such as 'small'; '' for all.
     clip_seconds: length of the clips of a mel_archive.
     recipe: if given, a mel_archive is checked against it.
@@ -284,17 +284,21 @@ def read_groups(path: str) -> dict[str, str]:
 def grouped(clips, groups: dict[str, str], path: str):
   """Clips with the groups of a table put in; a file is found by its path, file name, or track.
 
+  A clip that the table does not list keeps the group that its source knows.
+
   Returns:
     (clips, notes)
   """
-  used, result = set(), []
+  used, result, kept = set(), [], 0
   for clip in clips:
     base = os.path.basename(clip.path or clip.track)
     names = (clip.track, base, os.path.splitext(base)[0], "/".join(clip.path.split(os.sep)[-2:]))
     name = next((name for name in names if name in groups), None)
     used.add(name)
     if name is None:
-      result.append(dataclasses.replace(clip, group=f"track:{clip.track}", has_group=False))
+      result.append(clip if clip.has_group else dataclasses.replace(
+        clip, group=f"track:{clip.track}"))
+      kept += clip.has_group
     else:
       result.append(dataclasses.replace(clip, group=groups[name], has_group=True))
   if groups and not used - {None}:
@@ -306,6 +310,8 @@ def grouped(clips, groups: dict[str, str], path: str):
   notes = []
   if missing := len(groups) - len(used - {None}):
     notes.append(f"{missing} lines of {path} name no clip that is used")
+  if kept:
+    notes.append(f"{kept} clips are not in {path}; each keeps the group that it had")
   if alone := sum(not clip.has_group for clip in result):
     notes.append(f"{alone} clips are not in {path}; each counts as a group of its own")
   return result, notes

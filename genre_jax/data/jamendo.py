@@ -52,8 +52,11 @@ def open_jamendo(request: Request) -> Source:
                       f" {name} already; take it out of one of the files.")
     sides |= dict.fromkeys(here, side)
     official.update(tag for clip in here.values() for tag in clip.labels)
-  clips = list(every.values())
+  clips = [clip for clip in every.values() if clip.labels]
+  if untagged := len(every) - len(clips):
+    notes.append(f"{untagged} tracks of {table} have no tag: left out")
   if sides:
+    notes += _strangers(sides, every, table, folder)
     left_out = sorted({tag for clip in clips for tag in clip.labels} - official)
     if left_out:
       notes.append(f"{len(left_out)} tags are not on all sides of {name}: {', '.join(left_out)}")
@@ -62,6 +65,16 @@ def open_jamendo(request: Request) -> Source:
   root = table.parent.parent if table.parent.name == "data" else table.parent
   roots = [root, root / "audio", root / "audio-low", root / "raw_30s" / "audio"]
   return metadata_source("jamendo", request, _as_on_disk(clips, roots), roots, notes)
+
+
+def _strangers(sides, every, table, folder) -> list[str]:
+  """A note of the split's tracks that the table does not list; UserError if it lists none."""
+  strangers = [track for track in sides if track not in every]
+  if len(strangers) == len(sides):
+    raise UserError(f"{folder}: none of its {len(sides)} tracks, as {strangers[0]}, is in {table};"
+                    " give the table and the split files of one version of the dataset.")
+  return [f"{len(strangers)} of {len(sides)} tracks of {folder}, as {strangers[0]}, are not in"
+          f" {table}: ignored"] if strangers else []
 
 
 def _read(path) -> tuple[dict[str, Clip], dict[str, int]]:

@@ -21,18 +21,25 @@ MOST_LISTED = 50
 
 
 def read_rows(path: str | os.PathLike, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
-  """Yields (line number, cells) of the lines of a table that are not empty.
+  """Yields (number of its first line, cells) of the rows of a table that are not empty.
 
   Raises:
     UserError: if the file cannot be read as such a table.
   """
+  line = 1
   try:
     with open(path, newline="", encoding="utf-8-sig") as file:
-      rows = csv.reader(file, delimiter=delimiter)
+      rows = csv.reader(file, delimiter=delimiter, strict=True)
       for row in rows:
         if any(cell.strip() for cell in row):
-          yield rows.line_num, [cell.strip() for cell in row]
-  except (OSError, UnicodeDecodeError, csv.Error) as error:
+          yield line, [cell.strip() for cell in row]
+        line = rows.line_num + 1
+  except csv.Error as error:
+    mark = {",": "commas", "\t": "tabs"}[delimiter]
+    raise UserError(f"{path}, line {line}: cannot be read as a table: {error}; put {mark} between"
+                    " the cells; one that begins with a quote must end with one, and a quote inside"
+                    " it stands twice.") from error
+  except (OSError, UnicodeDecodeError) as error:
     raise UserError(f"{path}: cannot be read as a table: {error}.") from error
 
 
@@ -104,7 +111,7 @@ def metadata_source(name: str, request: Request, every: list[Clip], roots, notes
   if missing:
     more = f", the first {MOST_LISTED} of them" if missing > MOST_LISTED else ""
     notes.append(f"{missing} of {len(every)} audio files are missing{more} in skipped.json")
-  classes, more = _classes(request, here)
+  classes, more = _classes(request, every, here, roots)
   notes += more
   clips, more = _labelled(here, classes, request.task)
   notes += more
@@ -119,20 +126,36 @@ def metadata_source(name: str, request: Request, every: list[Clip], roots, notes
                 tuple(skipped))
 
 
-def _classes(request: Request, here: list[Clip]) -> tuple[tuple[str, ...], list[str]]:
-  """The classes that are asked for among those that clips carry, and notes."""
+def _classes(request: Request, every: list[Clip], here: list[Clip],
+             roots) -> tuple[tuple[str, ...], list[str]]:
+  """The classes that are asked for among those that clips carry, and notes.
+
+  Args:
+    request: its `genres`.
+    every: all clips that the metadata list.
+    here: those whose files are there.
+    roots: where they were looked for.
+  """
   held = {name for clip in here for name in clip.labels}
   if not held:
     raise UserError(f"{request.flag}: no clip that is there has a label.")
   for label in sorted(held):
     if ";" in label:
       raise UserError(f"{request.flag}: the label {label!r} has a semicolon in its name.")
-  never = sorted({name for clip in here for name in clip.unknown} - held)
+  gone = sorted({name for clip in every for name in clip.labels} - held)
+  never = sorted({name for clip in here for name in clip.unknown} - held - set(gone))
   asked = {name.strip() for name in request.genres.split(",")}
+  if wanted := asked.intersection(gone):
+    path = next(clip.path for clip in every if min(wanted) in clip.labels)
+    raise UserError(f"--config.dataset.genres={request.genres}: all files of {min(wanted)} are"
+                    f" missing: put them, as {path}, in {' or '.join(map(str, roots))}, or leave"
+                    " it out.")
   if wanted := asked.intersection(never):
     raise UserError(f"--config.dataset.genres={request.genres}: no clip carries {min(wanted)}, it"
                     f" is only ever unknown (?{min(wanted)}): label clips with it or leave it out.")
   notes = [f"only ever unknown, and so no class: {', '.join(never)}"] if never else []
+  if gone:
+    notes.append(f"all of their files are missing, and so no class: {', '.join(gone)}")
   return clips_lib.choose_classes(request.genres, held), notes
 
 

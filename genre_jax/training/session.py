@@ -181,6 +181,15 @@ def check_classes(task: str, classes: tuple[str, ...], clips, where: str = "") -
                     " --config.dataset.genres")
 
 
+def tell_of_empty_classes(prepared: Prepared) -> None:
+  """Prints a warning of classes that no prepared clip carries, as where none could be read."""
+  held = {name for clip in prepared.clips for name in clip.labels}
+  if empty := [name for name in prepared.classes if name not in held]:
+    print(f"WARNING   no clip is left that carries {', '.join(empty)}: what is not heard"
+          f" cannot be learnt. {prepared.path / 'skipped.json'} says which files could not be read:"
+          " mend them, or choose others with --config.dataset.genres")
+
+
 def open_session(config: ml_collections.ConfigDict) -> Session:
   """Prepares what the config asks for, and says what there is.
 
@@ -193,6 +202,7 @@ def open_session(config: ml_collections.ConfigDict) -> Session:
                      workers=config.dataset.workers)
   print(f"prepared  {len(prepared.clips)} clips in {prepared.path}"
         + (f", {len(prepared.skipped)} skipped (skipped.json)" if prepared.skipped else ""))
+  tell_of_empty_classes(prepared)
   fixed = config.segments.train_per_track
   split = make_split(prepared.clips, name=config.split.name, num_folds=config.split.num_folds,
                      fold=config.split.fold, seed=config.split.seed,

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import soundfile
 
+from experiments import base
 from genre_jax.data import metadata
 from genre_jax.data.prepared import label_vectors, prepare
 from genre_jax.data.recipe import Recipe
 from genre_jax.data.sources import open_source
 from genre_jax.data.splits import check_groups_apart, make_split
 from genre_jax.errors import UserError
+from genre_jax.training.session import open_session
 
 
 def write_audio(folder, names, tone):
@@ -114,6 +116,17 @@ def test_csv_several_groups(csv_table):
   assert by_track(open_source("audio_table", str(csv_table)))["a/1.wav"].group == "anna;bert"
 
 
+def test_table_of_groups_beside_those_of_the_source(csv_table, tmp_path):
+  table = tmp_path / "groups.csv"
+  table.write_text("file,group\na/2.wav,carl\n")
+  source = open_source("audio_table", str(csv_table), groups=str(table))
+  assert {track: clip.group for track, clip in by_track(source).items()} == {
+    "a/1.wav": "anna", "a/2.wav": "carl", "3.flac": "bert"}
+  assert all(clip.has_group for clip in source.clips)
+  assert any(note.startswith("2 clips are not in") and "keeps the group" in note
+             for note in source.notes)
+
+
 @pytest.mark.parametrize("text, message", [
   ("file,genre\na/1.wav,jazz;?\n", r"line 2: a '\?' stands alone; write \?GENRE"),
   ("file,genre\na/1.wav,jazz\na/2.wav,? ;pop\n", r"line 3: a '\?' stands alone"),
@@ -122,6 +135,12 @@ def test_csv_several_groups(csv_table):
   ("file,genre\na/1.wav,pop\na/2.wav,Rock\n3.flac,pop;rock\n",
    "line 4: 'rock' is spelt 'Rock' in line 3; .* spell them alike"),
   ("file,genre\na/1.wav,?Rock\na/2.wav,rock\n", "line 3: 'rock' is spelt 'Rock' in line 2"),
+  ('file,genre\n3.flac,pop\na/1.wav,"rock\na/2.wav,pop\n',
+   "line 3: cannot be read as a table: .*one that begins with a quote must end with one"),
+  ('file,genre\na/1.wav,"rock\na/2.wav,"pop"\n', "line 2: cannot be read as a table"),
+  ('file,genre\n\na/1.wav,"rock\na/2.wav,pop\n3.flac,"\n',
+   "line 3: there is a line break in the genre, beginning 'rock'; close the quote"),
+  ('file,genre\n"a/1.wav,rock\na/2.wav",pop\n', "line 2: there is a line break in the file"),
   ("file,artist\na/1.wav,x\n", "the column genre is missing"),
   ("a/1.wav,rock\n", "the column file is missing"),
   ("file,genre\na/1.wav,rock,pop\n", "line 2: 3 cells under 2 columns"),
@@ -146,6 +165,29 @@ def test_many_missing_files_are_counted(csv_table, monkeypatch):
   source = open_source("audio_table", str(csv_table))
   assert len(source.skipped) == 1
   assert any("2 of 5 audio files are missing, the first 1 of them" in n for n in source.notes)
+
+
+def test_class_whose_files_are_all_missing(csv_table):
+  csv_table.write_text("file,genre\na/1.wav,rock\na/2.wav,pop;?jazz\nb/9.wav,jazz\nc.wav,pop\n")
+  source = open_source("audio_table", str(csv_table))
+  assert source.classes == ("pop", "rock")
+  assert "all of their files are missing, and so no class: jazz" in source.notes
+  assert not any("only ever unknown" in note for note in source.notes)
+  with pytest.raises(UserError, match="all files of jazz are missing: put them, as b/9.wav, in"):
+    open_source("audio_table", str(csv_table), "rock,jazz")
+
+
+def test_class_whose_only_file_cannot_be_read(csv_table, tmp_path, capsys):
+  csv_table.write_text("file,genre,side\na/1.wav,rock,train\na/2.wav,pop,train\n3.flac,pop,test\n"
+                       "bad.wav,jazz,valid\n")
+  (tmp_path / "bad.wav").write_bytes(b"no sound")
+  config = base.get_config()
+  config.dataset.source, config.dataset.path = "audio_table", str(csv_table)
+  config.dataset.prepared_dir, config.dataset.workers = str(tmp_path / "prepared"), 1
+  config.split.name = "official"
+  assert open_session(config).prepared.classes == ("jazz", "pop", "rock")
+  lines = [line for line in capsys.readouterr().out.splitlines() if "WARNING" in line]
+  assert len(lines) == 1 and "no clip is left that carries jazz:" in lines[0]
 
 
 # MTG-Jamendo.
@@ -223,6 +265,14 @@ def test_jamendo_clips_of_no_class_are_negatives_of_several_labels(jamendo):
     "track_0000214", "track_0000215"}
 
 
+def test_jamendo_tracks_without_a_tag_are_left_out(jamendo):
+  table = jamendo / "data" / "autotagging_genre.tsv"
+  table.write_text(table.read_text().replace("genre---rare", ""))
+  source = open_several("jamendo", jamendo, "punkrock")
+  assert "track_0000388" not in by_track(source) and len(source.clips) == 3
+  assert any("1 tracks of" in note and "have no tag: left out" in note for note in source.notes)
+
+
 @pytest.mark.parametrize("old, new, message", [
   ("track_0000387", "track_0000214", "line 5: track_0000214 was listed in line 2 already; put all"),
   ("\talbum_000046\t82", "\t82", "line 4: ALBUM_ID is '82/382.mp3'; is a cell of the line missing"),
@@ -245,6 +295,19 @@ def test_jamendo_track_on_two_sides(jamendo):
     file.write(JAMENDO[2] + "\n")
   with pytest.raises(UserError, match="autotagging_genre-test.tsv, line 3: track_0000215 is on the"
                                       " train side of split-0 already"):
+    open_source("jamendo", str(jamendo))
+
+
+def test_jamendo_split_of_tracks_that_are_not_listed(jamendo):
+  folder = jamendo / "data" / "splits" / "split-0"
+  with open(folder / "autotagging_genre-test.tsv", "a") as file:
+    file.write(JAMENDO[4].replace("track_0000387", "track_0009999") + "\n")
+  source = open_source("jamendo", str(jamendo))
+  assert any(note.startswith("1 of 5 tracks of") and "as track_0009999, are not in" in note
+             for note in source.notes)
+  for path in folder.iterdir():
+    path.write_text(path.read_text().replace("track_0000", "track_0001"))
+  with pytest.raises(UserError, match="split-0: none of its 5 tracks, as track_0001214, is in"):
     open_source("jamendo", str(jamendo))
 
 
@@ -318,7 +381,7 @@ def test_fma_clips_of_no_class_are_negatives_of_several_labels(fma):
 
 
 @pytest.mark.parametrize("old, new, message", [
-  ("\n3,AWOL", "\n2,AWOL", "line 6: 000002 was listed in line 5 already; keep one of the lines"),
+  ("\n3,AWOL", "\n2,AWOL", "line 6: 000002 was listed in line 4 already; keep one of the lines"),
   ("1,training,medium", "1,TRAINING,medium",
    "line 6: set split is 'TRAINING': give training, validation, test"),
   ("6,test,small", "6,test,tiny", "set subset is 'tiny': give small, medium, large"),
@@ -390,7 +453,7 @@ def test_magnatagatune(mtat, tmp_path, monkeypatch):
   ('"6"\t"1"', '"6"\t"2"', "line 3: no voice is '2', not 0 or 1"),
   ('"2"\t"0"', '"2"', "line 2: 4 cells under 5 columns"),
   ("contimune-59-88", "contimune-30-59", "line 5: 0/lvx.*30-59.mp3 was listed in line 4 already"),
-  ("\t", ",", "clip_id")])
+  ("\t", ",", "line 1: cannot be read as a table: .* put tabs between the cells")])
 def test_bad_magnatagatune(mtat, old, new, message):
   (mtat / "annotations_final.csv").write_text(MTAT.replace(old, new, -1 if old == "\t" else 1))
   with pytest.raises(UserError, match=message):
