@@ -102,7 +102,8 @@ def report(options: Options) -> str:
     row(f"predicting a file of {options.hours:g} h (stereo, {RATE} Hz, RF64,"
         f" {long.stat().st_size / 1e9:.1f} GB)", predicting),
     "", "![memory over time](plots/memory.png)", "",
-    "Memory of a command with all its processes; pages that they share count once.", ""])
+    "Memory of a command with all its processes; pages that they share count once.", "",
+  ]).replace(f"{options.folder}/", "")
 
 
 def write_long(path: pathlib.Path, hours: float) -> None:
