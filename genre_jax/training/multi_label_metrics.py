@@ -97,13 +97,17 @@ def row_weights(groups, draws: int, seed: int = 0) -> tuple[np.ndarray, int]:
   return weights, len(number)
 
 
-def _figures(p: Predictions, cuts: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-  """Each figure, float[draws], and 'per_class', float[4, classes, draws]: areas and F1."""
-  def per_class(c):
+def _figures(p: Predictions, cuts: np.ndarray, weights: np.ndarray, lost=np.nan
+             ) -> dict[str, np.ndarray]:
+  """Each figure, float[draws], and 'per_class', float[4, classes, draws]: areas and F1.
+
+  Macro figures take `lost`, float[4, classes, 1], for a class that a draw loses; NaN leaves it out.
+  """
+  def areas_of(c):
     rows = p.known[:, c]
     return areas(p.probabilities[rows, c], p.labels[rows, c], weights[:, rows])
 
-  by_class = np.stack([per_class(c) for c in range(len(p.classes))], 1)
+  by_class = np.stack([areas_of(c) for c in range(len(p.classes))], 1)
   rows, columns = np.nonzero(p.known)
   micro = areas(p.probabilities[rows, columns], p.labels[rows, columns], weights[:, rows])
   found, held = p.probabilities >= cuts, p.labels
@@ -116,15 +120,16 @@ def _figures(p: Predictions, cuts: np.ndarray, weights: np.ndarray) -> dict[str,
   with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
     warnings.simplefilter("ignore", RuntimeWarning)  # a draw without any class has no mean
     f1 = 2 * hits / (2 * hits + wrong + missed)
-    macro = np.nanmean(by_class, 1)
+    per_class = np.concatenate([by_class, f1.T[None]])
+    macro = np.nanmean(np.where(np.isnan(per_class), lost, per_class), 1)
     return {
       "roc_auc_macro": macro[0], "roc_auc_micro": micro[0], "pr_auc_macro": macro[1],
-      "pr_auc_micro": micro[1], "map": macro[2], "f1_macro": np.nanmean(f1, 1),
+      "pr_auc_micro": micro[1], "map": macro[2], "f1_macro": macro[3],
       "f1_micro": 2 * hits.sum(1) / (2 * hits + wrong + missed).sum(1),
       "exact_match": weights @ exact / weights.sum(1),
       "top_match": weights @ (with_labels & (lowest_held > highest_other)) / (
         weights @ with_labels),
-      "per_class": np.concatenate([by_class, f1.T[None]])}
+      "per_class": per_class}
 
 
 def _interval(seen: float, drawn: np.ndarray, groups: int, least: float = 0.0,
@@ -146,22 +151,17 @@ def _interval(seen: float, drawn: np.ndarray, groups: int, least: float = 0.0,
   return [float(x) for x in np.clip(ends, least, 1)]
 
 
-def _drawn(p: Predictions, cuts: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+def _drawn(p: Predictions, cuts: np.ndarray, weights: np.ndarray, seen: dict[str, np.ndarray]
+           ) -> dict[str, np.ndarray]:
   """`_figures` of many weightings, some at a time.
 
-  A class that a draw loses keeps the figure that is seen, so that macro figures of all draws are
+  A class that a draw loses keeps the figure that is `seen`, so that macro figures of all draws are
   means over the same classes. A class of a single artist hence does not vary at all.
   """
   size = max(1, AT_ONCE // p.known.size)
-  parts = [_figures(p, cuts, weights[i:i + size]) for i in range(0, len(weights), size)]
-  drawn = {name: np.concatenate([part[name] for part in parts], -1) for name in parts[0]}
-  seen = _figures(p, cuts, np.ones((1, len(p.names))))["per_class"]
-  filled = np.where(np.isnan(drawn["per_class"]), seen, drawn["per_class"])
-  with warnings.catch_warnings():
-    warnings.simplefilter("ignore", RuntimeWarning)  # no class has a figure
-    for name, of in zip(("roc_auc_macro", "pr_auc_macro", "map", "f1_macro"), filled, strict=True):
-      drawn[name] = np.nanmean(of, 0)
-  return drawn
+  parts = [_figures(p, cuts, weights[i:i + size], seen["per_class"])
+           for i in range(0, len(weights), size)]
+  return {name: np.concatenate([part[name] for part in parts], -1) for name in parts[0]}
 
 
 class Answers:
@@ -182,7 +182,8 @@ class Answers:
     each = []
     for p, thresholds in runs:
       cuts = np.array([thresholds[name] for name in p.classes])
-      each.append((_figures(p, cuts, np.ones((1, len(p.names)))), _drawn(p, cuts, weights)))
+      seen = _figures(p, cuts, np.ones((1, len(p.names))))
+      each.append((seen, _drawn(p, cuts, weights, seen)))
     self.seen = {name: float(np.mean([seen[name] for seen, _ in each])) for name in FIGURES}
     self._drawn = {name: np.mean([drawn[name] for _, drawn in each], 0) for name in FIGURES}
 
@@ -252,7 +253,7 @@ def summarize_multi_label(p: Predictions, thresholds: dict[str, float],
   if draws is None:
     draws = int(np.clip(MOST_WORK // (n * k), FEWEST_DRAWS, DRAWS))
   weights, groups = row_weights(p.groups, draws)
-  drawn = _drawn(p, cuts, weights)
+  drawn = _drawn(p, cuts, weights, seen)
   found, held = p.probabilities >= cuts, p.labels & p.known
   per_class = {}
   for c, name in enumerate(p.classes):
