@@ -11,6 +11,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genre_jax.models import winograd
+
+# Channels on both sides from which matrix products take most of the time, so that fewer are worth
+# the sums around them.
+_MANY = 64
 # Channels that fill the vectors of a matrix product; where both sides have fewer, bands join them.
 _WIDE = 32
 # With fewer input channels XLA's own gradient by a kernel of two dimensions is faster.
@@ -36,34 +41,35 @@ class FastConv(nn.Module):
     kernel = self.param("kernel", nn.initializers.lecun_normal(),
                         (*self.kernel, x.shape[-1], self.features), jnp.float32)
     bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-    y = conv(x.astype(self.dtype), kernel.astype(self.dtype))
-    return y + jnp.expand_dims(bias.astype(self.dtype), (0, 1, 2))
+    return conv(*(value.astype(self.dtype) for value in (x, kernel, bias)))
 
 
 @jax.custom_vjp
-def conv(x, kernel):
+def conv(x, kernel, bias):
   """Convolution with 'SAME' padding and stride 1.
 
   Args:
     x: float[B, T, F, C].
     kernel: float[frames, bands, C, D].
+    bias: float[D].
   Returns:
     float[B, T, F, D].
   """
-  return _plain(x, kernel)
+  return _plain(x, kernel) + bias[None, None, None]
 
 
-def _forward(x, kernel):
-  y = jax.lax.platform_dependent(x, kernel, cpu=_widened, default=_plain)
-  return y, (x, kernel)
+def _forward(x, kernel, bias):
+  y = jax.lax.platform_dependent(x, kernel, cpu=_output, default=_plain)
+  return y + bias[None, None, None], (x, kernel)
 
 
 def _backward(saved, dy):
   def fast(x, kernel, dy):
-    return _input_gradient(kernel, dy), _kernel_gradient(x, kernel, dy)
+    turned = kernel[::-1, ::-1].swapaxes(2, 3)
+    return _output(dy, turned, turned=True), _kernel_gradient(x, kernel, dy), _bias_gradient(dy)
 
   def plain(x, kernel, dy):
-    return jax.vjp(_plain, x, kernel)[1](dy)
+    return *jax.vjp(_plain, x, kernel)[1](dy), dy.sum((0, 1, 2))
 
   return jax.lax.platform_dependent(*saved, dy, cpu=fast, default=plain)
 
@@ -81,7 +87,28 @@ def _same(size):
   return (size - 1) // 2, size // 2
 
 
-def _widened(x, kernel, turned=False):
+def _few_products(kernel):
+  """Whether `winograd` is the fastest form."""
+  return (min(kernel.shape[2:]) >= _MANY and 3 <= kernel.shape[1] <= winograd.WIDEST
+          and jnp.finfo(kernel.dtype).bits >= 32)  # narrower ones lack the digits
+
+
+def _output(x, kernel, turned=False):
+  """The convolution.
+
+  Args:
+    x: float[B, T, F, C].
+    kernel: float[frames, bands, C, D].
+    turned: pads as the input's gradient needs it: what 'SAME' pads, the other way round.
+  Returns:
+    float[B, T, F, D].
+  """
+  padding = tuple(_same(n)[::-1 if turned else 1] for n in kernel.shape[:2])
+  form = winograd.convolve if _few_products(kernel) else _widened
+  return form(x, kernel, padding)
+
+
+def _widened(x, kernel, padding):
   """The convolution with several bands beside each other in the channels, where those are few.
 
   `group` neighbouring outputs are channels of one output: the kernel holds a copy of itself for
@@ -91,16 +118,16 @@ def _widened(x, kernel, turned=False):
   Args:
     x: float[B, T, F, C].
     kernel: float[frames, bands, C, D].
-    turned: pads as the input's gradient needs it: what 'SAME' pads, the other way round.
+    padding: ((before, after) of frames, (before, after) of bands).
   Returns:
     float[B, T, F, D].
   """
   size, frames, bands, channels = x.shape
   height, width, _, features = kernel.shape
-  time, (before, after) = (_same(n)[::-1 if turned else 1] for n in (height, width))
+  time, (before, after) = padding
   group = max(_WIDE // max(channels, features), 1)
   if group == 1:
-    return _plain(x, kernel, (time, (before, after)))
+    return _plain(x, kernel, padding)
   blocks = -(-bands // group)
   reach = -(-(group - 1 + width) // group)  # blocks of bands that one block of outputs sees
   total = (blocks + reach - 1) * group
@@ -114,14 +141,11 @@ def _widened(x, kernel, turned=False):
   return y.reshape(size, frames, blocks * group, features)[:, :, :bands]
 
 
-def _input_gradient(kernel, dy):
-  """The convolution of the output's gradient with the kernel turned round."""
-  return _widened(dy, kernel[::-1, ::-1].swapaxes(2, 3), turned=True)
-
-
 def _kernel_gradient(x, kernel, dy):
   """Row by row of the kernel, each a convolution in one dimension: XLA's in two are slow."""
   height, width, channels, features = kernel.shape
+  if _few_products(kernel):
+    return winograd.kernel_gradient(x, dy, (height, width), (_same(height), _same(width)))
   if channels < _FEW and height > 1 and width > 1:
     return jax.vjp(lambda kernel: _plain(x, kernel), kernel)[1](dy)[0]
   if width == 1 < height:  # one row, if frames are bands
@@ -139,3 +163,12 @@ def _kernel_gradient(x, kernel, dy):
   return jnp.stack([
     jax.linear_transpose(functools.partial(row, x[:, i:i + frames]), kernel[0])(dy)[0]
     for i in range(height)])
+
+
+def _bias_gradient(dy):
+  """Sums over all places; as a matrix product where there are many channels."""
+  features = dy.shape[-1]
+  if features < _MANY:
+    return dy.sum((0, 1, 2))
+  dy = dy.reshape(-1, features)
+  return jnp.ones(len(dy), dy.dtype) @ dy
