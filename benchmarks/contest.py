@@ -7,6 +7,7 @@ A module of `benchmarks/works` defines
     THREADS      ("one",), ("all",) or both
     CONTESTANTS  {name: Contestant}
     REPEATS      optional: at most so many turns, of long works
+    NOTES        optional: the section of `NOTES.md` with what was tried for it, as a link has it
     remarks(outcomes)  optional: lines below the table, of {(case, threads): Outcome}
 
 or, where nothing takes turns, TITLE, TARGET and `report(options)`, which measures by itself and

@@ -118,8 +118,10 @@ def main(argv: list[str]) -> None:
     print(f"{name}: {work.TITLE}\n", flush=True)
     began, load = time.monotonic(), os.getloadavg()[0]
     body = measure(work, into.parent / "plots")
+    tried = (f" Where it is missed, [NOTES.md](NOTES.md#{work.NOTES}) says what was tried, with"
+             " figures, and why it stays." if hasattr(work, "NOTES") else "")
     write(into, name,
-          f"## {work.TITLE}\n\nTo reach: {work.TARGET}\n\n{body}\n"
+          f"## {work.TITLE}\n\nTo reach: {work.TARGET}.{tried}\n\n{body}\n"
           f"Commit {commit}, load at the start {load:.1f}, {time.monotonic() - began:.0f} s."
           f" {about}.\n")
   print(f"written to {into}", file=sys.stderr)

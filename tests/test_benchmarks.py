@@ -75,9 +75,13 @@ def test_every_work_says_what_it_is():
   folder = contest.ROOT / "benchmarks" / "works"
   names = sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
   assert {"log_mel", "inference", "memory"} <= set(names)
+  notes = (contest.ROOT / "benchmarks" / "NOTES.md").read_text()
+  sections = {re.sub(r"[^a-z -]", "", line[3:].lower()).replace(" ", "-")
+              for line in notes.splitlines() if line.startswith("## ")}
   for name in names:
     work = importlib.import_module(f"benchmarks.works.{name}")
     assert work.TITLE and work.TARGET
+    assert getattr(work, "NOTES", "training-step") in sections
     if hasattr(work, "report"):
       continue
     assert set(work.THREADS) <= {"one", "all"}

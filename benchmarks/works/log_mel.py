@@ -9,6 +9,7 @@ from genre_jax.data.recipe import Recipe
 
 TITLE = "Log-mel of a 30 s clip (22050 Hz, 2048/512, 128 mels)"
 TARGET = "at most 1.6 x the bare FFTs of it, 3 x as fast as librosa, 1.6 x as fast as torch"
+NOTES = "log-mel-numpy-path"
 THREADS = ("one",)
 RECIPE = Recipe(frame_stride=1.0)
 

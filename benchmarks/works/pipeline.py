@@ -13,6 +13,7 @@ from genre_jax.data.recipe import Recipe
 
 TITLE = "Input pipeline: prepared set to device batches, tf_split on ten genres"
 TARGET = "at least 20 x what the step consumes; the step waits less than 1 % of the time"
+NOTES = "input-pipeline-and-prepared-sets"
 CLIPS = 443  # as the training side of GTZAN's fault-filtered lists
 BATCHES, STEPS = 100, 20  # of a round
 
