@@ -18,6 +18,8 @@ from genre_jax.models import winograd
 _MANY = 64
 # Channels that fill the vectors of a matrix product; where both sides have fewer, bands join them.
 _WIDE = 32
+# Outputs times channels of a block in one dimension.
+_BLOCK = 128
 # With fewer input channels XLA's own gradient by a kernel of two dimensions is faster.
 _FEW = 16
 
@@ -172,3 +174,63 @@ def _bias_gradient(dy):
     return dy.sum((0, 1, 2))
   dy = dy.reshape(-1, features)
   return jnp.ones(len(dy), dy.dtype) @ dy
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def conv_1d(x, kernel, stride=1, padding=(0, 0)):
+  """Convolution in one dimension.
+
+  Args:
+    x: float[N, L, C].
+    kernel: float[k, C, D].
+    stride: inputs between outputs.
+    padding: zeros (before, after).
+  Returns:
+    float[N, L', D].
+  """
+  return _plain_1d(x, kernel, stride, padding)
+
+
+def _plain_1d(x, kernel, stride, padding):
+  return jax.lax.conv_general_dilated(
+    x, kernel, (stride,), [padding], dimension_numbers=("NHC", "HIO", "NHC"))
+
+
+def _forms_1d(stride, padding):
+  """The fast form for the CPU, and XLA's own."""
+  return (functools.partial(form, stride=stride, padding=padding) for form in (_blocks, _plain_1d))
+
+
+def _forward_1d(x, kernel, stride, padding):
+  fast, plain = _forms_1d(stride, padding)
+  return jax.lax.platform_dependent(x, kernel, cpu=fast, default=plain), (x, kernel)
+
+
+def _backward_1d(stride, padding, saved, dy):
+  fast, plain = (lambda x, kernel, dy, form=form: jax.vjp(form, x, kernel)[1](dy)
+                 for form in _forms_1d(stride, padding))
+  return jax.lax.platform_dependent(*saved, dy, cpu=fast, default=plain)
+
+
+conv_1d.defvjp(_forward_1d, _backward_1d)
+
+
+def _blocks(x, kernel, stride, padding):
+  """One matrix product of blocks of inputs that make blocks of neighbouring outputs."""
+  rows, length, channels = x.shape
+  width, _, features = kernel.shape
+  group = _BLOCK // features
+  if group < 2 or channels >= 8:
+    return _plain_1d(x, kernel, stride, padding)
+  outputs = (length + sum(padding) - width) // stride + 1
+  blocks, step = -(-outputs // group), group * stride
+  reach = -(-((group - 1) * stride + width) // step)  # blocks of inputs that a block of outputs sees
+  after = (blocks + reach - 1) * step - padding[0] - length
+  x = jax.lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (padding[0], after, 0), (0, 0, 0)))
+  x = x.reshape(rows, blocks + reach - 1, step * channels)
+  x = jnp.concatenate([x[:, i:i + blocks] for i in range(reach)], -1)
+  room = reach * step - width
+  kernel = jnp.stack([jnp.pad(kernel, ((i * stride, room - i * stride), (0, 0), (0, 0)))
+                      for i in range(group)], 2)
+  y = x.reshape(rows * blocks, -1) @ kernel.reshape(reach * step * channels, group * features)
+  return y.reshape(rows, blocks * group, features)[:, :outputs]

@@ -11,6 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genre_jax.models.fast_conv import conv_1d
+
 # Added to variances before a square root: the gradient of sqrt(0) is infinite (silence).
 _EPSILON = 1e-5
 
@@ -172,21 +174,15 @@ class Conv(nn.Module):
       padding = (0, 0)
     if frames == 1:
       x = x.reshape(batch * time, x.shape[2], channels)
-      x = _conv_1d(x, kernel[0], self.frequency_stride, padding)
+      x = conv_1d(x, kernel[0], self.frequency_stride, padding)
       return x.reshape(batch, time, x.shape[1], self.features)
     if width == 1 and self.frequency_stride == 1:
       x = x.swapaxes(1, 2).reshape(batch * bands, time, channels)
-      x = _conv_1d(x, kernel[:, 0], 1, (0, 0))
+      x = conv_1d(x, kernel[:, 0], 1, (0, 0))
       return x.reshape(batch, bands, x.shape[1], self.features).swapaxes(1, 2)
     return jax.lax.conv_general_dilated(
       x, kernel, (1, self.frequency_stride), [(0, 0), padding],
       dimension_numbers=("NHWC", "HWIO", "NHWC"))
-
-
-def _conv_1d(x, kernel, stride, padding):
-  """float[N, L, C] and float[k, C, D] -> float[N, L', D]."""
-  return jax.lax.conv_general_dilated(
-    x, kernel, (stride,), [padding], dimension_numbers=("NHC", "HIO", "NHC"))
 
 
 def _column_sums(x):
