@@ -18,8 +18,8 @@ from genre_jax.models import winograd
 _MANY = 64
 # Channels that fill the vectors of a matrix product; where both sides have fewer, bands join them.
 _WIDE = 32
-# Outputs times channels of a block in one dimension.
-_BLOCK = 128
+# In one dimension: outputs times channels of a block; input channels that are too many for blocks.
+_BLOCK, _BLOCK_CHANNELS = 128, 8
 # With fewer input channels XLA's own gradient by a kernel of two dimensions is faster.
 _FEW = 16
 
@@ -216,15 +216,15 @@ conv_1d.defvjp(_forward_1d, _backward_1d)
 
 
 def _blocks(x, kernel, stride, padding):
-  """One matrix product of blocks of inputs that make blocks of neighbouring outputs."""
+  """One matrix product, of blocks of inputs and the kernel moved along for neighbouring outputs."""
   rows, length, channels = x.shape
   width, _, features = kernel.shape
   group = _BLOCK // features
-  if group < 2 or channels >= 8:
+  if group < 2 or channels >= _BLOCK_CHANNELS:
     return _plain_1d(x, kernel, stride, padding)
   outputs = (length + sum(padding) - width) // stride + 1
   blocks, step = -(-outputs // group), group * stride
-  reach = -(-((group - 1) * stride + width) // step)  # blocks of inputs that a block of outputs sees
+  reach = -(-((group - 1) * stride + width) // step)  # blocks that a block of outputs sees
   after = (blocks + reach - 1) * step - padding[0] - length
   x = jax.lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (padding[0], after, 0), (0, 0, 0)))
   x = x.reshape(rows, blocks + reach - 1, step * channels)

@@ -54,6 +54,26 @@ def test_parameters_output_and_gradients_are_those_of_flax(shape, kernel):
   _assert_equal(*_pair(shape, kernel), 1e-5)
 
 
+@pytest.mark.parametrize("channels", [1, 3, 8])
+@pytest.mark.parametrize(("length", "width", "stride", "padding", "features"), [
+  (96, 9, 1, (0, 0), 16), (128, 9, 2, (4, 4), 16), (41, 4, 3, (2, 1), 5), (7, 7, 1, (0, 0), 64),
+  (1, 1, 1, (0, 0), 3), (10, 2, 4, (0, 0), 1), (5, 3, 1, (1, 1), 200)])
+def test_one_dimension_is_xlas(length, width, stride, padding, channels, features):
+  def run(form, x, kernel):
+    y, vjp = jax.vjp(form, x, kernel)
+    return y, *vjp(jax.random.normal(jax.random.key(2), y.shape))
+
+  def plain(x, kernel):
+    return jax.lax.conv_general_dilated(
+      x, kernel, (stride,), [padding], dimension_numbers=("NHC", "HIO", "NHC"))
+
+  x = jax.random.normal(jax.random.key(0), (3, length, channels))
+  kernel = jax.random.normal(jax.random.key(1), (width, channels, features))
+  ours = jax.jit(lambda x, k: run(lambda x, k: fast_conv.conv_1d(x, k, stride, padding), x, k))
+  for got, wanted in zip(ours(x, kernel), run(plain, x, kernel), strict=True):
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-5 * float(jnp.abs(wanted).max()))
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.bfloat16, 0.04), (jnp.float64, 1e-13)])
 @pytest.mark.parametrize("kernel", [(5, 5, 3, 4), (3, 3, 16, 16), (5, 1, 16, 4)])
 def test_other_dtypes(kernel, dtype, tolerance):
