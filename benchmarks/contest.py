@@ -77,13 +77,13 @@ class Outcome:
 
   Attributes:
     times: seconds of each contestant's turns; every turn of one has its counterpart in the others.
-    differences: from our first contestant; None where nothing is compared.
+    differences: from our first contestant, of those that are compared.
     failures: reasons of those that have no times.
     roles: of each contestant, in order.
   """
 
   times: dict[str, list[float]] = dataclasses.field(default_factory=dict)
-  differences: dict[str, float | None] = dataclasses.field(default_factory=dict)
+  differences: dict[str, float] = dataclasses.field(default_factory=dict)
   failures: dict[str, str] = dataclasses.field(default_factory=dict)
   roles: dict[str, str] = dataclasses.field(default_factory=dict)
 
@@ -93,6 +93,11 @@ class Outcome:
       return None
     pairs = np.array(list(zip(self.times[a], self.times[b], strict=True)))
     return np.percentile(pairs[:, 0] / pairs[:, 1], (25, 50, 75))
+
+  def first_of_ours(self) -> str | None:
+    """Our contestant with whose output all are compared, if it has times."""
+    first = next((name for name, role in self.roles.items() if role == "ours"), None)
+    return first if first in self.times else None
 
   def best(self, role: str) -> str | None:
     """The contestant of a role with the lowest median."""

@@ -106,13 +106,15 @@ def main(argv: list[str]) -> None:
   if unknown := [name for name in ONLY.value if name not in there]:
     raise UserError(f"--only={unknown[0]}: there is no such work; there are {', '.join(there)}")
   into, commit = pathlib.Path(INTO.value), git_commit()
+  if not into.parent.is_dir():
+    raise UserError(f"--into={into}: there is no folder {into.parent}; make it first")
   about = f"{machine()}. {versions()}"
   for name in ONLY.value or there:
     work = importlib.import_module(f"benchmarks.works.{name}")
     if RESUME.value and into.exists():
       before = into.read_text().partition(f"<!-- {name} -->")[2].partition(f"<!-- /{name} -->")[0]
       # The page itself makes a checkout dirty.
-      if f"Commit {commit.removesuffix('-dirty')}" in before:
+      if f"Commit {commit.removesuffix('-dirty')}" in before and "Failed:" not in before:
         print(f"{name}: measured before", flush=True)
         continue
     print(f"{name}: {work.TITLE}\n", flush=True)

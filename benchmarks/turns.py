@@ -4,9 +4,11 @@ Used by `run.py`. The turns are what makes ratios good on a machine that does ot
 they fall on all contestants. One that fails is a row with its reason.
 """
 
+import contextlib
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -44,7 +46,7 @@ class Worker:
     self._errors = tempfile.TemporaryFile()
     self._process = subprocess.Popen(
       [python, "-m", "benchmarks.worker", work, name, threads], cwd=ROOT, bufsize=0,
-      stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
+      stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, start_new_session=True,
       env={**os.environ, **dict.fromkeys(names, count), "TMPDIR": folder,
            "TF_CPP_MIN_LOG_LEVEL": "2"})
     self._pending = b""
@@ -75,8 +77,9 @@ class Worker:
     return f"its process ended with status {status}" + (f": {lines[-1][:200]}" if lines else "")
 
   def close(self) -> None:
-    """Ends the process."""
-    self._process.kill()
+    """Ends the process and what it started."""
+    with contextlib.suppress(ProcessLookupError):
+      os.killpg(self._process.pid, signal.SIGKILL)
     self._process.wait()
     for stream in (self._process.stdin, self._process.stdout, self._errors):
       stream.close()
@@ -173,7 +176,7 @@ def _compare(contestants, outputs, outcome: Outcome) -> None:
 
 def table(outcome: Outcome) -> str:
   """A contest in Markdown."""
-  peer, ours = outcome.best("peer"), outcome.best("ours")
+  peer, ours = outcome.best("peer"), outcome.first_of_ours()
   lines = ["| contestant | median | quartiles | time / best peer's | time / ours "
            "| largest difference |", "|---|---|---|---|---|---|"]
   for name, role in outcome.roles.items():

@@ -220,9 +220,9 @@ def _blocks(x, kernel, stride, padding):
   rows, length, channels = x.shape
   width, _, features = kernel.shape
   group = _BLOCK // features
-  if group < 2 or channels >= _BLOCK_CHANNELS:
-    return _plain_1d(x, kernel, stride, padding)
   outputs = (length + sum(padding) - width) // stride + 1
+  if group < 2 or outputs < 1 or channels >= _BLOCK_CHANNELS:
+    return _plain_1d(x, kernel, stride, padding)
   blocks, step = -(-outputs // group), group * stride
   reach = -(-((group - 1) * stride + width) // step)  # blocks that a block of outputs sees
   after = (blocks + reach - 1) * step - padding[0] - length
