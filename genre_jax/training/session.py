@@ -234,7 +234,7 @@ def open_session(config: ml_collections.ConfigDict) -> Session:
   model = build_model(config.model.to_dict(), len(prepared.classes), config.dtype)
   try:
     count_model(model, recipe)
-  except (ValueError, ZeroDivisionError, TypeError) as error:
+  except (ValueError, ZeroDivisionError, TypeError, IndexError) as error:
     reason = str(error).splitlines()[0]
     raise UserError(f"{config.model.name} with these config.model sizes cannot take windows of"
                     f" --config.recipe.num_frames={recipe.num_frames} x"
