@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import soundfile
+from ml_collections import ConfigDict
 
 from genre_jax.errors import UserError
 from genre_jax.training.loop import train_and_evaluate
@@ -117,6 +118,13 @@ def test_config_values(place, monkeypatch, field, value, words):
   with pytest.raises(UserError, match=re.escape(words)):
     _train(place, monkeypatch, path="music", **{field: value})
   assert not (place / "run" / "checkpoints").exists() or field == "init_from"
+
+
+def test_windows_too_short_for_the_network(place, monkeypatch):
+  _music(place)
+  with pytest.raises(UserError, match="--config.recipe.num_frames=16 x --config.recipe.n_mels=128"):
+    _train(place, monkeypatch, path="music", model=ConfigDict({"name": "tf_split"}),
+           recipe__n_mels=128)
 
 
 def test_nothing_to_evaluate(place, monkeypatch):
