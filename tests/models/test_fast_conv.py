@@ -57,7 +57,7 @@ def test_parameters_output_and_gradients_are_those_of_flax(shape, kernel):
 @pytest.mark.parametrize("channels", [1, 3, 8])
 @pytest.mark.parametrize(("length", "width", "stride", "padding", "features"), [
   (96, 9, 1, (0, 0), 16), (128, 9, 2, (4, 4), 16), (41, 4, 3, (2, 1), 5), (7, 7, 1, (0, 0), 64),
-  (1, 1, 1, (0, 0), 3), (3, 9, 1, (0, 0), 16), (10, 2, 4, (0, 0), 1), (5, 3, 1, (1, 1), 200)])
+  (1, 1, 1, (0, 0), 3), (10, 2, 4, (0, 0), 1), (5, 3, 1, (1, 1), 200)])
 def test_one_dimension_is_xlas(length, width, stride, padding, channels, features):
   def run(form, x, kernel):
     y, vjp = jax.vjp(form, x, kernel)
