@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genre_jax.models.fast_conv import conv_1d
+from genre_jax.models.fast_conv import column_sums, conv_1d
 
 # Added to variances before a square root: the gradient of sqrt(0) is infinite (silence).
 _EPSILON = 1e-5
@@ -185,11 +185,6 @@ class Conv(nn.Module):
       dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
-def _column_sums(x):
-  """float[N, C] -> float[1, C], as a matrix product: XLA's CPU reductions are slower."""
-  return jnp.ones((1, x.shape[0]), x.dtype) @ x
-
-
 @jax.custom_vjp
 def _normalize_columns(x, scale, bias):
   """Batch normalisation of float[N, C] with float[1, C] scale and bias.
@@ -202,8 +197,8 @@ def _normalize_columns(x, scale, bias):
 
 def _normalize_forward(x, scale, bias):
   rows = x.shape[0]
-  mean = _column_sums(x) / rows
-  variance = jnp.maximum(_column_sums(x * x) / rows - mean * mean, 0)
+  mean = column_sums(x) / rows
+  variance = jnp.maximum(column_sums(x * x) / rows - mean * mean, 0)
   inverse = jax.lax.rsqrt(variance + _EPSILON)
   gain = inverse * scale
   return (x * gain + (bias - mean * gain), mean, variance), (x, scale, mean, inverse)
@@ -213,8 +208,8 @@ def _normalize_backward(saved, cotangents):
   x, scale, mean, inverse = saved
   dy = cotangents[0]
   rows = x.shape[0]
-  d_bias = _column_sums(dy)
-  d_scale = (_column_sums(dy * x) - mean * d_bias) * inverse  # sum of dy times the normalised x
+  d_bias = column_sums(dy)
+  d_scale = (column_sums(dy * x) - mean * d_bias) * inverse  # sum of dy times the normalised x
   gain = scale * inverse
   slope = gain * inverse * d_scale / rows
   return dy * gain - x * slope + (slope * mean - gain * d_bias / rows), d_scale, d_bias
