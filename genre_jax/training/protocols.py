@@ -63,7 +63,7 @@ class Protocol:
 
 
 NETWORKS = ("tf_split", "square_control", "baseline", "published_baseline", "time_only",
-            "frequency_only")
+            "frequency_only", "factorised")
 
 
 FEW_NETWORKS = NETWORKS[:3]
