@@ -59,7 +59,6 @@ def ours(name: str, a_device_each_core: bool = False):
 
   import jax
   import jax.numpy as jnp
-  from jax.sharding import NamedSharding, PartitionSpec
 
   from experiments import base
   from genre_jax.models import build_model
@@ -91,7 +90,7 @@ def ours(name: str, a_device_each_core: bool = False):
   params = jax.tree_util.tree_map_with_path(
     lambda path, x: jnp.asarray(draw("/".join(key.key for key in path), x.shape)), state.params)
   state = state.replace(params=params, opt_state=tx.init(params))
-  state = jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
+  state = steps.replicate(state, mesh)
   inputs, step = steps.shard_batch(inputs, mesh), steps.make_train_step(model, tx, config)
 
   def run():

@@ -5,9 +5,7 @@ import pathlib
 import signal
 import time
 
-import jax
 import ml_collections
-from jax.sharding import NamedSharding, PartitionSpec
 from tqdm import tqdm
 
 from genre_jax.data.pipeline import train_batches
@@ -57,11 +55,6 @@ def train_and_evaluate(
                     ) from error
 
 
-def _place(state, mesh):
-  """The state on all devices."""
-  return jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
-
-
 @contextlib.contextmanager
 def _signals():
   """Yields a list that gets the number of a SIGINT or SIGTERM; a second one ends at once."""
@@ -92,10 +85,10 @@ def train(session: Session, folder: pathlib.Path, mesh) -> None:
   keeper = checkpoints.Checkpoints(folder / "checkpoints", config.train.best_metric)
   curves = None
   try:
-    new = _place(session.new_state(), mesh)
+    new = steps.replicate(session.new_state(), mesh)
     state = keeper.restore_newest(new)
     if state is None:
-      state = _place(session.with_trained_weights(new), mesh)
+      state = steps.replicate(session.with_trained_weights(new), mesh)
     step = int(state.step)
     print(f"model     {config.model.name}, {session.parameters():,} parameters; "
           f"{session.total_steps} steps of {config.train.batch_size} windows"
@@ -224,7 +217,7 @@ def evaluate(session: Session, folder: pathlib.Path, mesh, checkpoint: str) -> d
   if stored["material"] == mine["material"] and stored["split"] != mine["split"]:
     raise UserError(f"the checkpoint {path} was trained on another split of these clips"
                     f" ({stored['split']}): some that would be asked now are known to it")
-  state = checkpoints.load(path, _place(session.new_state(), mesh))
+  state = checkpoints.load(path, steps.replicate(session.new_state(), mesh))
   eval_step = steps.make_eval_step(session.model)
   answers = {side: predict_side(
     eval_step, state.variables(), session.prepared, session.split, side, mesh,

@@ -59,6 +59,11 @@ def shard_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array
   return {name: jax.device_put(batch[name], sharding) for name in DEVICE_FIELDS}
 
 
+def replicate(state: TrainState, mesh: Mesh) -> TrainState:
+  """The state on every device, as the steps expect it."""
+  return jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
+
+
 def create_state(
   model: nn.Module, tx: optax.GradientTransformation, sample: jax.Array, seed: int, *,
   ema: bool = False,

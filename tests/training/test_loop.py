@@ -167,7 +167,6 @@ import jax, jax.numpy as jnp, ml_collections, numpy as np, optax
 from genre_jax.models import build_model
 from genre_jax.training import steps
 from genre_jax.errors import UserError
-from genre_jax.training.loop import _place
 
 rng = np.random.default_rng(0)
 labels = rng.integers(0, 2, 64)
@@ -179,7 +178,8 @@ tx = optax.adamw(1e-2)
 config = ml_collections.ConfigDict({"seed": 0, "augment": {"mixup_alpha": 0.3}, "train": {
   "label_smoothing": 0.1, "ema_decay": 0.9}})
 mesh = steps.device_mesh()
-state = _place(steps.create_state(model, tx, jnp.asarray(batch["log_mel"][:1]), 0, ema=True), mesh)
+sample = jnp.asarray(batch["log_mel"][:1])
+state = steps.replicate(steps.create_state(model, tx, sample, 0, ema=True), mesh)
 step = steps.make_train_step(model, tx, config)
 for _ in range(50):
   state, figures = step(state, steps.shard_batch(batch, mesh))
