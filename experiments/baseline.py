@@ -3,11 +3,11 @@
     python -m genre_jax.main --config=experiments/baseline.py --config.dataset.path=GTZAN
 """
 
-from experiments import base
+from experiments import tf_split
 
 
 def get_config():
   """tf_split's recipe with the network `baseline`."""
-  config = base.get_config()
+  config = tf_split.get_config()
   config.model.name = "baseline"
   return config

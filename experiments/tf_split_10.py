@@ -10,5 +10,5 @@ def get_config():
   """tf_split on every genre."""
   config = tf_split.get_config()
   config.dataset.genres = "all"
-  config.train.epochs = 15  # as many updates as 36 epochs of four genres
+  config.train.epochs = 30  # as many updates as 72 epochs of four genres
   return config

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from genre_jax.errors import UserError
 from genre_jax.models.baseline import Baseline, Factorised
+from genre_jax.models.learnt_split import LearntSplit, LearntSquare
 from genre_jax.models.musicnn import Musicnn
 from genre_jax.models.published import PublishedBaseline, PublishedTfSplit
 from genre_jax.models.tf_split import FrequencyOnly, SquareControl, TfSplit, TimeOnly
@@ -23,6 +24,8 @@ MODELS: dict[str, type[nn.Module]] = {
   "time_only": TimeOnly,
   "frequency_only": FrequencyOnly,
   "square_control": SquareControl,
+  "learnt_split": LearntSplit,
+  "learnt_square": LearntSquare,
   "musicnn": Musicnn,
 }
 

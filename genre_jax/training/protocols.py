@@ -62,11 +62,11 @@ class Protocol:
   groups: str = "artists"
 
 
-NETWORKS = ("tf_split", "square_control", "baseline", "published_baseline", "time_only",
-            "frequency_only", "factorised")
+NETWORKS = ("tf_split", "square_control", "time_only", "frequency_only", "baseline", "factorised",
+            "published_baseline", "learnt_split", "learnt_square")
 
 
-FEW_NETWORKS = NETWORKS[:3]
+FEW_NETWORKS = ("tf_split", "square_control", "baseline", "learnt_split", "learnt_square")
 
 
 def _same_recipe(experiment: str, seeds: int, folds=(), networks=NETWORKS, **fields
@@ -126,7 +126,7 @@ PROTOCOLS = {
     "Learning curve: ten genres, how many songs are trained on",
     "P3 with a share of each genre's training clips, and as many updates whatever the share."
     " Unit: tracks of the **valid list, the development set**.",
-    "log_mel.npz", "valid", "track", _learning_curve("tf_split_10", 15)),
+    "log_mel.npz", "valid", "track", _learning_curve("tf_split_10", 30)),
   "digits": Protocol(
     "Spoken digits: new takes of known speakers",
     "Data: Free Spoken Digit Dataset, 8 kHz. Split: `takes`, trained on takes 10 to 49. Unit:"

@@ -275,7 +275,7 @@ def init_from(state: TrainState, path: str, about: dict[str, Any], tx) -> TrainS
     old = saved
     for name in names:
       old = old.get(name) if isinstance(old, dict) else None
-    is_head = names[1] == "logits"
+    is_head = names[1].startswith("logits")
     if old is None or old.shape != new.shape or (is_head and not same_classes):
       fresh.append("/".join(names))
       return new

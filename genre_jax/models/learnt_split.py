@@ -1,0 +1,248 @@
+"""`learnt_split`: kernels along time and along frequency that are learnt, in two branches.
+
+What `tf_split` was until its kernels were fixed, kept for the comparison of learnt kernels along one
+axis with learnt square ones.
+
+One branch has kernels along frequency only (1 x k) and learns the shape of spectra: timbre, chords.
+The other has kernels along time only (k x 1) and learns how each band changes: onsets, rhythm. Each
+becomes one vector per frame; a short convolution over time mixes the two, and statistics over the
+window feed the classifier. After Pons, Lidy and Serra, "Experimenting with musically motivated
+convolutional neural networks" (2016). Beside them stands the profile, statistics of single bands
+without any convolution: what pooling over bands loses (measured: see experiments/NOTES.md).
+
+Nothing pads time. A gain (a constant added to all dB) changes no logit: the frequency branch and
+the profile see each frame relative to itself, the first kernels of the time branch sum to zero, and
+the profile sees differences of frames.
+"""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from genre_jax.models.layers import (
+  BatchNorm,
+  Conv,
+  at_least_float32,
+  center_frames,
+  frame_weights,
+  mask_after,
+  masked_statistics,
+  pool_axis,
+)
+
+# dB per unit of the network's input: brings the levels of music (sd 15 to 20 dB) near 1.
+_DB_SCALE = 20.0
+
+
+class LearntSplit(nn.Module):
+  """The split network.
+
+  Kernel lengths of the branches are squares, so that a k x k kernel of the same size exists.
+
+  Attributes:
+    num_classes: logits.
+    branches: 'frequency', 'time' or both.
+    square: the control: every 1 x k and k x 1 kernel becomes sqrt(k) x sqrt(k).
+    frequency_frames: frames averaged before the frequency branch.
+    frequency_kernels: lengths, in bands, of its kernels; the first has stride 2.
+    frequency_channels: their output channels.
+    frequency_pools: maximum over so many bands after each.
+    time_bands: bands of the time branch, each the mean of neighbouring mel bands.
+    time_kernels: lengths, in frames, of its kernels.
+    time_channels: their output channels.
+    time_pools: maximum over so many frames after each.
+    branch_features: numbers per frame that each branch hands on.
+    fusion_kernels: lengths, in pooled frames, of the convolutions after the branches meet.
+    fusion_features: their output channels.
+    branch_dropout: how often each branch is silenced for a training window; never both.
+    profile_features: numbers that are made of the profile; 0 leaves it out.
+    profile_dropout: how often the profile is silenced for a training window.
+    profile_alone: how often, at other windows, all else is silenced.
+    statistics: over time, that feed the classifier.
+    floor_db: see `center_frames`.
+    dropout: rate before the logits.
+    dtype: of the computation.
+  """
+
+  normalisation = "frame"  # each frame by itself, and kernels that sum to zero; see the module
+  num_classes: int
+  branches: tuple[str, ...] = ("frequency", "time")
+  square: bool = False
+  frequency_frames: int = 2
+  frequency_kernels: tuple[int, ...] = (9, 9, 4)
+  frequency_channels: tuple[int, ...] = (16, 32, 48)
+  frequency_pools: tuple[int, ...] = (4, 2, 2)
+  time_bands: int = 16
+  time_kernels: tuple[int, ...] = (9, 4)
+  time_channels: tuple[int, ...] = (16, 32)
+  time_pools: tuple[int, ...] = (2, 1)
+  branch_features: int = 64
+  fusion_kernels: tuple[int, ...] = (3,)
+  fusion_features: tuple[int, ...] = (128,)
+  branch_dropout: float = 0.2
+  profile_features: int = 128
+  profile_dropout: float = 0.2
+  profile_alone: float = 0.2
+  statistics: tuple[str, ...] = ("mean", "std", "max")
+  floor_db: float = 60.0
+  dropout: float = 0.3
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, log_mel, frame_mask=None, *, train=False):
+    """Genre logits.
+
+    Args:
+      log_mel: float[batch, time, frequency, 1] in dB.
+      frame_mask: bool[batch, time], False where a frame is padding; None where none is.
+      train: batch statistics are used and updated, dropout is on (rng 'dropout').
+    Returns:
+      float32[batch, num_classes] (float64 if `dtype` is).
+    """
+    wide = at_least_float32(self.dtype)
+    log_mel = log_mel.astype(wide)
+    mask = frame_weights(frame_mask, *log_mel.shape[:2], wide)
+    parts = []
+    if "frequency" in self.branches:
+      parts.append(self._frequency(log_mel, mask, train))
+    if "time" in self.branches:
+      parts.append(self._time(log_mel, mask, train))
+    if train and self.branch_dropout and len(parts) == 2:
+      parts = self._silence_one(parts)
+    x, mask = _join(parts)
+    x = nn.relu(self._norm("branches_norm", train)(x))
+    for i, (kernel, features) in enumerate(
+        zip(self.fusion_kernels, self.fusion_features, strict=True)):
+      x = Conv(features, (kernel, 1), dtype=self.dtype, name=f"fusion_{i}")(x[:, :, None])[:, :, 0]
+      x = nn.relu(self._norm(f"fusion_norm_{i}", train)(x))
+      mask = mask_after(mask, kernel)
+    # A clip shorter than what one vector sees (20 frames) is judged by its first, padding and all.
+    x = masked_statistics(x, mask.at[:, 0].set(1), self.statistics)
+    x = BatchNorm(not train, dtype=wide, name="embedding_norm")(x)
+    if self.profile_features:
+      profile = self._profile(log_mel, frame_weights(frame_mask, *log_mel.shape[:2], wide), train)
+      x = self._join_profile(x, profile.astype(wide), train)
+    self.sow("intermediates", "embedding", x)
+    x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    return nn.Dense(self.num_classes, dtype=wide, name="logits")(x)
+
+  def _frequency(self, log_mel, mask, train):
+    """(dtype[B, T', branch_features], float[B, T']): the shape of the spectrum, frame by frame."""
+    x = center_frames(log_mel, self.floor_db) / _DB_SCALE
+    x = self._norm("band_norm", train)(x[..., 0])[..., None]  # each band has a scale of its own
+    x = pool_axis(x, self.frequency_frames, 1, "mean")
+    mask = mask_after(mask, self.frequency_frames, self.frequency_frames)
+    for i, (length, channels, pool) in enumerate(
+        zip(self.frequency_kernels, self.frequency_channels, self.frequency_pools, strict=True)):
+      kernel = self._kernel(1, length)
+      x = Conv(channels, kernel, 2 if i == 0 else 1, dtype=self.dtype, name=f"frequency_{i}")(x)
+      x = pool_axis(x, pool, 2)
+      x = nn.relu(self._norm(f"frequency_norm_{i}", train)(x))
+      mask = mask_after(mask, kernel[0])
+    x = self._flatten("frequency_out", x)
+    rest = self._stride() // self.frequency_frames
+    return pool_axis(x, rest, 1, "mean"), mask_after(mask, rest, rest)
+
+  def _time(self, log_mel, mask, train):
+    """(dtype[B, T', branch_features], float[B, T']): how each band changes."""
+    x = pool_axis(log_mel / _DB_SCALE, log_mel.shape[2] // self.time_bands, 2, "mean")
+    for i, (length, channels, pool) in enumerate(
+        zip(self.time_kernels, self.time_channels, self.time_pools, strict=True)):
+      kernel = self._kernel(length, 1)
+      x = Conv(channels, kernel, zero_sum=i == 0, dtype=self.dtype, name=f"time_{i}")(x)
+      x = pool_axis(x, pool, 1)
+      x = nn.relu(self._norm(f"time_norm_{i}", train)(x))
+      mask = mask_after(mask_after(mask, kernel[0]), pool, pool)
+    return self._flatten("time_out", x), mask
+
+  def _profile(self, log_mel, mask, train):
+    """dtype[B, profile_features]: how each band lies in the spectrum, varies and moves."""
+    steps = self.steps_of(log_mel[:, :-1, :, 0], log_mel[:, 1:, :, 0])
+    x = self.profile_of(self.shape_of(log_mel), mask, steps, mask_after(mask, 2))
+    x = self._norm("profile_in_norm", train)(x)
+    x = nn.Dense(self.profile_features, use_bias=False, dtype=self.dtype, name="profile")(x)
+    return nn.relu(self._norm("profile_norm", train)(x))
+
+  def shape_of(self, log_mel):
+    """float[B, T, M] of float[B, T, M, 1] in dB: each band against its frame."""
+    return center_frames(log_mel, self.floor_db)[..., 0] / _DB_SCALE
+
+  def steps_of(self, before, after):
+    """float[B, T, M]: how much each band moves between two frames, both float[B, T, M] in dB."""
+    return jnp.abs(after - before) / _DB_SCALE
+
+  def profile_of(self, shapes, shapes_mask, steps, steps_mask):
+    """float[B, D]: statistics over time of what the branches' inputs hold, band by band."""
+    parts = []
+    if "frequency" in self.branches:
+      parts.append(masked_statistics(shapes, shapes_mask, ("mean", "std")))
+    if "time" in self.branches:
+      parts.append(masked_statistics(steps, steps_mask, ("mean",)))
+    return jnp.concatenate(parts, -1)
+
+  def _join_profile(self, x, profile, train):
+    """Puts the profile beside the statistics of the branches; silences either when training."""
+    if train and (self.profile_dropout or self.profile_alone):
+      if self.profile_dropout + self.profile_alone > 1:
+        raise ValueError("profile_dropout and profile_alone: give a sum of at most 1")
+      draw = jax.random.uniform(self.make_rng("dropout"), (x.shape[0], 1))
+      profile = jnp.where(draw < self.profile_dropout, 0, profile)
+      x = jnp.where(draw >= 1 - self.profile_alone, 0, x)
+    return jnp.concatenate([x, profile], -1)
+
+  def _silence_one(self, parts):
+    """Sets one branch to zero for some windows, so that neither leans on the other.
+
+    The spectrum's shape tells artists and recordings apart as readily as genres; without this the
+    network settles on it (measured: see experiments/NOTES.md).
+    """
+    if self.branch_dropout > 0.5:
+      raise ValueError(f"branch_dropout={self.branch_dropout}: give at most 0.5")
+    (frequency, frequency_mask), (time, time_mask) = parts
+    draw = jax.random.uniform(self.make_rng("dropout"), (time.shape[0], 1, 1))
+    frequency = jnp.where(draw < self.branch_dropout, 0, frequency)
+    time = jnp.where(draw >= 1 - self.branch_dropout, 0, time)
+    return [(frequency, frequency_mask), (time, time_mask)]
+
+  def _stride(self):
+    """Frames between two vectors after the branches."""
+    return math.prod(self.time_pools)
+
+  def _kernel(self, frames, bands):
+    """The kernel's shape: as asked for, or square with as many weights."""
+    if not self.square:
+      return frames, bands
+    side = math.isqrt(frames * bands)
+    if side * side != frames * bands:
+      raise ValueError(f"a square kernel needs a square number of weights, not {frames * bands}")
+    return side, side
+
+  def _norm(self, name, train):
+    return BatchNorm(not train, dtype=self.dtype, name=name)
+
+  def _flatten(self, name, x):
+    """One vector per frame from all bands and channels: kernels of full height."""
+    x = x.reshape(*x.shape[:2], -1)
+    return nn.Dense(self.branch_features, use_bias=False, dtype=self.dtype, name=name)(x)
+
+
+def _join(parts):
+  """Puts branches side by side; the longer one loses frames at both ends."""
+  length = min(x.shape[1] for x, _ in parts)
+  out, masks = [], []
+  for x, mask in parts:
+    start = (x.shape[1] - length) // 2
+    out.append(x[:, start:start + length])
+    masks.append(mask[:, start:start + length])
+  mask = masks[0]
+  for other in masks[1:]:
+    mask = jnp.minimum(mask, other)
+  return jnp.concatenate(out, -1), mask
+
+
+class LearntSquare(LearntSplit):
+  """`learnt_split` with square kernels of as many weights in place of 1 x k and k x 1."""
+
+  square: bool = True
