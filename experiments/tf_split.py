@@ -17,4 +17,5 @@ def get_config():
   config.augment.eq_db = 4.0
   config.train.label_smoothing = 0.0
   config.train.epochs = 72
+  config.train.eval_every_epochs = 12  # of the training's time, most would be evaluation
   return config

@@ -11,4 +11,5 @@ def get_config():
   config = tf_split.get_config()
   config.dataset.genres = "all"
   config.train.epochs = 30  # as many updates as 72 epochs of four genres
+  config.train.eval_every_epochs = 5
   return config
