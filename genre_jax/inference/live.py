@@ -17,9 +17,7 @@ from genre_jax.inference import model_dir
 from genre_jax.inference.live_frames import LiveFrames
 from genre_jax.inference.model import Model, load
 from genre_jax.inference.spectra import stack_windows
-from genre_jax.inference.tf_split_steps import TfSplitSteps
 from genre_jax.inference.tracks import named
-from genre_jax.models.tf_split import TfSplit
 
 SILENCE = "silence"
 # Measured on medleys (benchmarks/stream.py): the window of training, 7.4 s, is slower to follow.
@@ -44,23 +42,6 @@ class Update:
   genre: str
   confidence: float
   probabilities: dict[str, float]
-
-
-class WindowRerun:
-  """A network that is asked about its whole window again at each step, where no better is known.
-
-  Attributes as those of `TfSplitSteps`.
-  """
-
-  def __init__(self, model: Model, window: int, frames_per_step: int):
-    self.frames_per_step, self.window, self.sees = frames_per_step, window, 1
-    self._model = model
-    self._frames = np.zeros((0, model.recipe.n_mels), np.float32)
-
-  def push(self, frames: np.ndarray):
-    """Logits float32[classes] over the window that ends with float32[frames_per_step, n_mels]."""
-    self._frames = np.concatenate([self._frames, frames])[-self.window:]
-    return self._model.logits(*stack_windows([self._frames], self.window))[0]
 
 
 class Listener:
@@ -95,14 +76,11 @@ class Listener:
                       " --config.recipe.db_ref=full_scale --config.recipe.top_db=0")
     self._model, self._frames = model, LiveFrames(recipe)
     window = round(window_seconds * recipe.frame_rate) or recipe.num_frames
-    network = model.network
-    if isinstance(network, TfSplit) and _in_steps(network):
-      self._steps = TfSplitSteps(network, model.variables, recipe.n_mels, window)
-    else:
-      self._steps = WindowRerun(
-        model, window, max(1, math.ceil(update_seconds * recipe.frame_rate - 1e-6)))
-    self.window_seconds = self._steps.window * recipe.seconds_per_frame
-    step = self._steps.frames_per_step * recipe.seconds_per_frame
+    self._window = np.zeros((0, recipe.n_mels), np.float32)  # the last frames that were in steps
+    self._longest = window
+    self._step = max(1, math.ceil(update_seconds * recipe.frame_rate - 1e-6))  # frames
+    self.window_seconds = window * recipe.seconds_per_frame
+    step = self._step * recipe.seconds_per_frame
     self._share = 1 - math.exp(-step / smoothing_seconds) if smoothing_seconds else 1.0
     self._every = update_seconds
     self._min_confidence = min_confidence
@@ -123,28 +101,29 @@ class Listener:
   def _take(self, frames, powers):
     self._waiting = np.concatenate([self._waiting, frames])
     self._powers = np.concatenate([self._powers, powers])
-    step, updates = self._steps.frames_per_step, []
+    step, updates = self._step, []
     while len(self._waiting) >= step:
-      logits = self._steps.push(self._waiting[:step])
+      self._window = np.concatenate([self._window, self._waiting[:step]])[-self._longest:]
       self._waiting = self._waiting[step:]
       self._taken += step
-      if logits is not None and (update := self._answer(logits)):
+      if update := self._answer():
         updates.append(update)
     return updates
 
-  def _answer(self, logits) -> Update | None:
-    """Smooths; an Update where one is due."""
+  def _answer(self) -> Update | None:
+    """Asks the network about the window, and smooths; an Update where one is due."""
     model = self._model
     heard = len(self._powers) - len(self._waiting)  # of these frames, what is in steps
-    self._powers = self._powers[max(0, heard - self._steps.window):]
-    heard = min(heard, self._steps.window)
+    self._powers = self._powers[max(0, heard - self._longest):]
+    heard = min(heard, self._longest)
     silent = self._powers[:heard].max() < self._frames.silent_power
     seconds = self._taken * model.recipe.seconds_per_frame
     due = seconds - self._told >= self._every - 1e-9
     if silent:
       self._smooth = None
     else:
-      now = model.calibrated(model.probabilities(np.asarray(logits)))
+      logits = model.logits(*stack_windows([self._window], self._longest))[0]
+      now = model.calibrated(model.probabilities(logits))
       self._smooth = now if self._smooth is None else (
         self._smooth + self._share * (now - self._smooth))
     if not due:
@@ -210,11 +189,6 @@ def resampler(source_rate: int, rate: int):
       waiting = waiting[RESAMPLED_AT_ONCE:]
 
   return resample
-
-
-def _in_steps(network: TfSplit) -> bool:
-  """Whether the branches' frames fall together at the end of a step."""
-  return math.prod(network.time_pools) % network.frequency_frames == 0
 
 
 def _hears_gain(model: Model) -> bool:

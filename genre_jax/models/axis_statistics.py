@@ -129,7 +129,7 @@ def time_statistics(level, distances, mask, square):
 
 
 def cepstrum(shape):
-  """float[B, T, M - 1] of float[B, T, M]: the orthonormal DCT-II along frequency but for its mean."""
+  """float[B, T, M - 1] of float[B, T, M]: the orthonormal DCT-II of each frame less its mean."""
   bands = shape.shape[2]
   places, orders = np.arange(bands)[:, None] + 0.5, np.arange(1, bands)[None]
   return shape @ np.float32(np.sqrt(2 / bands) * np.cos(np.pi / bands * places * orders))

@@ -1,7 +1,7 @@
 """`learnt_split`: kernels along time and along frequency that are learnt, in two branches.
 
-What `tf_split` was until its kernels were fixed, kept for the comparison of learnt kernels along one
-axis with learnt square ones.
+What `tf_split` was until its kernels were fixed, kept to compare learnt kernels along one axis with
+learnt square ones.
 
 One branch has kernels along frequency only (1 x k) and learns the shape of spectra: timbre, chords.
 The other has kernels along time only (k x 1) and learns how each band changes: onsets, rhythm. Each

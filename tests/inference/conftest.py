@@ -19,8 +19,7 @@ def write_small_model(folder, name="small", recipe=SMALL, network="tf_split", cl
   import jax
   import jax.numpy as jnp
 
-  sizes = {"time_bands": 8} if network == "tf_split" else {}
-  module = build_model({"name": network, **sizes}, len(classes))
+  module = build_model({"name": network}, len(classes))
   window = jax.ShapeDtypeStruct((1, recipe.num_frames, recipe.n_mels, 1), jnp.float32)
   shapes = model_dir.flat(dict(jax.eval_shape(module.init, jax.random.key(0), window)))
   rng = np.random.default_rng(0)

@@ -1,9 +1,8 @@
-"""Live sound: the answers of the offline path, whatever the blocks, and no frame heard twice."""
+"""Live sound: the answers of the offline path, whatever the blocks."""
 
 import dataclasses
 import itertools
 
-import flax.linen as nn
 import numpy as np
 import pytest
 
@@ -14,8 +13,6 @@ from genre_jax.inference import load, stream
 from genre_jax.inference.live import Listener
 from genre_jax.inference.live_frames import LiveFrames
 from genre_jax.inference.model import Model
-from genre_jax.inference.tf_split_steps import TfSplitSteps
-from genre_jax.models import build_model
 from tests.inference.conftest import CLASSES, SMALL, sound, write_small_model
 
 PLAIN = dataclasses.replace(SMALL, db_ref="full_scale", top_db=0.0)
@@ -32,12 +29,10 @@ def _blocks(audio, seed):
 
 
 def _offline(model: Model, frames):
-  """Probabilities of a window of any length by the whole network at once."""
+  """Probabilities of a window, filled up as that of a short file is."""
   count = len(frames)
-  if not hasattr(model.network, "time_pools"):
-    # Other networks are asked about windows of one length, filled up as those of a file are.
-    frames = np.pad(frames, ((0, model.recipe.num_frames - count), (0, 0)),
-                    constant_values=frames.min())
+  frames = np.pad(frames, ((0, model.recipe.num_frames - count), (0, 0)),
+                  constant_values=frames.min())
   logits = model.logits(frames[None], np.array([count]))[0]
   return model.probabilities(logits)
 
@@ -85,61 +80,6 @@ def test_the_shortest_sound_has_one_frame(samples):
   first, _ = live.push(np.full(samples, 0.5, np.float32))
   last, peaks = live.flush()
   assert len(first) + len(last) == 1 == len(peaks)
-
-
-VARIANTS = {
-  "tf_split": {}, "frequency_only": {}, "time_only": {}, "square_control": {},
-  # Kernels and pools that do not fall together of themselves.
-  "odd": {"time_kernels": (8, 5, 3), "time_channels": (4, 8, 8), "time_pools": (3, 2, 2),
-          "fusion_kernels": (3, 2), "fusion_features": (24, 16)},
-  "slow": {"frequency_frames": 1, "time_kernels": (4, 4), "time_pools": (4, 1),
-           "fusion_kernels": (), "fusion_features": ()}}
-
-
-@pytest.mark.parametrize("name", VARIANTS)
-def test_steps_equal_the_network(name):
-  """Every step's answer is that of the network on the frames of its window, from the first on."""
-  import jax
-
-  kind = name if name in ("frequency_only", "time_only", "square_control") else "tf_split"
-  network = build_model({"name": kind, "time_bands": 8, **VARIANTS[name]}, 3)
-  rng = np.random.default_rng(0)
-  frames = rng.normal(-40, 15, (180, 32)).astype(np.float32)
-  shapes = jax.eval_shape(network.init, jax.random.key(0), frames[None, :, :, None])
-  variables = jax.tree.map(lambda x: rng.uniform(0.2, 0.6, x.shape).astype(np.float32), {
-    kind: shapes[kind] for kind in ("params", "batch_stats")})
-  steps = TfSplitSteps(network, variables, 32, 70)
-  n = steps.frames_per_step
-  whole = jax.jit(lambda x: network.apply(variables, x))
-  assert steps.window % n == 0 and abs(steps.window - 70) < max(n, steps.sees)
-  answered = 0
-  for end in range(n, len(frames) + 1, n):
-    logits = steps.push(frames[end - n:end])
-    assert (logits is None) == (end < steps.sees)
-    if logits is not None and (end < steps.sees + 3 * n or end > 170):
-      start = max(0, end - steps.window)
-      np.testing.assert_allclose(logits, whole(frames[None, start:end, :, None])[0],
-                                 rtol=1e-5, atol=1e-5)
-      answered += 1
-  assert answered >= 3
-
-
-def test_no_frame_passes_a_layer_twice(tmp_path):
-  """Each convolution makes as many outputs as frames are new to it."""
-  model = _model(tmp_path)
-  steps = TfSplitSteps(model.network, model.variables, 32, 40)
-  made = {}
-
-  def note(call, arguments, keywords, context):
-    result = call(*arguments, **keywords)
-    if context.method_name == "__call__":
-      made.setdefault(type(context.module).__name__, []).append(result.shape[:2])
-    return result
-
-  with nn.intercept_methods(note):
-    steps.push(np.zeros((2, 32), np.float32))  # traced here
-  # Two frames become one where they are pooled: first thing for frequency, after time_0 for time.
-  assert made["Conv"] == [(1, 1), (1, 1), (1, 1), (1, 2), (1, 1), (1, 1)]
 
 
 @pytest.mark.parametrize("recipe", [SMALL, PLAIN])

@@ -1,4 +1,4 @@
-"""What `tf_split` promises: a level is not heard, padding is not heard, time is not padded."""
+"""What `learnt_split` promises: a level is not heard, padding is not heard, time is not padded."""
 
 import flax.linen as nn
 import jax
@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from genre_jax.models.layers import BatchNorm, Conv, center_frames, masked_statistics, pool_axis
-from genre_jax.models.tf_split import FrequencyOnly, SquareControl, TfSplit, TimeOnly
+from genre_jax.models.learnt_split import LearntSplit, LearntSquare
 
 FRAMES = 52
-ALL = (TfSplit, FrequencyOnly, TimeOnly, SquareControl)
+ALL = (LearntSplit, LearntSquare)
 
 
 @pytest.fixture(scope="module")
@@ -98,20 +98,14 @@ def test_eager_equals_compiled(network, log_mel):
   np.testing.assert_allclose(model.apply(variables, log_mel), apply(variables, log_mel), atol=1e-5)
 
 
-def test_controls_have_the_size_of_tf_split():
-  size = _parameters(TfSplit(num_classes=10))
-  assert size <= 250_000
-  for kind in (FrequencyOnly, TimeOnly, SquareControl):
-    assert abs(_parameters(kind(num_classes=10)) / size - 1) <= 0.02, kind.__name__
-
-
 def test_square_control_costs_as_much():
-  ratio = _flops(SquareControl(num_classes=10)) / _flops(TfSplit(num_classes=10))
-  assert abs(ratio - 1) <= 0.1
+  split, square = LearntSplit(num_classes=10), LearntSquare(num_classes=10)
+  assert _parameters(square) == _parameters(split) <= 250_000
+  assert abs(_flops(square) / _flops(split) - 1) <= 0.1
 
 
-def test_branches_of_tf_split_have_kernels_along_one_axis():
-  shapes = jax.eval_shape(TfSplit(num_classes=4).init, jax.random.key(0),
+def test_branches_have_kernels_along_one_axis():
+  shapes = jax.eval_shape(LearntSplit(num_classes=4).init, jax.random.key(0),
                           jnp.zeros((1, FRAMES, 128, 1)))["params"]
   for name, layer in shapes.items():
     if name.startswith(("frequency_", "time_")) and name.split("_")[1].isdigit():
