@@ -46,12 +46,7 @@ class DistanceConv(nn.Module):
 
   def __call__(self, x):
     """float[B, T, M, 1] -> float[B, T, M, lags]; 0 at the ends, where nothing is so far on."""
-    out = []
-    for frames, bands in _offsets(self.axis, self.square):
-      difference = jnp.abs(_difference(x[..., 0], frames, bands))
-      after = [(0, size - got) for size, got in zip(x.shape[:3], difference.shape, strict=True)]
-      out.append(jnp.pad(difference, after))
-    return jnp.stack(out, -1)
+    return jnp.abs(_differences(x, self.axis, self.square))
 
 
 def _offsets(axis, square):
@@ -61,34 +56,45 @@ def _offsets(axis, square):
   return tuple((0, lag) if axis == "frequency" else (lag, 0) for lag in LAGS)
 
 
-def _difference(x, frames, bands):
-  """float[B, T', M']: float[B, T, M] so many frames later and bands higher, less itself."""
-  frames = min(frames, x.shape[1])
-  low, high = x[:, :x.shape[1] - frames], x[:, frames:]
-  up, down = max(bands, 0), max(-bands, 0)
-  size = x.shape[2] - up - down
-  return high[..., up:up + size] - low[..., down:down + size]
+def _differences(x, axis, square):
+  """float[B, T, M, lags] of float[B, T, M, 1]: what is so much later and higher, less x."""
+  x, out = x[..., 0], []
+  for frames, bands in _offsets(axis, square):
+    frames = min(frames, x.shape[1])
+    low, high = x[:, :x.shape[1] - frames], x[:, frames:]
+    up, down = max(bands, 0), max(-bands, 0)
+    size = x.shape[2] - up - down
+    difference = high[..., up:up + size] - low[..., down:down + size]
+    out.append(jnp.pad(difference, ((0, 0), (0, frames), (0, up + down))))
+  return jnp.stack(out, -1)
 
 
-def _later(mask, frames):
-  """float[B, T - frames] of float[B, T], the first always valid; of a short window, one frame."""
-  return mask_after(mask, min(frames, mask.shape[1] - 1) + 1).at[:, 0].set(1)
+def _lags_as_batch(x):
+  """float[B * lags, T, M] of float[B, T, M, lags]: one mask for each, and one pass for all."""
+  return jnp.moveaxis(x, 3, 1).reshape(-1, *x.shape[1:3])
 
 
-def _pairs(x, distances, mask, offsets):
-  """For each offset (signed, distance, mask): float[B, T', M'] twice and float[B, T']."""
-  for i, (frames, bands) in enumerate(offsets):
-    signed = _difference(x[..., 0], frames, bands)
-    if not signed.shape[1]:  # the window is no longer than the lag: it shows no difference
-      signed = jnp.zeros((x.shape[0], 1, signed.shape[2]), x.dtype)
-    time, size = signed.shape[1:]
-    yield signed, distances[:, :time, :size, i], _later(mask, frames)
+def _lag_masks(mask, axis, square):
+  """float[B * lags, T]: 1 where both frames of a difference are valid, and at the first."""
+  rows = []
+  for frames, _ in _offsets(axis, square):
+    frames = min(frames, mask.shape[1])
+    rows.append(jnp.pad(mask[:, frames:], ((0, 0), (0, frames))))
+  return jnp.stack(rows, 1).reshape(-1, mask.shape[1]).at[:, 0].set(1)
 
 
-def _grouping(places):
-  """float32[places, GROUPS]: means over neighbouring places."""
-  matrix = np.float32(np.arange(places)[:, None] * GROUPS // places == np.arange(GROUPS)[None])
-  return matrix / np.maximum(matrix.sum(0, keepdims=True), 1)
+def _grouped(x, axis, square):
+  """float[B * lags, T, GROUPS] of float[B * lags, T, M]: means over neighbouring places."""
+  bands, matrices = x.shape[2], []
+  for _, lag in _offsets(axis, square):
+    places = bands - abs(lag)
+    if places < 1:
+      raise ValueError(f"{bands} bands are too few: {max(LAGS) + 1} or more")
+    group = np.where(np.arange(bands) < places, np.arange(bands) * GROUPS // places, GROUPS)
+    matrix = np.float32(group[:, None] == np.arange(GROUPS)[None])
+    matrices.append(matrix / np.maximum(matrix.sum(0, keepdims=True), 1))
+  x = x.reshape(-1, len(LAGS), *x.shape[1:])
+  return jnp.einsum("bltm,lmg->bltg", x, np.stack(matrices)).reshape(-1, x.shape[2], GROUPS)
 
 
 def frequency_statistics(shape, distances, mask, square):
@@ -102,13 +108,13 @@ def frequency_statistics(shape, distances, mask, square):
   Returns:
     float[B, lags * 4 * GROUPS].
   """
-  parts = []
-  for signed, distance, valid in _pairs(shape, distances, mask, _offsets("frequency", square)):
-    grouping = _grouping(signed.shape[2])
-    size = distance @ grouping
-    parts += [masked_statistics(size, valid, ("mean", "std")), _mean_step(size, valid, 1),
-              jnp.abs(masked_statistics(signed, valid, ("mean",))) @ grouping]
-  return jnp.concatenate(parts, -1)
+  valid = _lag_masks(mask, "frequency", square)
+  size = _grouped(_lags_as_batch(distances), "frequency", square)
+  signed = masked_statistics(
+    _lags_as_batch(_differences(shape, "frequency", square)), valid, ("mean",))
+  parts = [masked_statistics(size, valid, ("mean", "std")), _mean_step(size, valid),
+           _grouped(jnp.abs(signed)[:, None], "frequency", square)[:, 0]]
+  return jnp.concatenate(parts, -1).reshape(shape.shape[0], -1)
 
 
 def time_statistics(level, distances, mask, square):
@@ -119,13 +125,14 @@ def time_statistics(level, distances, mask, square):
   Returns:
     float[B, lags * 3 * GROUPS].
   """
-  parts = []
-  for signed, distance, valid in _pairs(level, distances, mask, _offsets("time", square)):
-    grouping = _grouping(signed.shape[2])
-    square_, cube = (masked_statistics(signed**k, valid, ("mean",)) for k in (2, 3))
-    parts += [masked_statistics(distance @ grouping, valid, ("mean", "std")),
-              (cube / (square_ * jnp.sqrt(square_ + 1e-9) + _LEAST_CUBE)) @ grouping]
-  return jnp.concatenate(parts, -1)
+  valid = _lag_masks(mask, "time", square)
+  size = _grouped(_lags_as_batch(distances), "time", square)
+  signed = _lags_as_batch(_differences(level, "time", square))
+  second, third = (masked_statistics(signed**k, valid, ("mean",)) for k in (2, 3))
+  skewness = third / (second * jnp.sqrt(second + 1e-9) + _LEAST_CUBE)
+  parts = [masked_statistics(size, valid, ("mean", "std")),
+           _grouped(skewness[:, None], "time", square)[:, 0]]
+  return jnp.concatenate(parts, -1).reshape(level.shape[0], -1)
 
 
 def cepstrum(shape):
@@ -148,23 +155,29 @@ def cepstral_statistics(cepstra, mask):
   parts.append((centred**3).sum(1) / count / deviation**3)
   unit = centred / deviation[:, None]
   together = unit.swapaxes(1, 2) @ unit / count[..., None]
-  parts += [together[:, i, i + 1:] for i in range(together.shape[1] - 1)]
+  row, column = np.triu_indices(together.shape[1], 1)
+  parts.append(together.reshape(together.shape[0], -1)[:, row * together.shape[1] + column])
   return jnp.concatenate(parts, -1)
 
 
 def cepstrum_in_time(cepstra, mask):
   """How float[B, T, M - 1] changes: steps of each lag, and modulation: float[B, D]."""
-  steps = [_mean_step(cepstra[..., :CEPSTRA], mask, lag) for lag in LAGS]
+  steps = _lags_as_batch(jnp.abs(_differences(cepstra[..., :CEPSTRA, None], "time", False)))
+  steps = masked_statistics(steps, _lag_masks(mask, "time", False), ("mean",))
   waves = _waves_along(cepstra[..., :CORRELATED], mask, CEPSTRAL_RATES)
-  return jnp.concatenate([*steps, waves], -1)
+  return jnp.concatenate([steps.reshape(cepstra.shape[0], -1), waves], -1)
 
 
-def _mean_step(x, mask, frames):
-  """float[B, D]: mean distance of float[B, T, D] from itself some frames on; 0 if T is short."""
-  steps = jnp.abs(_difference(x, frames, 0))
-  if not steps.shape[1]:
+def _mean_step(x, mask):
+  """float[B, D]: mean distance of float[B, T, D] from the next frame; 0 where there is none."""
+  if x.shape[1] == 1:
     return jnp.zeros((x.shape[0], x.shape[2]), x.dtype)
-  return masked_statistics(steps, _later(mask, frames), ("mean",))
+  return masked_statistics(jnp.abs(x[:, 1:] - x[:, :-1]), _later(mask, 1), ("mean",))
+
+
+def _later(mask, frames):
+  """float[B, T - frames] of float[B, T], the first always valid."""
+  return mask_after(mask, frames + 1).at[:, 0].set(1)
 
 
 def modulations(level, mask):
