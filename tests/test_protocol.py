@@ -71,6 +71,17 @@ def test_runs_are_made_once_and_the_page_says_what_was_not_run(archive, monkeypa
   assert page.read_text() == text
 
 
+def test_lines_of_runs_that_are_gone_are_kept_and_marked():
+  new = "| network | seeds | % |\n| a | 2 | 91.0 |\n| b, own | | not run |\n| c | | not run |"
+  old = "| a | 1 | 90.0 |\n| b, own | 3 | 80.0 |\n\n| b, own | +1.0 [0, 2] |\n| c | +2.0 [1, 3] |"
+  text = protocol_runs._with_kept_rows(new, old)
+  assert "| a | 2 | 91.0 |" in text and "90.0" not in text
+  assert "| b, own † | 3 | 80.0 |" in text and "| c | | not run |" in text
+  assert text.count("From runs that are not at hand") == 1
+  assert protocol_runs._with_kept_rows(new, text) == text  # kept again
+  assert "†" not in protocol_runs._with_kept_rows(new, "")
+
+
 @pytest.mark.parametrize("arguments,message", [
   (["P5"], "give one protocol, of P1, P2, P3, P4"),
   (["P3", "--data=absent"], "absent/log_mel.npz does not exist"),

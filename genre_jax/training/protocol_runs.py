@@ -19,6 +19,7 @@ HEADER = """# Results
 Written by `python -m genre_jax.protocol` from finished runs, and by the programs of `benchmarks/`
 that are named; what each says of itself stands above its table.
 """
+KEPT = "†"  # marks lines of runs that are not at hand any more
 OTHER_PARTS = ("musicnn", "transfer")  # of programs in benchmarks/
 
 
@@ -77,11 +78,30 @@ def _write(path: pathlib.Path, name: str, material: pathlib.Path, folder: pathli
   write = protocol_multi_label.to_markdown if several else protocol_tables.to_markdown
   text = write(PROTOCOLS[name], material, folder)
   page = path.read_text(encoding="utf-8") if path.exists() else HEADER
+  _, _, rest = page.partition(f"<!-- {name} -->")
+  text = _with_kept_rows(text, rest.partition(f"<!-- /{name} -->")[0])
   missing = [key for key in (*PROTOCOLS, *OTHER_PARTS) if f"<!-- {key} -->" not in page]
   if missing:
     write_whole(path, page + "".join(f"\n<!-- {key} -->\n<!-- /{key} -->\n" for key in missing))
   write_block(path, name, text)
   return text
+
+
+def _with_kept_rows(text: str, before: str) -> str:
+  """A part of the page, in which lines of runs that are not at hand stay as the page had them."""
+  old = {(line.split("|")[1].strip(f" {KEPT}"), line.count("|")): line  # of tables of that width
+         for line in before.splitlines() if line.startswith("| ") and "not run" not in line}
+  lines, kept = [], False
+  for line in text.splitlines():
+    name = line.split("|")[1].strip() if line.startswith("| ") else ""
+    if "| not run |" in line and (name, line.count("|")) in old:
+      cells = old[name, line.count("|")].split("|")
+      line, kept = "|".join([cells[0], f" {name} {KEPT} ", *cells[2:]]), True
+    lines.append(line)
+  if kept:
+    lines += ["", f"{KEPT} From runs that are not at hand any more, under the recipe of their"
+              " commit; not compared in pairs."]
+  return "\n".join(lines) + "\n"
 
 
 def run_entry(entry: Entry, data: pathlib.Path, folder: pathlib.Path, seeds: int) -> int:
