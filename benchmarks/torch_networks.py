@@ -65,8 +65,8 @@ class PublishedTfSplit(nn.Module):
     return self.logits(self.hidden(flatten(x)).relu())
 
 
-class TfSplit(nn.Module):
-  """`tf_split` at its own sizes, without dropout and silencing."""
+class LearntSplit(nn.Module):
+  """`learnt_split` at its own sizes, without dropout and silencing."""
 
   def __init__(self, frames, mels, classes):
     super().__init__()
@@ -149,7 +149,7 @@ def middle(x, length):
 
 
 NETWORKS = {"published_baseline": PublishedBaseline, "published_tf_split": PublishedTfSplit,
-            "tf_split": TfSplit}
+            "learnt_split": LearntSplit}
 
 
 def path_of(name, value):

@@ -3,15 +3,16 @@
     python -m genre_jax.main --config=experiments/mixtures.py --config.dataset.path=GTZAN
 
 Pairs of real songs of different genres, mixed at random gains or joined end to end, artists apart
-(genre_jax/data/mixtures.py). Other networks: --config.model.name=baseline or square_control.
+(genre_jax/data/mixtures.py). Other networks: --config.model.name=baseline or learnt_square.
 """
 
 from experiments import base
 
 
 def get_config():
-  """tf_split at its own sizes, ten sigmoids."""
+  """learnt_split at its own sizes, ten sigmoids."""
   config = base.get_config()
+  config.model.name = "learnt_split"
   config.task = "multi_label"
   config.dataset.source = "mixtures"
   config.dataset.genres = "all"

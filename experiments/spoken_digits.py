@@ -4,15 +4,16 @@
 
 New takes of known speakers (split.name=takes); with --config.split.name=speaker_kfold
 --config.split.fold=0 to 5 speakers who are not known. Other networks:
---config.model.name=baseline or square_control.
+--config.model.name=baseline or learnt_square.
 """
 
 from experiments import base
 
 
 def get_config():
-  """tf_split at its own sizes; what is made for speech is the recipe."""
+  """learnt_split at its own sizes; what is made for speech is the recipe."""
   config = base.get_config()
+  config.model.name = "learnt_split"
   config.dataset.source = "spoken_digits"
   config.split.name = "takes"
   config.split.num_folds = 6
