@@ -123,7 +123,7 @@ def test_config_values(place, monkeypatch, field, value, words):
 def test_windows_too_short_for_the_network(place, monkeypatch):
   _music(place)
   with pytest.raises(UserError, match="--config.recipe.num_frames=16 x --config.recipe.n_mels=128"):
-    _train(place, monkeypatch, path="music", model=ConfigDict({"name": "tf_split"}),
+    _train(place, monkeypatch, path="music", model=ConfigDict({"name": "learnt_split"}),
            recipe__n_mels=128)
 
 

@@ -68,7 +68,7 @@ def test_what_out_holds_is_not_asked_again(tmp_path, songs, model, kind):  # noq
   assert list(rows[0])[:5] == ["file", "status", "model", "genre", "confidence"]
   assert list(rows[0])[5:] == ["p_calm", "p_loud", "p_odd", "error"]
   first = _embeddings(tmp_path / "e.parquet")
-  assert len(rows) == 4 and len(first) == 4 and len(first[0]["embedding"]) == 512
+  assert len(rows) == 4 and len(first) == 4 and len(first[0]["embedding"]) == 128
   assert len(_listed(tmp_path / "lists")) == 4
   soundfile.write(songs / "new.wav", sound(3, seed=9), 8000)
   (songs / "bad.wav").write_text("words")

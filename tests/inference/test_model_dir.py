@@ -18,8 +18,8 @@ def test_a_model_is_written_and_read(small_model):
   model = load(str(small_model))
   assert model.name == "small" and model.classes == ("calm", "loud", "odd")
   assert about["format_version"] == model_dir.FORMAT_VERSION
-  np.testing.assert_array_equal(model.variables["params"]["logits"]["bias"],
-                                variables["params"]["logits"]["bias"])
+  np.testing.assert_array_equal(model.variables["params"]["logits_linear"]["bias"],
+                                variables["params"]["logits_linear"]["bias"])
   assert load(model) is model
 
 
@@ -73,7 +73,7 @@ def test_damaged_files(tmp_path, damage):
     weights.unlink()
   elif damage == "nan":
     about, variables = model_dir.read_model(folder)
-    variables["params"]["logits"]["bias"][0] = np.nan
+    variables["params"]["logits_linear"]["bias"][0] = np.nan
     folder = folder.with_name("nan")
     model_dir.write_model(folder, about, model_dir.flat(variables))
   else:
@@ -108,7 +108,7 @@ def test_an_answer_does_not_depend_on_its_neighbours(small_model):
   windows = rng.normal(-40, 15, (7, 40, 32)).astype(np.float32)
   frames = np.array([40, 40, 12, 40, 33, 40, 40])
   together, embeddings = model.infer(windows, frames)
-  assert together.shape == (7, 3) and embeddings.shape == (7, 512)
+  assert together.shape == (7, 3) and embeddings.shape == (7, 128)
   for i in range(7):
     alone, _ = model.infer(windows[i:i + 1], frames[i:i + 1])
     np.testing.assert_allclose(alone[0], together[i], atol=1e-6)

@@ -86,7 +86,7 @@ def test_answers(songs, small_model):
     assert sum(answer.probabilities.values()) == pytest.approx(1)
     assert answer.confidence == max(answer.probabilities.values())
     assert answer.probabilities[answer.genre] == answer.confidence
-    assert answer.embedding.shape == (512,) and np.isfinite(answer.embedding).all()
+    assert answer.embedding.shape == (128,) and np.isfinite(answer.embedding).all()
     spans = answer.timeline
     assert spans[0].start == 0 and spans[-1].end == answer.seconds
     assert all(a.end == b.start and a.start < a.end
