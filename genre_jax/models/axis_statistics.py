@@ -15,8 +15,6 @@ import numpy as np
 
 from genre_jax.models.layers import mask_after, masked_statistics, pool_axis
 
-# dB per unit: brings the levels of music (sd 15 to 20 dB) near 1.
-DB_SCALE = 20.0
 LAGS = (1, 2, 4, 8, 16)  # frames, and bands, between what is compared
 GROUPS = 16  # of neighbouring bands, told apart in differences and modulations
 CEPSTRA = 30  # cosine coefficients that are told apart; those beyond, in groups of 4

@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from genre_jax.models.layers import (
+  DB_SCALE,
   BatchNorm,
   Conv,
   at_least_float32,
@@ -31,9 +32,6 @@ from genre_jax.models.layers import (
   masked_statistics,
   pool_axis,
 )
-
-# dB per unit of the network's input: brings the levels of music (sd 15 to 20 dB) near 1.
-_DB_SCALE = 20.0
 
 
 class LearntSplit(nn.Module):
@@ -130,7 +128,7 @@ class LearntSplit(nn.Module):
 
   def _frequency(self, log_mel, mask, train):
     """(dtype[B, T', branch_features], float[B, T']): the shape of the spectrum, frame by frame."""
-    x = center_frames(log_mel, self.floor_db) / _DB_SCALE
+    x = center_frames(log_mel, self.floor_db) / DB_SCALE
     x = self._norm("band_norm", train)(x[..., 0])[..., None]  # each band has a scale of its own
     x = pool_axis(x, self.frequency_frames, 1, "mean")
     mask = mask_after(mask, self.frequency_frames, self.frequency_frames)
@@ -147,7 +145,7 @@ class LearntSplit(nn.Module):
 
   def _time(self, log_mel, mask, train):
     """(dtype[B, T', branch_features], float[B, T']): how each band changes."""
-    x = pool_axis(log_mel / _DB_SCALE, log_mel.shape[2] // self.time_bands, 2, "mean")
+    x = pool_axis(log_mel / DB_SCALE, log_mel.shape[2] // self.time_bands, 2, "mean")
     for i, (length, channels, pool) in enumerate(
         zip(self.time_kernels, self.time_channels, self.time_pools, strict=True)):
       kernel = self._kernel(length, 1)
@@ -159,28 +157,17 @@ class LearntSplit(nn.Module):
 
   def _profile(self, log_mel, mask, train):
     """dtype[B, profile_features]: how each band lies in the spectrum, varies and moves."""
-    steps = self.steps_of(log_mel[:, :-1, :, 0], log_mel[:, 1:, :, 0])
-    x = self.profile_of(self.shape_of(log_mel), mask, steps, mask_after(mask, 2))
+    parts = []
+    if "frequency" in self.branches:
+      shapes = center_frames(log_mel, self.floor_db)[..., 0] / DB_SCALE
+      parts.append(masked_statistics(shapes, mask, ("mean", "std")))
+    if "time" in self.branches:
+      steps = jnp.abs(log_mel[:, 1:, :, 0] - log_mel[:, :-1, :, 0]) / DB_SCALE
+      parts.append(masked_statistics(steps, mask_after(mask, 2), ("mean",)))
+    x = jnp.concatenate(parts, -1)
     x = self._norm("profile_in_norm", train)(x)
     x = nn.Dense(self.profile_features, use_bias=False, dtype=self.dtype, name="profile")(x)
     return nn.relu(self._norm("profile_norm", train)(x))
-
-  def shape_of(self, log_mel):
-    """float[B, T, M] of float[B, T, M, 1] in dB: each band against its frame."""
-    return center_frames(log_mel, self.floor_db)[..., 0] / _DB_SCALE
-
-  def steps_of(self, before, after):
-    """float[B, T, M]: how much each band moves between two frames, both float[B, T, M] in dB."""
-    return jnp.abs(after - before) / _DB_SCALE
-
-  def profile_of(self, shapes, shapes_mask, steps, steps_mask):
-    """float[B, D]: statistics over time of what the branches' inputs hold, band by band."""
-    parts = []
-    if "frequency" in self.branches:
-      parts.append(masked_statistics(shapes, shapes_mask, ("mean", "std")))
-    if "time" in self.branches:
-      parts.append(masked_statistics(steps, steps_mask, ("mean",)))
-    return jnp.concatenate(parts, -1)
 
   def _join_profile(self, x, profile, train):
     """Puts the profile beside the statistics of the branches; silences either when training."""

@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 
 from genre_jax.models.axis_statistics import (
-  DB_SCALE,
   DistanceConv,
   cepstral_statistics,
   cepstrum,
@@ -25,7 +24,13 @@ from genre_jax.models.axis_statistics import (
   sweeps,
   time_statistics,
 )
-from genre_jax.models.layers import BatchNorm, at_least_float32, center_frames, frame_weights
+from genre_jax.models.layers import (
+  DB_SCALE,
+  BatchNorm,
+  at_least_float32,
+  center_frames,
+  frame_weights,
+)
 
 
 class TfSplit(nn.Module):

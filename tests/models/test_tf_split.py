@@ -9,14 +9,8 @@ import scipy.fft
 from genre_jax.models import axis_statistics as lib
 from genre_jax.models.tf_split import FrequencyOnly, SquareControl, TfSplit, TimeOnly
 
-FRAMES = 52
+FRAMES = 52  # of log_mel
 ALL = (TfSplit, FrequencyOnly, TimeOnly, SquareControl)
-
-
-@pytest.fixture(scope="module")
-def log_mel():
-  """float32[3, FRAMES, 128, 1], dB."""
-  return jax.random.uniform(jax.random.key(1), (3, FRAMES, 128, 1), minval=-80.0, maxval=0.0)
 
 
 @pytest.fixture(scope="module", params=ALL, ids=lambda kind: kind.__name__)
@@ -27,17 +21,6 @@ def network(request, log_mel):
   variables = jax.tree.map(lambda x: x + 0.1 * jnp.cos(jnp.arange(x.size)).reshape(x.shape),
                            variables)
   return model, variables, jax.jit(model.apply)
-
-
-def _parameters(model):
-  shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, FRAMES, 128, 1)))
-  return sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
-
-
-def _flops(model):
-  x = jnp.zeros((1, 128, 128, 1))
-  variables = jax.eval_shape(model.init, jax.random.key(0), x)
-  return jax.jit(model.apply).lower(variables, x).cost_analysis()["flops"]
 
 
 def test_a_gain_changes_no_logit(network, log_mel):
@@ -107,15 +90,15 @@ def test_each_head_learns_from_windows_of_its_own(log_mel):
   assert min(grads(0.5)) > 0
 
 
-def test_controls_have_the_size_of_tf_split():
-  size = _parameters(TfSplit(num_classes=10))
+def test_controls_have_the_size_of_tf_split(parameters):
+  size = parameters(TfSplit(num_classes=10))
   assert size <= 250_000
   for kind in (FrequencyOnly, TimeOnly, SquareControl):
-    assert abs(_parameters(kind(num_classes=10)) / size - 1) <= 0.02, kind.__name__
+    assert abs(parameters(kind(num_classes=10)) / size - 1) <= 0.02, kind.__name__
 
 
-def test_square_control_costs_as_much():
-  ratio = _flops(SquareControl(num_classes=10)) / _flops(TfSplit(num_classes=10))
+def test_square_control_costs_as_much(flops):
+  ratio = flops(SquareControl(num_classes=10)) / flops(TfSplit(num_classes=10))
   assert abs(ratio - 1) <= 0.1
 
 

@@ -1,0 +1,30 @@
+"""What the tests of networks share."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+
+@pytest.fixture(scope="session")
+def log_mel():
+  """float32[3, 52, 128, 1], dB."""
+  return jax.random.uniform(jax.random.key(1), (3, 52, 128, 1), minval=-80.0, maxval=0.0)
+
+
+@pytest.fixture(scope="session")
+def parameters():
+  """Counts the trained numbers of a network."""
+  def count(model):
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 52, 128, 1)))
+    return sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
+  return count
+
+
+@pytest.fixture(scope="session")
+def flops():
+  """Counts the operations of a network on a window of 128 frames, as XLA does."""
+  def count(model):
+    x = jnp.zeros((1, 128, 128, 1))
+    variables = jax.eval_shape(model.init, jax.random.key(0), x)
+    return jax.jit(model.apply).lower(variables, x).cost_analysis()["flops"]
+  return count
