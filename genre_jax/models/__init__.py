@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from genre_jax.errors import UserError
-from genre_jax.models.baseline import Baseline, Factorised
+from genre_jax.models.baseline import Baseline
 from genre_jax.models.learnt_split import LearntSplit, LearntSquare
 from genre_jax.models.musicnn import Musicnn
 from genre_jax.models.published import PublishedBaseline, PublishedTfSplit
@@ -19,7 +19,6 @@ MODELS: dict[str, type[nn.Module]] = {
   "published_baseline": PublishedBaseline,
   "published_tf_split": PublishedTfSplit,
   "baseline": Baseline,
-  "factorised": Factorised,
   "tf_split": TfSplit,
   "time_only": TimeOnly,
   "frequency_only": FrequencyOnly,

@@ -24,9 +24,28 @@ RATES = tuple(float(rate) for rate in np.geomspace(0.0465, 0.465, 9))
 CEPSTRAL_RATES = (0.062, 0.124, 0.248, 0.426)
 MODULATION_FRAMES = 24  # the longest wave
 SQUARE_SIDE = 5  # of the control's waves: about as many weights
+SQUARE_STRIDE = 2  # frames between them: about as many operations
 _LEAST_POWER = 1e-4  # added to modulation powers before the logarithm: 0.2 dB, squared
 _LEAST_DEVIATION = 0.05  # added to deviations that divide: 1 dB
 _LEAST_CUBE = 0.01  # added where third moments are divided: (4 dB) ** 3
+
+
+def repeat_short(log_mel, mask):
+  """Repeats what is shorter than the longest wave, so that padding reaches no statistic.
+
+  Args:
+    log_mel: float[B, T, M, 1].
+    mask: float[B, T], valid frames first.
+  Returns:
+    (log_mel, mask): rows of fewer than MODULATION_FRAMES valid frames hold these again and again,
+    all of them valid; a row without any is judged by its first frame.
+  """
+  count = jnp.maximum(mask.sum(1), 1).astype(jnp.int32)[:, None]
+  short = count < MODULATION_FRAMES
+  place = jnp.arange(mask.shape[1])[None]
+  place = jnp.where(short, place % count, place)
+  log_mel = jax.vmap(lambda x, i: x.at[i].get(mode="promise_in_bounds"))(log_mel, place)
+  return log_mel, jnp.where(short, 1, mask)
 
 
 class DistanceConv(nn.Module):
@@ -158,11 +177,11 @@ def cepstral_statistics(cepstra, mask):
   return jnp.concatenate(parts, -1)
 
 
-def cepstrum_in_time(cepstra, mask):
+def cepstrum_in_time(cepstra, mask, square):
   """How float[B, T, M - 1] changes: steps of each lag, and modulation: float[B, D]."""
-  steps = _lags_as_batch(jnp.abs(_differences(cepstra[..., :CEPSTRA, None], "time", False)))
-  steps = masked_statistics(steps, _lag_masks(mask, "time", False), ("mean",))
-  waves = _waves_along(cepstra[..., :CORRELATED], mask, CEPSTRAL_RATES)
+  steps = _lags_as_batch(jnp.abs(_differences(cepstra[..., :CEPSTRA, None], "time", square)))
+  steps = masked_statistics(steps, _lag_masks(mask, "time", square), ("mean",))
+  waves = _wave_power(cepstra[..., :CORRELATED], mask, CEPSTRAL_RATES, square)
   return jnp.concatenate([steps.reshape(cepstra.shape[0], -1), waves], -1)
 
 
@@ -170,38 +189,14 @@ def _mean_step(x, mask):
   """float[B, D]: mean distance of float[B, T, D] from the next frame; 0 where there is none."""
   if x.shape[1] == 1:
     return jnp.zeros((x.shape[0], x.shape[2]), x.dtype)
-  return masked_statistics(jnp.abs(x[:, 1:] - x[:, :-1]), _later(mask, 1), ("mean",))
+  steps = jnp.abs(x[:, 1:] - x[:, :-1])
+  return masked_statistics(steps, mask_after(mask, 2).at[:, 0].set(1), ("mean",))
 
 
-def _later(mask, frames):
-  """float[B, T - frames] of float[B, T], the first always valid."""
-  return mask_after(mask, frames + 1).at[:, 0].set(1)
-
-
-def modulations(level, mask):
+def modulations(level, mask, square):
   """float[B, GROUPS * rates]: log power of float[B, T, M] at each of RATES, by groups of bands."""
-  return _waves_along(_band_groups(level), mask, RATES)
-
-
-def sweeps(level, mask):
-  """As `modulations`, with square kernels that see frames and bands at once."""
-  x = _band_groups(level)
-  side, half = min(SQUARE_SIDE, x.shape[1]), SQUARE_SIDE // 2
-  x = jnp.pad(x, ((0, 0), (0, 0), (half, half)), "edge")
-  # Rising and falling waves in turn, by the sum and the difference of the places.
-  row, column = np.meshgrid(np.arange(side), np.arange(SQUARE_SIDE), indexing="ij")
-  waves = _waves(RATES, side + SQUARE_SIDE - 1)
-  rising = np.repeat(np.arange(len(RATES)) % 2 > 0, 2)
-  kernel = np.where(rising, waves[row + column], waves[row + SQUARE_SIDE - 1 - column])
-  kernel = kernel - kernel.mean((0, 1))
-  waves = jax.lax.conv_general_dilated(
-    x[..., None], jnp.asarray(kernel, x.dtype)[:, :, None], (1, 1), "VALID",
-    dimension_numbers=("NHWC", "HWIO", "NHWC"))
-  return _log_power(waves, _later(mask, side - 1))
-
-
-def _band_groups(level):
-  return pool_axis(level, max(1, level.shape[2] // GROUPS), 2, "mean")
+  groups = pool_axis(level, max(1, level.shape[2] // GROUPS), 2, "mean")
+  return _wave_power(groups, mask, RATES, square)
 
 
 def _waves(rates, length):
@@ -217,19 +212,37 @@ def _waves(rates, length):
   return np.float32(np.stack(out, 1))
 
 
-def _waves_along(x, mask, rates):
+def _wave_power(x, mask, rates, square):
   """float[B, D * rates]: log power of each column of float[B, T, D] at each rate."""
+  look = _waves_along_both if square else _waves_along_time
+  waves, frames, stride = look(x, rates)
+  valid = mask_after(mask, frames, stride).at[:, 0].set(1)
+  power = jnp.square(waves).reshape(*waves.shape[:3], -1, 2).sum(-1)  # cosine and sine
+  power = power.reshape(*power.shape[:2], -1)
+  return jnp.log(masked_statistics(power, valid, ("mean",)) + _LEAST_POWER)
+
+
+def _waves_along_time(x, rates):
+  """(float[B, T', D, 2 * rates] of float[B, T, D], frames that each sees, frames between two)."""
   length = min(MODULATION_FRAMES, x.shape[1])
   columns = x.swapaxes(1, 2).reshape(-1, x.shape[1], 1)
   waves = jax.lax.conv_general_dilated(
     columns, jnp.asarray(_waves(rates, length), x.dtype)[:, None], (1,), "VALID",
     dimension_numbers=("NWC", "WIO", "NWC"))
-  waves = waves.reshape(x.shape[0], x.shape[2], -1, 2 * len(rates)).swapaxes(1, 2)
-  return _log_power(waves, _later(mask, length - 1))
+  return waves.reshape(x.shape[0], x.shape[2], -1, 2 * len(rates)).swapaxes(1, 2), length, 1
 
 
-def _log_power(waves, mask):
-  """float[B, D * rates] of float[B, T, D, 2 * rates], cosines and sines in turn."""
-  power = jnp.square(waves).reshape(*waves.shape[:3], -1, 2).sum(-1)
-  power = power.reshape(*power.shape[:2], -1)
-  return jnp.log(masked_statistics(power, mask, ("mean",)) + _LEAST_POWER)
+def _waves_along_both(x, rates):
+  """As `_waves_along_time`, with square kernels of about as many weights: the control's."""
+  side, half = min(SQUARE_SIDE, x.shape[1]), SQUARE_SIDE // 2
+  x = jnp.pad(x, ((0, 0), (0, 0), (half, half)), "edge")
+  # Rising and falling waves in turn, by the sum and the difference of the places.
+  row, column = np.meshgrid(np.arange(side), np.arange(SQUARE_SIDE), indexing="ij")
+  waves = _waves(rates, side + SQUARE_SIDE - 1)
+  rising = np.repeat(np.arange(len(rates)) % 2 > 0, 2)
+  kernel = np.where(rising, waves[row + column], waves[row + SQUARE_SIDE - 1 - column])
+  kernel = kernel - kernel.mean((0, 1))
+  waves = jax.lax.conv_general_dilated(
+    x[..., None], jnp.asarray(kernel, x.dtype)[:, :, None], (SQUARE_STRIDE, 1), "VALID",
+    dimension_numbers=("NHWC", "HWIO", "NHWC"))
+  return waves, side, SQUARE_STRIDE

@@ -2,13 +2,13 @@
 
 3x3 convolutions with batch normalisation in four stages, each with max-pooling, then the mean over
 time and frequency and the maximum over time. Nothing about it is special: it is what one would
-write today. Beside it stands `factorised`, the same with no kernel that sees both axes.
+write today.
 """
 
 import flax.linen as nn
 import jax.numpy as jnp
 
-from genre_jax.models.layers import Conv, masked_statistics, pool_axis, standardize_window
+from genre_jax.models.layers import masked_statistics, pool_axis, standardize_window
 
 
 class Baseline(nn.Module):
@@ -42,7 +42,7 @@ class Baseline(nn.Module):
     mask = jnp.ones(log_mel.shape[:2], bool) if frame_mask is None else frame_mask
     mask = mask.astype(self.dtype)
     for i, channels in enumerate(self.channels):
-      x = self._convolve(x, channels, i)
+      x = nn.Conv(channels, (3, 3), use_bias=False, dtype=self.dtype, name=f"conv_{i}")(x)
       # Pooled before normalisation: the same up to the scale's sign, for a quarter of the work.
       x = jnp.where(mask[..., None, None] > 0, x, jnp.finfo(self.dtype).min)
       x = pool_axis(pool_axis(x, 2, 1), 2, 2)
@@ -57,19 +57,3 @@ class Baseline(nn.Module):
     x = nn.Dropout(self.dropout, deterministic=not train)(x)
     x = nn.Dense(self.num_classes, dtype=self.dtype, name="logits")(x)
     return x.astype(jnp.promote_types(self.dtype, jnp.float32))
-
-  def _convolve(self, x, channels, stage):
-    """dtype[B, T, M, channels] of float[B, T, M, C]: each value sees its neighbours."""
-    return nn.Conv(channels, (3, 3), use_bias=False, dtype=self.dtype, name=f"conv_{stage}")(x)
-
-
-class Factorised(Baseline):
-  """`baseline` with 1x3 and then 3x1 in place of 3x3: time and frequency apart, one by one.
-
-  Nothing stands between the two, so that a stage is a 3x3 kernel of limited rank.
-  """
-
-  def _convolve(self, x, channels, stage):
-    x = Conv(channels, (1, 3), dtype=self.dtype, name=f"frequency_{stage}")(x)
-    x = jnp.pad(x, ((0, 0), (1, 1), (0, 0), (0, 0)))
-    return Conv(channels, (3, 1), dtype=self.dtype, name=f"time_{stage}")(x)

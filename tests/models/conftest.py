@@ -22,9 +22,9 @@ def parameters():
 
 @pytest.fixture(scope="session")
 def flops():
-  """Counts the operations of a network on a window of 128 frames, as XLA does."""
-  def count(model):
-    x = jnp.zeros((1, 128, 128, 1))
+  """Counts the operations of a network on a window of some frames, as XLA does."""
+  def count(model, frames):
+    x = jnp.zeros((1, frames, 128, 1))
     variables = jax.eval_shape(model.init, jax.random.key(0), x)
     return jax.jit(model.apply).lower(variables, x).cost_analysis()["flops"]
   return count

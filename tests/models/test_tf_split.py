@@ -33,7 +33,7 @@ def test_a_gain_changes_no_logit(network, log_mel):
 
 def test_padded_frames_change_no_logit(network, log_mel):
   _, variables, apply = network
-  mask = jnp.arange(FRAMES)[None] < jnp.array([FRAMES, 40, 31])[:, None]
+  mask = jnp.arange(FRAMES)[None] < jnp.array([FRAMES, 40, 12])[:, None]
   noise = jax.random.normal(jax.random.key(2), log_mel.shape) * 30.0
   other = jnp.where(mask[:, :, None, None], log_mel, noise)
   np.testing.assert_allclose(apply(variables, other, mask), apply(variables, log_mel, mask),
@@ -90,15 +90,17 @@ def test_each_head_learns_from_windows_of_its_own(log_mel):
   assert min(grads(0.5)) > 0
 
 
-def test_controls_have_the_size_of_tf_split(parameters):
-  size = parameters(TfSplit(num_classes=10))
+@pytest.mark.parametrize("classes", [4, 10])
+def test_controls_have_the_size_of_tf_split(parameters, classes):
+  size = parameters(TfSplit(num_classes=classes))
   assert size <= 250_000
   for kind in (FrequencyOnly, TimeOnly, SquareControl):
-    assert abs(parameters(kind(num_classes=10)) / size - 1) <= 0.02, kind.__name__
+    assert abs(parameters(kind(num_classes=classes)) / size - 1) <= 0.02, kind.__name__
 
 
-def test_square_control_costs_as_much(flops):
-  ratio = flops(SquareControl(num_classes=10)) / flops(TfSplit(num_classes=10))
+@pytest.mark.parametrize("frames", [26, 96])  # of the windows of the protocols
+def test_square_control_costs_as_much(flops, frames):
+  ratio = flops(SquareControl(num_classes=4), frames) / flops(TfSplit(num_classes=4), frames)
   assert abs(ratio - 1) <= 0.1
 
 
@@ -145,12 +147,12 @@ def test_a_beat_is_found_at_its_rate(number):
   """Sound whose level swings at one of RATES has its power there, in every group of bands."""
   time = np.arange(96)
   level = np.sin(2 * np.pi * lib.RATES[number] * time)[None, :, None] * np.ones((1, 1, 128))
-  power = lib.modulations(jnp.asarray(level, jnp.float32), jnp.ones((1, 96)))
+  power = lib.modulations(jnp.asarray(level, jnp.float32), jnp.ones((1, 96)), False)
   power = np.asarray(power).reshape(lib.GROUPS, len(lib.RATES))
   assert (power.argmax(1) == number).all()
 
 
 def test_kernels_are_deaf_to_what_does_not_change():
   level = jnp.full((1, 40, 128), 3.7)
-  for look in (lib.modulations, lib.sweeps):
-    assert float(jnp.ptp(look(level, jnp.ones((1, 40))))) < 1e-2
+  for square in (False, True):
+    assert float(jnp.ptp(lib.modulations(level, jnp.ones((1, 40)), square))) < 1e-2
