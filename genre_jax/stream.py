@@ -18,8 +18,7 @@ RATE = flags.DEFINE_integer("rate", 0, "-: sample rate in Hz; the model's own if
 CHANNELS = flags.DEFINE_integer("channels", 1, "-: channels.", lower_bound=1, upper_bound=64)
 SAMPLES = flags.DEFINE_enum("samples", "s16le", ["u8", "s16le", "s32le", "f32le"],
                             "-: form of a sample.")
-SPEED = flags.DEFINE_float("speed", 0.0, "FILE: 1 as it is heard, 0 as fast as possible.",
-                           lower_bound=0)
+SPEED = flags.DEFINE_float("speed", 0.0, "FILE: 1 as it is heard, 0 as fast as possible.")
 WINDOW = flags.DEFINE_float(
   "window", None, "Seconds of sound over which to answer; 0: those of training; 3 if absent.")
 SMOOTHING = flags.DEFINE_float("smoothing", 0.0, "Seconds over which answers are smoothed.")
@@ -36,6 +35,8 @@ def main(argv: list[str]) -> int:
     raise UserError(f"unexpected argument {argv[1]!r}: give a file as --source={argv[1]}")
   if not 0 <= RATE.value <= 768000 or 0 < RATE.value < 1000:
     raise UserError(f"--rate={RATE.value}: give 1000 to 768000 Hz, or 0 for the model's own")
+  if not (SPEED.value == 0 or 0.01 <= SPEED.value <= 100):
+    raise UserError(f"--speed={SPEED.value}: give 0.01 to 100, or 0 for as fast as possible")
   from genre_jax.inference import live, sound_sources
   from genre_jax.inference.model import keep_compiled_programs, load
 

@@ -104,6 +104,7 @@ def _train(place, monkeypatch, mode="train_and_eval", path="", **changes):
   ("dataset__source", "mp3", "config.dataset.source=mp3"),
   ("dataset__genres", "a,polka", "polka"),
   ("dataset__path", "absent", "absent"),
+  ("dataset__clip_seconds", float("nan"), "config.dataset.clip_seconds=nan"),
   ("recipe__hop_length", 0, "config.recipe.hop_length"),
   ("model__name", "tf_splitt", "did you mean tf_split"),
   ("split__name", "artist_fold", "artist_kfold"),

@@ -70,6 +70,16 @@ def test_runs_are_made_once_and_the_page_says_what_was_not_run(archive, monkeypa
   assert before == {path: path.stat().st_mtime_ns for path in before}
   assert page.read_text() == text
 
+  (archive / "binary").write_bytes(b"\xff\xfe\xff")
+  for into, message in (("binary", "--into=.*not UTF-8"), ("absent/a", "cannot write to .*absent")):
+    changed = {**settings, "into": str(archive / into), "entries": "third"}
+    with pytest.raises(UserError, match=message):
+      protocol_runs.run_protocol("P3", **changed)
+  with np.load(archive / "log_mel.npz") as old:
+    np.savez(archive / "log_mel.npz", names=old["names"], log_mel=255 - old["log_mel"])
+  with pytest.raises(UserError, match="is of other clips"):
+    protocol_runs.run_protocol("P3", **settings, entries="none")
+
 
 def test_lines_of_runs_that_are_gone_are_kept_and_marked():
   new = "| network | seeds | % |\n| a | 2 | 91.0 |\n| b, own | | not run |\n| c | | not run |"

@@ -126,6 +126,7 @@ def test_a_microphone(tmp_path, small_model):  # noqa: F811
   (("--source=-", "--rate=3"), {}, b"--rate=3"),
   (("--source=-", "--window=-1"), {}, b"--window=-1"),
   (("--source=-", "--update=0.01"), {}, b"--update"),
+  (("--source=text.mp3", "--speed=nan"), {}, b"--speed=nan"),
   (("x.wav",), {}, b"--source=x.wav"),
 ])
 def test_mistakes(tmp_path, small_model, arguments, environment, words):  # noqa: F811

@@ -13,7 +13,7 @@ import soundfile
 import soxr
 
 from genre_jax.data import audio, log_mel
-from genre_jax.data.clips import Clip, Reader, Source
+from genre_jax.data.clips import Clip, Reader, Source, check_sound
 from genre_jax.data.landmarks import DENSE, Landmarks, find_landmarks
 from genre_jax.data.mel_archive import MelArchiveReader
 from genre_jax.data.recipe import Recipe
@@ -125,8 +125,7 @@ def _examine_file(clip, recipe):
         yield block
 
   levels = log_mel.log_mel_blocks(blocks(), recipe)
-  if samples.peak < audio.SILENT_PEAK:
-    raise audio.UnreadableAudio("is silent: no sample reaches one step of 16-bit audio")
+  check_sound(samples.peak)
   if not len(levels):
     raise audio.UnreadableAudio("is too short for one frame")
   silent = np.concatenate(samples.window_peaks) < audio.SILENT_PEAK

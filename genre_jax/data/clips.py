@@ -153,7 +153,8 @@ def sound_blocks(path, sample_rate):
 def check_sound(peak):
   """Raises UnreadableAudio if the largest sample of a clip is no sound."""
   if peak < audio.SILENT_PEAK:
-    raise audio.UnreadableAudio("is silent: no sample reaches one step of 16-bit audio")
+    raise audio.UnreadableAudio("is silent: the mean of its channels reaches no step of 16-bit"
+                                " audio anywhere")
 
 
 def file_stamps(named_paths) -> str:

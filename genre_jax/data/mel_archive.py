@@ -35,18 +35,20 @@ def open_mel_archive(request: Request) -> Source:
   shape, names = _check_archive(path, flag)
   if request.recipe is not None:
     check_recipe(request.recipe, shape[1], shape[2], request.clip_seconds)
-  if all(gtzan.TRACK.fullmatch(name) for name in names):
-    every = [gtzan.gtzan_clip(name, index=index) for index, name in enumerate(names)]
-    default = gtzan.DEFAULT_GENRES
-  else:
-    every, default = [_clip(name, index, flag) for index, name in enumerate(names)], ()
+  is_track = [bool(gtzan.TRACK.fullmatch(name)) for name in names]
   reader = MelArchiveReader(
     os.path.abspath(path), _sha256(path), shape[1], shape[2], float(request.clip_seconds)
   )
-  if default:
+  if sum(is_track) > len(names) / 2:  # GTZAN, whatever else lies there
+    every = [gtzan.gtzan_clip(name, index=index) for index, name in enumerate(names)
+             if is_track[index]]
+    others = [name for name, known in zip(names, is_track, strict=True) if not known]
+    notes = [f"{len(others)} names are no GTZAN track (GENRE.NNNNN), as {others[0]!r}: left out"
+             ] if others else []
     return gtzan.gtzan_source(
-      every, genres, groups, reader, identity=reader.sha256, name="mel_archive"
+      every, genres, groups, reader, notes=notes, identity=reader.sha256, name="mel_archive"
     )
+  every = [_clip(name, index, flag) for index, name in enumerate(names)]
   classes = clips_lib.choose_classes(genres, (clip.labels[0] for clip in every))
   clips = sorted((clip for clip in every if clip.labels[0] in classes), key=lambda clip: clip.track)
   notes = ()
@@ -163,11 +165,14 @@ def _check_archive(path, flag):
         f"{flag}: names must be {shape[0]} strings, one for each clip; it is "
         f"{headers['names'][1]} {list(headers['names'][0])}."
       )
+    with zipfile.ZipFile(path) as archive:
+      if damaged := archive.testzip():
+        raise UserError(f"{flag}: {damaged} in it is damaged; copy the file again.")
     with np.load(path, allow_pickle=False) as archive:
       names = archive["names"]
   except UserError:
     raise
-  except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile) as error:
+  except Exception as error:  # damage shows as whatever zlib, zipfile or the header's parser raise
     raise UserError(f"{flag}: is not an .npz archive, or is damaged: {error}.") from error
   names = [
     name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)

@@ -28,7 +28,7 @@ def segment_starts(num_frames: int, window: int, count: int) -> np.ndarray:
   room = num_frames - window
   if room <= 0:
     return np.zeros(1, int)
-  count = count or max(1, num_frames // window)
+  count = min(count or max(1, num_frames // window), room + 1)
   if count == 1:
     return np.array([room // 2])
   return np.unique(np.arange(count) * room // (count - 1))

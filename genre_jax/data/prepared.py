@@ -66,6 +66,11 @@ def content_hash(source: Source, recipe: Recipe, task: str) -> str:
   return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
+def folder_name(source: Source, recipe: Recipe, task: str) -> str:
+  """What a prepared set is called."""
+  return f"{source.name}-{content_hash(source, recipe, task)}"
+
+
 def prepare(
   source: Source, recipe: Recipe, root: str | os.PathLike, *, task: str = "single_label",
   workers: int = 0,
@@ -83,7 +88,7 @@ def prepare(
   Raises:
     UserError: where no clip can be read or the folder cannot be written.
   """
-  final = pathlib.Path(root) / f"{source.name}-{content_hash(source, recipe, task)}"
+  final = pathlib.Path(root) / folder_name(source, recipe, task)
   if not final.exists():
     partial = final.with_name(final.name + ".partial")
     try:

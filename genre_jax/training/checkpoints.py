@@ -21,6 +21,8 @@ from genre_jax.errors import UserError
 absl_logging.set_verbosity(absl_logging.FATAL)
 logging.getLogger("absl").setLevel(logging.CRITICAL)
 
+# What a description holds at least (`session.describe`).
+DESCRIBED = {"recipe", "classes", "task", "model", "normalisation", "source", "material", "split"}
 DAMAGED = ".damaged"  # what a checkpoint that cannot be read is called after its step
 
 
@@ -189,9 +191,13 @@ def locate(path: str, metric: str = "accuracy") -> pathlib.Path:
 def about(folder: pathlib.Path) -> dict[str, Any]:
   """The description saved with the checkpoint in `folder`."""
   try:
-    return ocp.metadata(folder.absolute()).custom_metadata
+    stored = ocp.metadata(folder.absolute()).custom_metadata
   except Exception as error:
     raise UserError(f"{folder} cannot be read as a checkpoint: {_first_line(error)}") from error
+  if not isinstance(stored, dict) or not DESCRIBED <= stored.keys():
+    raise UserError(f"{folder} cannot be read as a checkpoint: its description is damaged; give"
+                    " another one with --checkpoint")
+  return stored
 
 
 def load(folder: pathlib.Path, template=None):

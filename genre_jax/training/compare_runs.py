@@ -183,7 +183,8 @@ def to_markdown(systems: list[System], pairs: list[Pair], side: str) -> str:
   if any(len(system.runs) == 1 for system in systems):
     lines.append("A system of one seed says nothing about other seeds: its interval is too narrow.")
   if side == "valid":
-    lines.append("The valid side also chose each run's checkpoint: accuracies on it are flattered.")
+    lines.append("Where train.best_metric is not last, the valid side chose the checkpoint as well,"
+                 " and accuracies on it are flattered.")
   return "\n".join(lines) + "\n"
 
 

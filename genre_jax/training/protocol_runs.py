@@ -1,7 +1,11 @@
 """Makes the runs of a protocol and writes its part of RESULTS.md; see `genre_jax/protocol.py`."""
 
+import contextlib
+import io
+import json
 import pathlib
 
+from genre_jax.data.prepared import folder_name
 from genre_jax.errors import UserError
 from genre_jax.files import write_block, write_whole
 from genre_jax.training import protocol_multi_label, protocol_tables, sweep_runs
@@ -9,10 +13,12 @@ from genre_jax.training.protocols import (
   PROTOCOLS,
   Entry,
   Protocol,
+  config_of,
   entry_folder,
   fields_of,
   members,
 )
+from genre_jax.training.session import open_material
 
 HEADER = """# Results
 
@@ -43,21 +49,42 @@ def run_protocol(name: str, *, data: str, workdir: str, into: str, entries: str 
     raise UserError(f"{material} does not exist: give the folder that holds it with --data")
   wanted = _wanted(protocol, entries)
   folder, failed = pathlib.Path(workdir) / name, 0
+  for entry in protocol.entries:
+    _check_material(entry, material, folder)
   try:
+    text = _write(pathlib.Path(into), name, material, folder)  # what is wrong with it shows at once
     for entry in wanted:
       print(f"== {name}: {entry.name}", flush=True)
       try:
         failed += run_entry(entry, material, folder, seeds)
       finally:  # a signal, too, leaves the page as the runs are
         text = _write(pathlib.Path(into), name, material, folder)
-    if not wanted:
-      text = _write(pathlib.Path(into), name, material, folder)
+  except UnicodeDecodeError as error:
+    raise UserError(f"--into={into}: is not UTF-8 text; name another file") from error
   except OSError as error:
-    raise UserError(f"cannot write to {folder} or {into}: {error.strerror or error}") from error
+    raise UserError(f"cannot write to {error.filename or into}: {error.strerror or error}; name"
+                    " another place with --into or --workdir") from error
   print(text)
   print(f"written   {into}"
         + (f"; {failed} runs failed, see logs/ in {folder}" if failed else ""))
   return failed
+
+
+def _check_material(entry: Entry, data: pathlib.Path, folder: pathlib.Path) -> None:
+  """Refuses finished runs that are of other data than what is at hand."""
+  runs = [run for seed in protocol_tables.finished(entry, data, folder) for run in seed]
+  if not runs:
+    return
+  config = config_of(entry, data)
+  with contextlib.redirect_stdout(io.StringIO()):
+    source, recipe = open_material(config)
+  now = folder_name(source, recipe, config.task)
+  for run in runs:
+    before = json.loads((run / "config.json").read_text())["material"]
+    if before != now:
+      raise UserError(f"{run} is of other clips, or of files of another date, than {data}:"
+                      f" {before} before, {now} now. Name another folder with --workdir, or delete"
+                      " that one")
 
 
 def _wanted(protocol: Protocol, entries: str) -> tuple[Entry, ...]:

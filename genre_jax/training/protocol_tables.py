@@ -131,9 +131,10 @@ def _differences(protocol: Protocol, systems: dict[str, Any]) -> list[str]:
                    f"{100 * pair.high:+.1f}] | {pair.p:.2g} | "
                    f"{'-' if word == 'primary' else f'{pair.p_holm:.2g}'} | {word} |")
   if protocol.groups:
-    lines += ["", f"McNemar's test takes {protocol.unit}s as independent, and of the same"
-              f" {protocol.groups} they are not: where it and the interval disagree, believe the"
-              " interval."]
+    lines += ["", "McNemar's test counts the answers of each network's mean over its seeds, the"
+              f" difference is of single seeds. The test takes {protocol.unit}s as independent,"
+              f" which those of the same {protocol.groups} are not: where it and the interval"
+              " disagree, believe the interval."]
   return lines
 
 

@@ -105,15 +105,11 @@ PROTOCOLS = {
     " square_control; all others are exploratory.",
     "log_mel.npz", "test", "track",
     _same_recipe("tf_split", 3, (0, 1, 2, 3, 4), split__name="artist_kfold") + (
+      Entry(f"published_baseline, {OWN}, fold 0", "coursework_published_baseline", 3, (0,),
+            {"split.name": "artist_kfold"}),
       Entry(f"published_tf_split, {OWN}, fold 0", "coursework_published_tf_split", 1, (0,),
-            {"split.name": "artist_kfold"}),),
+            {"split.name": "artist_kfold"})),
     "square_control"),
-  "four": Protocol(
-    "Four genres, the fault-filtered lists",
-    "`experiments/tf_split.py` as it stands, on `log_mel.npz`. Unit: tracks of the **valid list,"
-    " the development set**. The finding is the test list, measured apart.",
-    "log_mel.npz", "valid", "track",
-    _same_recipe("tf_split", 5, networks=("tf_split", "square_control", "baseline"))),
   "P3": Protocol(
     "P3: ten genres, the fault-filtered lists",
     "Data: `log_mel.npz`. Split: `fault_filtered`, trained on its train list. Unit: tracks of the"
@@ -126,6 +122,12 @@ PROTOCOLS = {
     " (`recipe.num_frames=26`). Split: `fault_filtered`. Unit: tracks of the **valid list, the"
     " development set**.",
     "audio", "valid", "track", _same_recipe("tf_split_10", 5, recipe__num_frames="26")),
+  "four": Protocol(
+    "Four genres, the fault-filtered lists",
+    "`experiments/tf_split.py` as it stands, on `log_mel.npz`. Unit: tracks of the **valid list,"
+    " the development set**. The finding is the test list, measured apart.",
+    "log_mel.npz", "valid", "track",
+    _same_recipe("tf_split", 5, networks=("tf_split", "square_control", "baseline"))),
   "learning": Protocol(
     "Learning curve: ten genres, how many songs are trained on",
     "P3 with a share of each genre's training clips, and as many updates whatever the share."
@@ -166,14 +168,18 @@ def fields_of(entry: Entry, data: pathlib.Path) -> dict[str, str]:
   return {"dataset.path": str(data), "train.report": "False", **entry.fields}
 
 
+def config_of(entry: Entry, data: pathlib.Path) -> ConfigDict:
+  """What all runs of an entry share."""
+  config = importlib.import_module(f"experiments.{entry.experiment}").get_config()
+  return ConfigDict(sweep_runs.resolve(config, fields_of(entry, data)))
+
+
 def members(entry: Entry, data: pathlib.Path) -> list[Member]:
   """All runs of an entry, seed by seed."""
-  config = importlib.import_module(f"experiments.{entry.experiment}").get_config()
-  config = ConfigDict(sweep_runs.resolve(config, fields_of(entry, data)))
   fields = {"seed": [str(seed) for seed in range(entry.seeds)]}
   if entry.folds:
     fields["split.fold"] = [str(fold) for fold in entry.folds]
-  return sweep_runs.plan(config, fields)
+  return sweep_runs.plan(config_of(entry, data), fields)
 
 
 def entry_folder(folder: pathlib.Path, entry: Entry) -> pathlib.Path:

@@ -131,6 +131,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     need(False, "optimizer.weight_decay_on", "a regular expression, such as kernel$")
   for name, value in config.augment.items():
     need(value >= 0, f"augment.{name}", "0 or more")
+  need(0 < config.dataset.clip_seconds < float("inf"), "dataset.clip_seconds", "more than 0")
   need(config.dataset.workers >= 0, "dataset.workers", "0 or more")
   need(0 <= config.split.seed < 2**31, "split.seed", "0 to 2147483647")
   need(0 <= config.seed < 2**31, "seed", "0 to 2147483647")

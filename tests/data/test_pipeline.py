@@ -57,7 +57,8 @@ def _same(one, two):
 
 @pytest.mark.parametrize(("frames", "window", "count", "expected"), [
   (30, 10, 3, [0, 10, 20]), (30, 10, 0, [0, 10, 20]), (35, 10, 0, [0, 12, 25]),
-  (30, 10, 1, [10]), (10, 10, 4, [0]), (4, 10, 3, [0]), (12, 10, 5, [0, 1, 2])])
+  (30, 10, 1, [10]), (10, 10, 4, [0]), (4, 10, 3, [0]), (12, 10, 5, [0, 1, 2]),
+  (12, 10, 10**13, [0, 1, 2])])
 def test_windows_are_evenly_spaced(frames, window, count, expected):
   assert pipeline.segment_starts(frames, window, count).tolist() == expected
 

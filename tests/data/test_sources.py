@@ -129,6 +129,16 @@ def test_archive(tmp_path):
     source.log_mel(source.clips[5], Recipe())
 
 
+def test_other_names_in_an_archive_of_gtzan_are_left_out(tmp_path):
+  names = ["rock.00003", "extra.demo", "metal.00001", "disco.00002", "blues.00001",
+           "classical.00000"]
+  source = open_source("auto", archive(tmp_path / "a.npz", names=np.array(names)), recipe=Recipe())
+  assert [clip.track for clip in source.clips] == sorted(set(names) - {"extra.demo", "blues.00001"})
+  assert source.clips[1].group.startswith("artist-") and source.clips[-1].index == 0
+  assert any("1 names are no GTZAN track" in note and "extra.demo" in note
+             for note in source.notes)
+
+
 def test_archive_of_gtzan(gtzan):
   source = open_source("auto", str(gtzan / "log_mel.npz"), "all", recipe=Recipe())
   assert len(source.clips) == 639 and len(source.classes) == 10
@@ -194,6 +204,19 @@ def test_damaged_archives(tmp_path):
     open_source("auto", str(path))
   archive(path)
   path.write_bytes(path.read_bytes()[:20000])
+  with pytest.raises(UserError, match="damaged"):
+    open_source("auto", str(path))
+  archive(path)
+  whole = bytearray(path.read_bytes())
+  whole[100_000] ^= 255
+  path.write_bytes(whole)
+  with pytest.raises(UserError, match="log_mel.npy in it is damaged"):
+    open_source("auto", str(path))
+  names = np.array([f"a.{k}" for k in range(6)])
+  np.savez_compressed(path, log_mel=np.zeros((6, 128, 387), np.uint8), names=names)
+  whole = bytearray(path.read_bytes())
+  whole[60:80] = bytes(20)
+  path.write_bytes(whole)
   with pytest.raises(UserError, match="damaged"):
     open_source("auto", str(path))
   archive(path)

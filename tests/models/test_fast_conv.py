@@ -49,12 +49,12 @@ def _assert_equal(ours, theirs, variables, x, tolerance):
 
 
 @pytest.mark.parametrize(
-  ("shape", "kernel"), [*_shapes(16), *_shapes(8, (1, 3, 4, 5), (64, 80, 256))])
+  ("shape", "kernel"), [*_shapes(6), *_shapes(4, (1, 3, 4, 5), (64, 80, 256))])
 def test_parameters_output_and_gradients_are_those_of_flax(shape, kernel):
   _assert_equal(*_pair(shape, kernel), 1e-5)
 
 
-@pytest.mark.parametrize("channels", [1, 3, 8])
+@pytest.mark.parametrize("channels", [1, 8])
 @pytest.mark.parametrize(("length", "width", "stride", "padding", "features"), [
   (96, 9, 1, (0, 0), 16), (128, 9, 2, (4, 4), 16), (41, 4, 3, (2, 1), 5), (7, 7, 1, (0, 0), 64),
   (1, 1, 1, (0, 0), 3), (10, 2, 4, (0, 0), 1), (5, 3, 1, (1, 1), 200)])

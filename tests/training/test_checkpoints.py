@@ -8,7 +8,7 @@ from genre_jax.errors import UserError
 from genre_jax.training import checkpoints
 from genre_jax.training.steps import TrainState
 
-ABOUT = {"classes": ["a", "b"], "recipe": {"n_mels": 8}}
+ABOUT = {**dict.fromkeys(checkpoints.DESCRIBED, ""), "classes": ["a", "b"], "recipe": {"n_mels": 8}}
 
 
 def _state(step):
@@ -90,6 +90,15 @@ def test_all_damaged_is_an_error(tmp_path):
   with pytest.raises(UserError, match="no checkpoint in"):
     keeper.restore_newest(_state(0))
   keeper.close()
+
+
+@pytest.mark.parametrize("text", ["{", '{"custom_metadata": {}}'])
+def test_a_damaged_description_is_an_error(tmp_path, text):
+  _fill(tmp_path, [0.1]).close()
+  folder = tmp_path / "checkpoints" / "1"
+  (folder / "_CHECKPOINT_METADATA").write_text(text)
+  with pytest.raises(UserError, match="cannot be read as a checkpoint"):
+    checkpoints.about(folder)
 
 
 def test_a_folder_without_checkpoints_is_an_error(tmp_path):

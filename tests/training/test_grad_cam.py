@@ -13,8 +13,8 @@ FRAMES, BANDS = 96, 96
 # Small sizes and windows of the published networks, whose own take minutes on a CPU.
 SIZES = {"published_tf_split": {"channels": (4, 6)}}
 WINDOWS = {"published_tf_split": (20, 16)}
-# These are built as tf_split and baseline are.
-SAME = {"time_only", "frequency_only", "square_control", "published_baseline"}
+# These are built as tf_split, learnt_split and baseline are.
+SAME = {"time_only", "frequency_only", "square_control", "learnt_square", "published_baseline"}
 
 
 def _noise(n=2, seed=0, window=(FRAMES, BANDS)):
