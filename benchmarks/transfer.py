@@ -1,7 +1,7 @@
 """What a network that has heard more music gives on GTZAN: `python -m benchmarks.transfer`.
 
 musicnn's features in linear probes, its last layers trained on, and what a probe knows distilled
-into `tf_split`, against `tf_split` from random weights. Short real excerpts, trained on the
+into `learnt_split`, against `learnt_split` from random weights. Short real excerpts, trained on the
 fault-filtered train list, asked about its valid list; writes a table into RESULTS.md. Choices
 (features, penalties, rates, lengths) were made by cross-validation on the train list with artists
 apart, with twelve looks at the valid list on the way (experiments/NOTES.md). Classes are balanced
@@ -53,11 +53,11 @@ official test with full clips: 77.2 % (musicnn features, SVM). The valid list wa
 times while features and penalties were chosen, which flatters the probes. Interval: Wilson's at the
 effective number of artists, of the mean over seeds; of differences a bootstrap over artists and
 seeds. Lengths go with genres: the longer excerpts are
-of six of them. `tf_split` here is trained with classes balanced, unlike P4's, and asked with four
-windows of 2 s; the second probe and what follows it are asked with all five changed versions of a
-clip, the first with the clip as it is, both with all half-overlapping patches. The valid list at
-hand has eight of the ten genres: blues 13 songs, classical 11 (of 1 artist), country 23, disco 15,
-jazz 17, metal 15, rock 3, pop 1; 77.2 % is of ten.
+of six of them. `learnt_split` here is trained with classes balanced, unlike P4's, and asked with
+four windows of 2 s; the second probe and what follows it are asked with all five changed versions
+of a clip, the first with the clip as it is, both with all half-overlapping patches. The valid list
+at hand has eight of the ten genres: blues 13 songs, classical 11 (of 1 artist), country 23,
+disco 15, jazz 17, metal 15, rock 3, pop 1; 77.2 % is of ten.
 
 | network | seeds | valid n = {valid} | 15 s and more, n = {long} | 2 to 3 s, n = {short} |
 |---|---|---|---|---|
@@ -144,8 +144,10 @@ def fine_tune(model, heard, clips, start, seed, *, steps=210, rate=3e-4):
   return clip_mean(answers, clip, len(clips.names))
 
 
-def train_tf_split(clips, targets, seed):
-  """`tf_split` from random weights under its recipe, with windows of 2 s, towards any targets.
+def train_learnt_split(clips, targets, seed):
+  """`learnt_split` from random weights, with windows of 2 s, towards any targets.
+
+  The recipe is that of `tf_split_10`.
 
   Args:
     targets: float[clips, genres], rows summing to 1.
@@ -154,7 +156,7 @@ def train_tf_split(clips, targets, seed):
   """
   config = tf_split_10.get_config().copy_and_resolve_references()
   with config.unlocked():
-    config.seed, config.recipe.num_frames = seed, 26
+    config.seed, config.recipe.num_frames, config.model.name = seed, 26, "learnt_split"
   recipe = Recipe.from_dict(config.recipe.to_dict())
   length, batch = recipe.num_frames, config.train.batch_size
   frames = [log_mel(read_audio(path, recipe.sample_rate), recipe) for path in clips.paths]
@@ -166,7 +168,7 @@ def train_tf_split(clips, targets, seed):
   sample = jnp.zeros((1, length, recipe.n_mels, 1), jnp.float32)
   state = create_state(network, tx, sample, seed, ema=True)
   step, rng = make_train_step(network, tx, config), np.random.default_rng(seed)
-  print(f"tf_split  seed {seed}: {steps} steps of {batch}, {per_epoch} an epoch", flush=True)
+  print(f"learnt_split seed {seed}: {steps} steps of {batch}, {per_epoch} an epoch", flush=True)
   weight = clips.balance(clips.train)
   for _ in range(steps):
     some = rng.choice(clips.train, batch, p=weight / weight.sum())
@@ -226,7 +228,7 @@ def main(_):
   """Fills the table, row by row."""
   clips, model = Clips(DATA.value), load("musicnn_msd")
   hot, table, seeds = np.eye(len(clips.genres))[clips.labels], Table(clips), range(SEEDS.value)
-  table.add("tf_split from random weights", [train_tf_split(clips, hot, s) for s in seeds])
+  table.add("learnt_split from random weights", [train_learnt_split(clips, hot, s) for s in seeds])
   heard = hear(model, clips, WORKDIR.value)
   front, counts, clip, change = heard
   of = jax.jit(features_of(model))
@@ -252,7 +254,8 @@ def main(_):
     answer = probe(features, clip, clips, clips.train[mine])[0]
     taught[clips.train[others]] = answer[clips.train[others]]
   targets = 0.5 * hot + 0.5 * softmax(taught)
-  table.add("the probe distilled into tf_split", [train_tf_split(clips, targets, s) for s in seeds])
+  table.add("the probe distilled into learnt_split",
+            [train_learnt_split(clips, targets, s) for s in seeds])
   long = int((clips.seconds[clips.valid] >= LONG_SECONDS).sum())
   write_block(pathlib.Path(INTO.value), "transfer", ABOUT.format(
     train=len(clips.train), valid=len(clips.valid), long=long, short=len(clips.valid) - long)

@@ -1,6 +1,9 @@
 """How well does a network that hears time and frequency apart tell the ten GTZAN genres?
 
     python -m genre_jax.main --config=experiments/tf_split_10.py --config.dataset.path=GTZAN
+
+Under a minute on two cores. It tells 72.5 % of the valid list (five seeds, n = 197; RESULTS.md,
+P3), which was in sight when the network's numbers were chosen.
 """
 
 from experiments import tf_split

@@ -41,7 +41,6 @@ class LearntSplit(nn.Module):
 
   Attributes:
     num_classes: logits.
-    branches: 'frequency', 'time' or both.
     square: the control: every 1 x k and k x 1 kernel becomes sqrt(k) x sqrt(k).
     frequency_frames: frames averaged before the frequency branch.
     frequency_kernels: lengths, in bands, of its kernels; the first has stride 2.
@@ -55,10 +54,9 @@ class LearntSplit(nn.Module):
     fusion_kernels: lengths, in pooled frames, of the convolutions after the branches meet.
     fusion_features: their output channels.
     branch_dropout: how often each branch is silenced for a training window; never both.
-    profile_features: numbers that are made of the profile; 0 leaves it out.
+    profile_features: numbers that are made of the profile.
     profile_dropout: how often the profile is silenced for a training window.
     profile_alone: how often, at other windows, all else is silenced.
-    statistics: over time, that feed the classifier.
     floor_db: see `center_frames`.
     dropout: rate before the logits.
     dtype: of the computation.
@@ -66,7 +64,6 @@ class LearntSplit(nn.Module):
 
   normalisation = "frame"  # each frame by itself, and kernels that sum to zero; see the module
   num_classes: int
-  branches: tuple[str, ...] = ("frequency", "time")
   square: bool = False
   frequency_frames: int = 2
   frequency_kernels: tuple[int, ...] = (9, 9, 4)
@@ -83,7 +80,6 @@ class LearntSplit(nn.Module):
   profile_features: int = 128
   profile_dropout: float = 0.2
   profile_alone: float = 0.2
-  statistics: tuple[str, ...] = ("mean", "std", "max")
   floor_db: float = 60.0
   dropout: float = 0.3
   dtype: jnp.dtype = jnp.float32
@@ -102,12 +98,8 @@ class LearntSplit(nn.Module):
     wide = at_least_float32(self.dtype)
     log_mel = log_mel.astype(wide)
     mask = frame_weights(frame_mask, *log_mel.shape[:2], wide)
-    parts = []
-    if "frequency" in self.branches:
-      parts.append(self._frequency(log_mel, mask, train))
-    if "time" in self.branches:
-      parts.append(self._time(log_mel, mask, train))
-    if train and self.branch_dropout and len(parts) == 2:
+    parts = [self._frequency(log_mel, mask, train), self._time(log_mel, mask, train)]
+    if train and self.branch_dropout:
       parts = self._silence_one(parts)
     x, mask = _join(parts)
     x = nn.relu(self._norm("branches_norm", train)(x))
@@ -117,11 +109,10 @@ class LearntSplit(nn.Module):
       x = nn.relu(self._norm(f"fusion_norm_{i}", train)(x))
       mask = mask_after(mask, kernel)
     # A clip shorter than what one vector sees (20 frames) is judged by its first, padding and all.
-    x = masked_statistics(x, mask.at[:, 0].set(1), self.statistics)
+    x = masked_statistics(x, mask.at[:, 0].set(1), ("mean", "std", "max"))
     x = BatchNorm(not train, dtype=wide, name="embedding_norm")(x)
-    if self.profile_features:
-      profile = self._profile(log_mel, frame_weights(frame_mask, *log_mel.shape[:2], wide), train)
-      x = self._join_profile(x, profile.astype(wide), train)
+    profile = self._profile(log_mel, frame_weights(frame_mask, *log_mel.shape[:2], wide), train)
+    x = self._join_profile(x, profile.astype(wide), train)
     self.sow("intermediates", "embedding", x)
     x = nn.Dropout(self.dropout, deterministic=not train)(x)
     return nn.Dense(self.num_classes, dtype=wide, name="logits")(x)
@@ -157,14 +148,10 @@ class LearntSplit(nn.Module):
 
   def _profile(self, log_mel, mask, train):
     """dtype[B, profile_features]: how each band lies in the spectrum, varies and moves."""
-    parts = []
-    if "frequency" in self.branches:
-      shapes = center_frames(log_mel, self.floor_db)[..., 0] / DB_SCALE
-      parts.append(masked_statistics(shapes, mask, ("mean", "std")))
-    if "time" in self.branches:
-      steps = jnp.abs(log_mel[:, 1:, :, 0] - log_mel[:, :-1, :, 0]) / DB_SCALE
-      parts.append(masked_statistics(steps, mask_after(mask, 2), ("mean",)))
-    x = jnp.concatenate(parts, -1)
+    shapes = center_frames(log_mel, self.floor_db)[..., 0] / DB_SCALE
+    steps = jnp.abs(log_mel[:, 1:, :, 0] - log_mel[:, :-1, :, 0]) / DB_SCALE
+    x = jnp.concatenate([masked_statistics(shapes, mask, ("mean", "std")),
+                         masked_statistics(steps, mask_after(mask, 2), ("mean",))], -1)
     x = self._norm("profile_in_norm", train)(x)
     x = nn.Dense(self.profile_features, use_bias=False, dtype=self.dtype, name="profile")(x)
     return nn.relu(self._norm("profile_norm", train)(x))

@@ -44,8 +44,7 @@ def test_padded_frames_change_no_logit(network, log_mel):
 
 def test_time_is_not_padded(network, log_mel):
   """Equal frames give equal vectors everywhere: a padded edge would differ."""
-  _, variables, _ = network
-  model = type(network[0])(num_classes=4, statistics=("mean", "max", "std"))
+  model, variables, _ = network
   steady = jnp.tile(log_mel[:, :1], (1, FRAMES, 1, 1))
   _, state = model.apply(variables, steady, capture_intermediates=True, mutable=["intermediates"])
   for name, layer in state["intermediates"].items():
@@ -55,11 +54,6 @@ def test_time_is_not_padded(network, log_mel):
     if out.ndim == 4 or out.ndim == 3:
       np.testing.assert_allclose(out, jnp.broadcast_to(out[:, :1], out.shape), atol=1e-4,
                                  err_msg=name)
-
-
-def test_a_short_window_is_enough(network, log_mel):
-  _, variables, apply = network
-  assert bool(jnp.isfinite(apply(variables, log_mel[:, :26])).all())
 
 
 def test_no_valid_frame_gives_finite_logits_and_gradients(network, log_mel):
