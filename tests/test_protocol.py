@@ -62,6 +62,7 @@ def test_runs_are_made_once_and_the_page_says_what_was_not_run(archive, monkeypa
   assert any(line.startswith("| second, own | ") for line in lines)
   assert "| third | | not run |" in text
   assert "first minus" in text and "exploratory" in text and "| second, own | " in text
+  assert "No seed of any of 2 networks has " in text
   assert "Calibration of first, mean over 1 seeds, n = 24" in text
   assert "<!-- P1 -->\n<!-- /P1 -->" in text
   capsys.readouterr()

@@ -96,6 +96,7 @@ def to_markdown(protocol: Protocol, data: pathlib.Path, folder: pathlib.Path) ->
             " there are several, around the mean over seeds; Wilson's where all are right or all"
             f" wrong. {MINUTES}"]
   lines += _differences(protocol, done)
+  lines += _never_right(protocol, done)
   if protocol.side == "valid" and (first := outcomes[protocol.entries[0].name]):
     lines += _calibration(first.system, groups)
   return "\n".join(lines) + "\n"
@@ -116,8 +117,7 @@ def _line(entry: Entry, result: Outcome | None) -> str:
 
 def _differences(protocol: Protocol, systems: dict[str, Any]) -> list[str]:
   """Lines that compare the first entry with every other that was asked about the same tracks."""
-  first = systems.pop(protocol.entries[0].name, None)
-  others = [s for s in systems.values() if first and s.runs[0].tracks == first.runs[0].tracks]
+  first, *others = _asked_alike(protocol, systems) or [None]
   if not others:
     return []
   lines = ["", f"| {first.name} minus | points [95 %] | McNemar p | after Holm | |",
@@ -136,6 +136,29 @@ def _differences(protocol: Protocol, systems: dict[str, Any]) -> list[str]:
               f" which those of the same {protocol.groups} are not: where it and the interval"
               " disagree, believe the interval."]
   return lines
+
+
+def _asked_alike(protocol: Protocol, systems: dict[str, Any]) -> list[compare_runs.System]:
+  """The first entry and all others that were asked about the same tracks; [] without the first."""
+  first = systems.get(protocol.entries[0].name)
+  return [s for s in systems.values() if first and s.runs[0].tracks == first.runs[0].tracks]
+
+
+def _never_right(protocol: Protocol, systems: dict[str, Any]) -> list[str]:
+  """A line on what no seed of any network has right: a bound for any choice among them."""
+  alike = _asked_alike(protocol, systems)
+  if len(alike) < 2:
+    return []
+  wrong = ~np.any([system.correct.any(0) for system in alike], axis=0)
+  text = (f"No seed of any of {len(alike)} networks has {wrong.sum()} of {len(wrong)}"
+          f" {protocol.unit}s right; a choice among them that is always right would have"
+          f" {100 * (1 - wrong.mean()):.1f} %.")
+  run = alike[0].runs[0]
+  if protocol.unit == "track" and wrong.any():
+    text += f" They are, and seed {run.config['seed']} of {alike[0].name} takes them for: "
+    text += ", ".join(f"{run.tracks[i]} ({run.predictions[i]})" for i in np.flatnonzero(wrong))
+    text += "."
+  return ["", text]
 
 
 def _calibration(system: compare_runs.System, groups: str) -> list[str]:
