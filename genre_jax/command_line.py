@@ -23,7 +23,9 @@ def _parse(argv: list[str]) -> list[str]:
   try:
     return flags.FLAGS(argv)
   except (AttributeError, KeyError) as error:
-    text = str(error.args[0]).replace("\n", "; ").replace('"', "")
+    text = str(error.args[0])
+    for old, new in (("\\n", "; "), ("\n", "; "), ("\\'", ""), ("'", ""), ('"', "")):
+      text = text.replace(old, new)
     raise UserError(f"no such config field: {text[0].lower() + text[1:]}") from error
   except Exception as error:  # a config file is a program, and may fail in any way
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

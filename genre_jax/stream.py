@@ -69,7 +69,8 @@ def main(argv: list[str]) -> int:
     if redrawn and count:
       print()
   if not count:
-    print("notice: the sound ended before anything could be said of it", file=sys.stderr)
+    print("notice: the sound ended before anything could be said of it: it is shorter than one"
+          f" frame or than --update={UPDATE.value:g} s", file=sys.stderr)
     return 1
   return 0
 

@@ -71,6 +71,10 @@ def test_runs_are_made_once_and_the_page_says_what_was_not_run(archive, monkeypa
   assert before == {path: path.stat().st_mtime_ns for path in before}
   assert page.read_text() == text
 
+  elsewhere = {**settings, "workdir": str(archive / "elsewhere")}
+  assert protocol_runs.run_protocol("P3", **elsewhere, entries="none") == 0
+  assert page.read_text() == text, "no run is at hand there: the page stays"
+
   (archive / "binary").write_bytes(b"\xff\xfe\xff")
   for into, message in (("binary", "--into=.*not UTF-8"), ("absent/a", "cannot write to .*absent")):
     changed = {**settings, "into": str(archive / into), "entries": "third"}

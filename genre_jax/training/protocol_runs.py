@@ -100,13 +100,18 @@ def _wanted(protocol: Protocol, entries: str) -> tuple[Entry, ...]:
 
 
 def _write(path: pathlib.Path, name: str, material: pathlib.Path, folder: pathlib.Path) -> str:
-  """Puts a protocol's part, which it returns, into the page, which is made if it is absent."""
+  """Puts a protocol's part, which it returns, into the page, which is made if it is absent.
+
+  Where no run is at hand, a part that stands there is left as it is.
+  """
   several = "mixtures" in {entry.experiment for entry in PROTOCOLS[name].entries}
   write = protocol_multi_label.to_markdown if several else protocol_tables.to_markdown
   text = write(PROTOCOLS[name], material, folder)
   page = path.read_text(encoding="utf-8") if path.exists() else HEADER
-  _, _, rest = page.partition(f"<!-- {name} -->")
-  text = _with_kept_rows(text, rest.partition(f"<!-- /{name} -->")[0])
+  before = page.partition(f"<!-- {name} -->")[2].partition(f"<!-- /{name} -->")[0]
+  nothing = not any(protocol_tables.finished(entry, material, folder)
+                    for entry in PROTOCOLS[name].entries)
+  text = before.strip() + "\n" if nothing and before.strip() else _with_kept_rows(text, before)
   missing = [key for key in (*PROTOCOLS, *OTHER_PARTS) if f"<!-- {key} -->" not in page]
   if missing:
     write_whole(path, page + "".join(f"\n<!-- {key} -->\n<!-- /{key} -->\n" for key in missing))
