@@ -90,6 +90,20 @@ def test_each_head_learns_from_windows_of_its_own(log_mel):
   assert min(grads(0.5)) > 0
 
 
+def test_running_statistics_are_there_after_thirty_steps(log_mel):
+  """A training of a few clips is short; what stands at the start must not be heard in it."""
+  model = TfSplit(num_classes=4)
+  variables = jax.jit(model.init)(jax.random.key(0), log_mel)
+  step = jax.jit(lambda v: model.apply(v, log_mel, train=True, mutable=["batch_stats"],
+                                       rngs={"dropout": jax.random.key(1)})[1])
+  seen = [variables["batch_stats"]]
+  for _ in range(90):
+    seen.append(step({**variables, "batch_stats": seen[-1]})["batch_stats"])
+  late, end = (seen[i]["statistics_norm"]["var"] for i in (30, 90))
+  assert float(jnp.abs(seen[0]["statistics_norm"]["var"] / end - 1).max()) > 1
+  np.testing.assert_allclose(late, end, atol=0.05)
+
+
 @pytest.mark.parametrize("classes", [4, 10])
 def test_controls_have_the_size_of_tf_split(parameters, classes):
   size = parameters(TfSplit(num_classes=classes))
