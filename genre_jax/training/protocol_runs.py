@@ -104,14 +104,15 @@ def _write(path: pathlib.Path, name: str, material: pathlib.Path, folder: pathli
 
   Where no run is at hand, a part that stands there is left as it is.
   """
-  several = "mixtures" in {entry.experiment for entry in PROTOCOLS[name].entries}
-  write = protocol_multi_label.to_markdown if several else protocol_tables.to_markdown
-  text = write(PROTOCOLS[name], material, folder)
+  protocol = PROTOCOLS[name]
   page = path.read_text(encoding="utf-8") if path.exists() else HEADER
   before = page.partition(f"<!-- {name} -->")[2].partition(f"<!-- /{name} -->")[0]
-  nothing = not any(protocol_tables.finished(entry, material, folder)
-                    for entry in PROTOCOLS[name].entries)
-  text = before.strip() + "\n" if nothing and before.strip() else _with_kept_rows(text, before)
+  if before.strip() and not any(protocol_tables.finished(entry, material, folder)
+                                for entry in protocol.entries):
+    return before.strip() + "\n"
+  several = "mixtures" in {entry.experiment for entry in protocol.entries}
+  write = protocol_multi_label.to_markdown if several else protocol_tables.to_markdown
+  text = _with_kept_rows(write(protocol, material, folder), before)
   missing = [key for key in (*PROTOCOLS, *OTHER_PARTS) if f"<!-- {key} -->" not in page]
   if missing:
     write_whole(path, page + "".join(f"\n<!-- {key} -->\n<!-- /{key} -->\n" for key in missing))

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 
@@ -28,3 +29,14 @@ def flops():
     variables = jax.eval_shape(model.init, jax.random.key(0), x)
     return jax.jit(model.apply).lower(variables, x).cost_analysis()["flops"]
   return count
+
+
+@pytest.fixture(scope="session")
+def gain_is_not_heard(log_mel):
+  """Asserts that a constant added to all dB changes no logit, and that there are logits."""
+  def check(variables, apply, **tolerances):
+    logits = apply(variables, log_mel)
+    assert float(jnp.abs(logits).max()) > 0.01
+    for gain in (-37.5, 12.0):
+      np.testing.assert_allclose(apply(variables, log_mel + gain), logits, **tolerances)
+  return check

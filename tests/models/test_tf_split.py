@@ -23,12 +23,9 @@ def network(request, log_mel):
   return model, variables, jax.jit(model.apply)
 
 
-def test_a_gain_changes_no_logit(network, log_mel):
+def test_a_gain_changes_no_logit(network, gain_is_not_heard):
   _, variables, apply = network
-  logits = apply(variables, log_mel)
-  assert float(jnp.abs(logits).max()) > 0.01
-  for gain in (-37.5, 12.0):
-    np.testing.assert_allclose(apply(variables, log_mel + gain), logits, atol=1e-3, rtol=1e-4)
+  gain_is_not_heard(variables, apply, atol=1e-3, rtol=1e-4)
 
 
 def test_padded_frames_change_no_logit(network, log_mel):
