@@ -42,8 +42,14 @@ MAX_SHIFT_SECONDS = 5.0
 def mp3(samples, kilobits):
   """Encoded and decoded again at a constant rate of 8 to 160 kbit/s (MPEG-2 layer 3)."""
   stream = io.BytesIO()
-  soundfile.write(stream, samples, RATE, format="MP3", bitrate_mode="CONSTANT",
-                  compression_level=1 - kilobits / 160)
+  soundfile.write(
+    stream,
+    samples,
+    RATE,
+    format="MP3",
+    bitrate_mode="CONSTANT",
+    compression_level=1 - kilobits / 160,
+  )
   stream.seek(0)
   return soundfile.read(stream, dtype="float32")[0]
 
@@ -51,7 +57,7 @@ def mp3(samples, kilobits):
 def shifted(samples, rng):
   """Without its beginning: 0 to 5 s, of a short clip at most half."""
   longest = min(MAX_SHIFT_SECONDS, len(samples) / RATE / 2)
-  return samples[int(rng.uniform(0, longest) * RATE):]
+  return samples[int(rng.uniform(0, longest) * RATE) :]
 
 
 def louder(samples, rng):
@@ -79,15 +85,17 @@ TRANSFORMS = {
   "shift, 0 to 5 s": shifted,
   "band, 300 to 3400 Hz": telephone,
   "noise, 20 dB": noisy,
-  "shift, gain and MP3, 64 kbit/s":
-    lambda samples, rng: mp3(louder(shifted(samples, rng), rng), 64),
+  "shift, gain and MP3, 64 kbit/s": lambda samples, rng: mp3(
+    louder(shifted(samples, rng), rng), 64
+  ),
 }
 
 
 def from_sound(samples):
   """Landmarks as the audit makes them of sound."""
-  return landmarks.find_landmarks(log_mel.log_mel(samples, landmarks.DENSE),
-                                  landmarks.DENSE.frame_rate)
+  return landmarks.find_landmarks(
+    log_mel.log_mel(samples, landmarks.DENSE), landmarks.DENSE.frame_rate
+  )
 
 
 def from_archive(samples):
@@ -113,8 +121,12 @@ def detection():
   originals = {form: [make(samples) for samples in clips] for form, make in forms.items()}
   count, false, compared = len(clips), dict.fromkeys(forms, 0), 0
   print(f"{is_long.sum()} excerpts of 15-20 s, {(~is_long).sum()} of 2-3 s\n")
-  print("| copy | " + " | ".join(f"{form}, {size}" for form in forms for size in ("long", "short"))
-        + " |\n|---|" + "---|" * 2 * len(forms))
+  print(
+    "| copy | "
+    + " | ".join(f"{form}, {size}" for form in forms for size in ("long", "short"))
+    + " |\n|---|"
+    + "---|" * 2 * len(forms)
+  )
   for name, transform in TRANSFORMS.items():
     copies = {form: [] for form in forms}
     for index, samples in enumerate(tqdm(clips, desc=name, leave=False, disable=None)):
@@ -123,19 +135,24 @@ def detection():
         copies[form].append(make(copy))
     cells = []
     for form, rate in zip(forms, rates, strict=True):
-      found = {(match.a, match.b) for match in
-               duplicates.find_duplicates(originals[form] + copies[form], rate)}
+      found = {
+        (match.a, match.b)
+        for match in duplicates.find_duplicates(originals[form] + copies[form], rate)
+      }
       right = {(index, index + count) for index in range(count)}
       false[form] += len(found - right)
       hit = np.array([(index, index + count) in found for index in range(count)])
       for those in (is_long, ~is_long):
         low, high = wilson_interval(hit[those].mean(), those.sum())
-        cells.append(f"{hit[those].sum()} of {those.sum()}: {hit[those].mean():.1%}"
-                     f" ({low:.1%} to {high:.1%})")
+        cells.append(
+          f"{hit[those].sum()} of {those.sum()}: {hit[those].mean():.1%} ({low:.1%} to {high:.1%})"
+        )
     compared += 2 * count * (2 * count - 1) // 2 - count
     print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
-  print(f"\nfalse pairs: {false}, of {compared} pairs each in {len(TRANSFORMS)} collections;"
-        f" {count * (count - 1) // 2} pairs of originals")
+  print(
+    f"\nfalse pairs: {false}, of {compared} pairs each in {len(TRANSFORMS)} collections;"
+    f" {count * (count - 1) // 2} pairs of originals"
+  )
 
 
 def make_files(folder, count, rng):
@@ -146,7 +163,7 @@ def make_files(folder, count, rng):
     parts = [soxr.resample(clips[place], RATE, RATE * rng.uniform(0.75, 1.35)) for place in chosen]
     path = pathlib.Path(folder) / f"genre{index % 10}" / f"{index:06d}.flac"
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, np.clip(np.concatenate(parts)[:30 * RATE], -1, 1), RATE)
+    soundfile.write(path, np.clip(np.concatenate(parts)[: 30 * RATE], -1, 1), RATE)
 
 
 def time_files(count):
@@ -156,15 +173,27 @@ def time_files(count):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
     done = subprocess.run(
-      [sys.executable, "-m", "genre_jax.audit", "--config=experiments/base.py",
-       f"--config.dataset.path={folder}/songs", "--config.split.name=grouped_kfold",
-       f"--out={folder}/out"], capture_output=True, text=True, check=True)
+      [
+        sys.executable,
+        "-m",
+        "genre_jax.audit",
+        "--config=experiments/base.py",
+        f"--config.dataset.path={folder}/songs",
+        "--config.split.name=grouped_kfold",
+        f"--out={folder}/out",
+      ],
+      capture_output=True,
+      text=True,
+      check=True,
+    )
     seconds = time.perf_counter() - start
   after = resource.getrusage(resource.RUSAGE_CHILDREN)
   work = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
   pairs = re.search(r"pairs +(.*)", done.stdout)[1]
-  print(f"\n{count} files of 30 s: {seconds:.1f} s on {os.cpu_count()} cores at load"
-        f" {os.getloadavg()[0]:.1f}, {work:.1f} s of CPU time (found {pairs})")
+  print(
+    f"\n{count} files of 30 s: {seconds:.1f} s on {os.cpu_count()} cores at load"
+    f" {os.getloadavg()[0]:.1f}, {work:.1f} s of CPU time (found {pairs})"
+  )
 
 
 def varied(found, rng):
@@ -202,16 +231,19 @@ def shared_keys(clips):
 
 def growth(counts):
   """Times the search over growing collections, one clip in a hundred planted twice."""
-  found = [from_sound(samples) for samples in read_clips()
-           if len(samples) >= SHORT_SECONDS * RATE]
+  found = [from_sound(samples) for samples in read_clips() if len(samples) >= SHORT_SECONDS * RATE]
   rng = np.random.default_rng(SEED.value)
   real = found
-  print(f"\nkeys that two clips share by chance: {shared_keys(real):.3f} of {len(real)} real"
-        f" excerpts ({np.mean([len(clip.keys) for clip in real]):.0f} keys),"
-        f" {shared_keys([varied(found, rng) for _ in range(500)]):.3f} of 500 made clips")
+  print(
+    f"\nkeys that two clips share by chance: {shared_keys(real):.3f} of {len(real)} real"
+    f" excerpts ({np.mean([len(clip.keys) for clip in real]):.0f} keys),"
+    f" {shared_keys([varied(found, rng) for _ in range(500)]):.3f} of 500 made clips"
+  )
   clips, before = [], None
-  print("\n| clips | CPU seconds | growth, exponent | planted found | other pairs | memory, GB |"
-        "\n|---|---|---|---|---|---|")
+  print(
+    "\n| clips | CPU seconds | growth, exponent | planted found | other pairs | memory, GB |"
+    "\n|---|---|---|---|---|---|"
+  )
   for count in sorted(counts):
     for _ in tqdm(range(count - len(clips)), desc="making clips", leave=False, disable=None):
       clips.append(varied(found, rng))
@@ -222,21 +254,31 @@ def growth(counts):
       one = clips[place * 100]
       keep = (one.times > 172) & (rng.uniform(size=len(one.times)) < 0.67)
       collection[place * 100 + 50] = landmarks.with_keys(
-        one.num_frames - 172, one.times[keep] - 172, one.bands[keep], one.levels[keep],
-        landmarks.DENSE.frame_rate)
+        one.num_frames - 172,
+        one.times[keep] - 172,
+        one.bands[keep],
+        one.levels[keep],
+        landmarks.DENSE.frame_rate,
+      )
       planted.add((place * 100, place * 100 + 50))
     # One thread's CPU time: on a shared machine the clock on the wall measures the neighbours.
     start = time.process_time()
-    matches = {(match.a, match.b) for match in
-               duplicates.find_duplicates(collection, landmarks.DENSE.frame_rate)}
+    matches = {
+      (match.a, match.b)
+      for match in duplicates.find_duplicates(collection, landmarks.DENSE.frame_rate)
+    }
     seconds = time.process_time() - start
-    exponent = "" if before is None else (
-      f"{np.log(seconds / before[1]) / np.log(count / before[0]):.2f}")
+    exponent = (
+      "" if before is None else (f"{np.log(seconds / before[1]) / np.log(count / before[0]):.2f}")
+    )
     before = count, seconds
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"| {count} | {seconds:.2f} | {exponent} |"
-          f" {len(matches & planted)} of {len(planted)} | {len(matches - planted)} |"
-          f" {memory:.1f} |", flush=True)
+    print(
+      f"| {count} | {seconds:.2f} | {exponent} |"
+      f" {len(matches & planted)} of {len(planted)} | {len(matches - planted)} |"
+      f" {memory:.1f} |",
+      flush=True,
+    )
 
 
 def main(argv):

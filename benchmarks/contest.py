@@ -24,8 +24,11 @@ import numpy as np
 
 ROOT = pathlib.Path(__file__).parents[1]
 # Each environment's Python, from the repository's root.
-ENVIRONMENTS = {"genre_jax": os.environ.get("GENRE_JAX_VENV", ".venv"), "peers": ".venv-bench",
-                "onnx": ".venv-onnx"}
+ENVIRONMENTS = {
+  "genre_jax": os.environ.get("GENRE_JAX_VENV", ".venv"),
+  "peers": ".venv-bench",
+  "onnx": ".venv-onnx",
+}
 ROLES = ("ours", "peer", "floor")
 
 

@@ -19,8 +19,13 @@ from genre_jax.inference.spectra import stack_windows
 
 # Each clip as it is, 6 dB down and up, and 6 % slower and faster: (gain, speed).
 CHANGES = ((1.0, 1.0), (0.5, 1.0), (2.0, 1.0), (1.0, 0.94), (1.0, 1.06))
-FRONT = ("timbral_0_norm", "timbral_1_norm", "temporal_0_norm", "temporal_1_norm",
-         "temporal_2_norm")
+FRONT = (
+  "timbral_0_norm",
+  "timbral_1_norm",
+  "temporal_0_norm",
+  "temporal_1_norm",
+  "temporal_2_norm",
+)
 BATCH = 16
 
 
@@ -48,8 +53,9 @@ def patches(model, samples):
   """Half-overlapping windows of a clip: float32[n, frames, bands] and int[n]."""
   frames, length = log_mel(samples, model.recipe), model.recipe.num_frames
   count = max(1, round(2 * (len(frames) - length) / length) + 1)
-  return stack_windows([frames[start:start + length]
-                        for start in segment_starts(len(frames), length, count)], length)
+  return stack_windows(
+    [frames[start : start + length] for start in segment_starts(len(frames), length, count)], length
+  )
 
 
 def place_of(model, clips, folder) -> pathlib.Path:
@@ -57,8 +63,15 @@ def place_of(model, clips, folder) -> pathlib.Path:
   weights = hashlib.sha256()
   for leaf in jax.tree.leaves(model.variables):
     weights.update(np.asarray(leaf).tobytes())
-  key = json.dumps([file_stamps(zip(clips.names, clips.paths, strict=True)), weights.hexdigest(),
-                    model.recipe.to_dict(), CHANGES, FRONT])
+  key = json.dumps(
+    [
+      file_stamps(zip(clips.names, clips.paths, strict=True)),
+      weights.hexdigest(),
+      model.recipe.to_dict(),
+      CHANGES,
+      FRONT,
+    ]
+  )
   return pathlib.Path(folder) / f"{model.name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npz"
 
 
@@ -76,8 +89,12 @@ def hear(model, clips, folder):
   @jax.jit
   def front(x, counts):
     _, seen = model.network.apply(
-      model.variables, x[..., None], jnp.arange(x.shape[1])[None] < counts[:, None],
-      mutable=["intermediates"], capture_intermediates=lambda module, _: module.name in FRONT)
+      model.variables,
+      x[..., None],
+      jnp.arange(x.shape[1])[None] < counts[:, None],
+      mutable=["intermediates"],
+      capture_intermediates=lambda module, _: module.name in FRONT,
+    )
     seen = seen["intermediates"]
     return jnp.concatenate([seen[name]["__call__"][0].max(2) for name in FRONT], -1)
 
@@ -92,7 +109,7 @@ def hear(model, clips, folder):
   out = []
   for at in range(0, len(x), BATCH):
     some = np.minimum(np.arange(at, at + BATCH), len(x) - 1)
-    out.append(np.asarray(front(x[some], counts[some]), np.float16)[:len(x) - at])
+    out.append(np.asarray(front(x[some], counts[some]), np.float16)[: len(x) - at])
   result = np.concatenate(out), counts, clip, change
   place.parent.mkdir(parents=True, exist_ok=True)
   part = place.with_suffix(".part.npz")  # an interrupted run leaves nothing that looks whole
@@ -107,6 +124,7 @@ def back_end(params, stats, x, counts, rng=None, rate=0.5):
   Returns:
     float32[n, 200], the penultimate layer, and float32[n, 128], the pooled last convolution.
   """
+
   def norm(x, name):
     scale = params[name]["scale"] * jax.lax.rsqrt(stats[name]["var"] + 1e-3)
     return (x - stats[name]["mean"]) * scale + params[name]["bias"]
@@ -122,15 +140,19 @@ def back_end(params, stats, x, counts, rng=None, rate=0.5):
   layers, residual = [x], None
   for i in range(3):
     layer = params[f"mid_{i}"]
-    x = jax.lax.conv_general_dilated(x, layer["kernel"], (1,), "SAME",
-                                     dimension_numbers=("NHC", "HIO", "NHC")) + layer["bias"]
+    x = (
+      jax.lax.conv_general_dilated(
+        x, layer["kernel"], (1,), "SAME", dimension_numbers=("NHC", "HIO", "NHC")
+      )
+      + layer["bias"]
+    )
     x = norm(jax.nn.relu(x), f"mid_{i}_norm")
     x = jnp.where(mask, x if residual is None else x + residual, 0)
     layers.append(x)
     residual = x
   x = jnp.concatenate(layers, -1)
   pooled = jnp.stack([jnp.where(mask, x, -jnp.inf).max(1), x.sum(1) / mask.sum(1)], -1)
-  last = pooled[:, -residual.shape[-1]:].reshape(len(x), -1)
+  last = pooled[:, -residual.shape[-1] :].reshape(len(x), -1)
   x = drop(norm(pooled.reshape(len(x), -1), "pooled_norm"), 0)
   x = jax.nn.relu(x @ params["hidden"]["kernel"] + params["hidden"]["bias"])
   return norm(x, "hidden_norm"), last
@@ -148,7 +170,7 @@ def in_batches(function, x, counts):
   out = []
   for at in range(0, len(x), 64):
     some = np.minimum(np.arange(at, at + 64), len(x) - 1)
-    out.append(np.asarray(function(x[some], counts[some]))[:len(x) - at])
+    out.append(np.asarray(function(x[some], counts[some]))[: len(x) - at])
   return np.concatenate(out)
 
 

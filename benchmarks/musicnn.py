@@ -37,8 +37,7 @@ def main(_):
   """Compares, listens, writes."""
   data = pathlib.Path(DATA.value)
   paths = sorted(data.glob("*/*.flac"))
-  waveforms = [audio for path in paths
-               if len(audio := read_audio(path, 16000)) >= 187 * 256]
+  waveforms = [audio for path in paths if len(audio := read_audio(path, 16000)) >= 187 * 256]
   text = ABOUT.format(count=len(waveforms))
   with tempfile.TemporaryDirectory() as cache:
     wheel = musicnn_import.default_cache() / "downloads" / musicnn_import.WHEEL_NAME
@@ -47,14 +46,25 @@ def main(_):
     for name in musicnn_import.PUBLISHED:
       found = differences(wheel, name, waveforms, cache)
       text += f"| {name} | " + " | ".join(f"{value:.1e}" for value in found) + " |\n"
-  text += ("\nWhat `predict --model=musicnn_msd` hears first in the first longer clip of five"
-           " genres:\n\n| clip | tags |\n|---|---|\n")
-  songs = [next(path for path in sorted((data / genre).glob("*.flac"))
-                if len(read_audio(path, 16000)) > 10 * 16000) for genre in SONGS]
+  text += (
+    "\nWhat `predict --model=musicnn_msd` hears first in the first longer clip of five"
+    " genres:\n\n| clip | tags |\n|---|---|\n"
+  )
+  songs = [
+    next(
+      path
+      for path in sorted((data / genre).glob("*.flac"))
+      if len(read_audio(path, 16000)) > 10 * 16000
+    )
+    for genre in SONGS
+  ]
   for answer in predict(songs, "musicnn_msd", workers=1):
     order = sorted(answer.probabilities.items(), key=lambda item: -item[1])[:TAGS]
-    text += (f"| {pathlib.Path(answer.path).stem} | "
-             + ", ".join(f"{name} {value:.2f}" for name, value in order) + " |\n")
+    text += (
+      f"| {pathlib.Path(answer.path).stem} | "
+      + ", ".join(f"{name} {value:.2f}" for name, value in order)
+      + " |\n"
+    )
   print(text)
   write_block(pathlib.Path(INTO.value), "musicnn", text)
 

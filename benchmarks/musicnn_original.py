@@ -26,8 +26,10 @@ def original_graph(wheel: pathlib.Path, folder: str):
   import tensorflow as tf
 
   with zipfile.ZipFile(wheel) as archive:
-    parts = {part: archive.read(f"musicnn/{folder}/{part}")
-             for part in (".meta", ".index", ".data-00000-of-00001")}
+    parts = {
+      part: archive.read(f"musicnn/{folder}/{part}")
+      for part in (".meta", ".index", ".data-00000-of-00001")
+    }
   stored = tf.compat.v1.MetaGraphDef.FromString(parts.pop(".meta")).graph_def
   graph_def = tf.compat.v1.graph_util.extract_sub_graph(stored, ["model/Sigmoid"])
   for node in graph_def.node:
@@ -39,9 +41,14 @@ def original_graph(wheel: pathlib.Path, folder: str):
   session = tf.compat.v1.Session(graph=graph)
 
   def run(patches):
-    return session.run("model/Sigmoid:0", {
-      "model/Placeholder:0": patches, "model/Placeholder_2:0": False,
-      **{f"{name}:0": value for name, value in values.items()}})
+    return session.run(
+      "model/Sigmoid:0",
+      {
+        "model/Placeholder:0": patches,
+        "model/Placeholder_2:0": False,
+        **{f"{name}:0": value for name, value in values.items()},
+      },
+    )
 
   return run
 
@@ -56,8 +63,9 @@ def inputs(waveforms):
   """
   ours, theirs, rounded = [], [], []
   for audio in waveforms:
-    power = librosa.feature.melspectrogram(y=audio, sr=16000, n_fft=512, hop_length=256,
-                                           n_mels=96, pad_mode="reflect").T[:187]
+    power = librosa.feature.melspectrogram(
+      y=audio, sr=16000, n_fft=512, hop_length=256, n_mels=96, pad_mode="reflect"
+    ).T[:187]
     ours.append(log_mel(audio, musicnn_import.RECIPE)[:187])
     theirs.append(np.log10(10000 * power + 1))
     # The original keeps the power as float16; its product with 10000 is float32 in NumPy 1 (in
@@ -73,5 +81,7 @@ def differences(wheel, name, waveforms, cache):
   original = original_graph(wheel, musicnn_import.PUBLISHED[name].folder)
   ours, theirs, rounded = inputs(waveforms)
   tags = jax.jit(lambda x: jax.nn.sigmoid(model.network.apply(model.variables, x[..., None])))
-  return [float(np.abs(np.asarray(tags(mine)) - original(other)).max())
-          for mine, other in ((rounded, rounded), (ours, theirs), (ours, rounded))]
+  return [
+    float(np.abs(np.asarray(tags(mine)) - original(other)).max())
+    for mine, other in ((rounded, rounded), (ours, theirs), (ours, rounded))
+  ]

@@ -55,12 +55,15 @@ SECONDS = (3, 10, 30)
 
 def line(what, names, genres):
   """A row of the table."""
-  correct = np.array([name.split(".")[0] == genre for name, genre in zip(names, genres,
-                                                                         strict=True)])
+  correct = np.array(
+    [name.split(".")[0] == genre for name, genre in zip(names, genres, strict=True)]
+  )
   groups = tuple(artists().get(name, name) for name in names)
   low, high = accuracy_interval(correct, groups)
-  print(f"| {what} | {len(correct)} | {100 * correct.mean():.1f} [{100 * low:.1f}, "
-        f"{100 * high:.1f}] |", flush=True)
+  print(
+    f"| {what} | {len(correct)} | {100 * correct.mean():.1f} [{100 * low:.1f}, {100 * high:.1f}] |",
+    flush=True,
+  )
 
 
 def coverage():
@@ -73,8 +76,10 @@ def coverage():
     there = fitted.max(1) >= least
     correct = (fitted.argmax(1) == labels)[there]
     low, high = accuracy_interval(correct, tuple(np.array(run.groups)[there]))
-    print(f"| {least:.1f} | {there.sum()} of {len(there)} | {100 * correct.mean():.1f} "
-          f"[{100 * low:.1f}, {100 * high:.1f}] |")
+    print(
+      f"| {least:.1f} | {there.sum()} of {len(there)} | {100 * correct.mean():.1f} "
+      f"[{100 * low:.1f}, {100 * high:.1f}] |"
+    )
 
 
 def main(_):
@@ -92,7 +97,7 @@ def main(_):
   for seconds in SECONDS:
     frames = min(round(seconds * model.recipe.frame_rate), log_mel.shape[1])
     begin = (log_mel.shape[1] - frames) // 2
-    clips = log_mel[:, begin:begin + frames]
+    clips = log_mel[:, begin : begin + frames]
     line(f"archive, {seconds} s from the middle", there, [ask(model, clip) for clip in clips])
   files = {path.stem: path for path in sorted((data / "audio").glob("*/*.flac"))}
   there = [name for name in valid if name in files]
@@ -110,7 +115,7 @@ def ask(model, log_mel):
   """The genre of float32[frames, bands] in dB."""
   length = model.recipe.num_frames
   starts = segment_starts(len(log_mel), length, model.eval_per_track)
-  windows = [log_mel[start:start + length] for start in starts]
+  windows = [log_mel[start : start + length] for start in starts]
   probabilities, _ = model.infer(*stack_windows(windows, length))
   return model.classes[probabilities.mean(0).argmax()]
 

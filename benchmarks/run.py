@@ -29,7 +29,8 @@ ONLY = flags.DEFINE_list("only", [], "Works to measure; all if empty.")
 REPEATS = flags.DEFINE_integer("repeats", 9, "Turns of each contestant.", lower_bound=1)
 INTO = flags.DEFINE_string("into", "benchmarks/RESULTS.md", "The page to write.")
 RESUME = flags.DEFINE_bool(
-  "resume", False, "Skip works that a run of the same commit has measured already.")
+  "resume", False, "Skip works that a run of the same commit has measured already."
+)
 LIMIT = flags.DEFINE_float("limit", 1800.0, "Seconds after which one answer counts as failed.")
 CLIPS = flags.DEFINE_integer("clips", 10_000, "Clips prepared for the memory.")
 HOURS = flags.DEFINE_float("hours", 10.0, "Hours of the file predicted for the memory.")
@@ -38,7 +39,8 @@ SCALE = flags.DEFINE_float("scale", 1.0, "Multiplies the sizes of growth; small 
 PACKAGES = {
   "genre_jax": ("jax", "numpy", "scipy", "tensorflow-cpu"),
   "peers": ("torch", "librosa", "essentia", "nnAudio", "tensorflow-cpu"),
-  "onnx": ("onnxruntime",)}
+  "onnx": ("onnxruntime",),
+}
 
 
 def machine() -> str:
@@ -49,21 +51,26 @@ def machine() -> str:
   except (OSError, StopIteration):
     model = platform.processor() or platform.machine()
   gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-  return (f"{model}, {len(os.sched_getaffinity(0))} cores, {gigabytes:.0f} GB,"
-          f" {platform.system()} {platform.release()}, Python {platform.python_version()}")
+  return (
+    f"{model}, {len(os.sched_getaffinity(0))} cores, {gigabytes:.0f} GB,"
+    f" {platform.system()} {platform.release()}, Python {platform.python_version()}"
+  )
 
 
 def versions() -> str:
   """Versions of what was compared, of each environment that is there."""
-  script = ("import importlib.metadata as m, sys\n"
-            "for n in sys.argv[1:]:\n"
-            "  try: print(n, m.version(n))\n"
-            "  except m.PackageNotFoundError: print(n, 'absent')")
+  script = (
+    "import importlib.metadata as m, sys\n"
+    "for n in sys.argv[1:]:\n"
+    "  try: print(n, m.version(n))\n"
+    "  except m.PackageNotFoundError: print(n, 'absent')"
+  )
   parts = []
   for environment, names in PACKAGES.items():
     try:
-      done = subprocess.run([python_of(environment), "-c", script, *names], capture_output=True,
-                            text=True, check=True)
+      done = subprocess.run(
+        [python_of(environment), "-c", script, *names], capture_output=True, text=True, check=True
+      )
       parts.append(f"{environment}: " + ", ".join(done.stdout.split("\n")[:-1]))
     except (UserError, subprocess.CalledProcessError):
       parts.append(f"{environment}: absent")
@@ -73,9 +80,14 @@ def versions() -> str:
 def write(path: pathlib.Path, name: str, block: str) -> None:
   """Puts a work's block on the page, which is made or gets a place for it where it has none."""
   begin = f"<!-- {name} -->\n"
-  text = path.read_text(encoding="utf-8") if path.exists() else (
-    "# Speed, measured side by side\n\n`./run.sh bench` writes this page; only ratios of one run"
-    " count. `NOTES.md` says what was tried.\n")
+  text = (
+    path.read_text(encoding="utf-8")
+    if path.exists()
+    else (
+      "# Speed, measured side by side\n\n`./run.sh bench` writes this page; only ratios of one run"
+      " count. `NOTES.md` says what was tried.\n"
+    )
+  )
   if begin not in text:
     write_whole(path, f"{text}\n{begin}<!-- /{name} -->\n")
   write_block(path, name, block)
@@ -89,8 +101,9 @@ def measure(work: types.ModuleType, plots: pathlib.Path) -> str:
     return contests(work, repeats, LIMIT.value) + f"\n{repeats} turns each.\n"
   with tempfile.TemporaryDirectory(prefix="genre_jax-bench-") as folder:
     try:
-      body = work.report(Options(pathlib.Path(folder), plots, CLIPS.value, HOURS.value,
-                                 SCALE.value, REPEATS.value))
+      body = work.report(
+        Options(pathlib.Path(folder), plots, CLIPS.value, HOURS.value, SCALE.value, REPEATS.value)
+      )
     except Exception as error:  # one work's failure stops no other
       body = f"Failed: {' '.join(f'{type(error).__name__}: {error}'.split())[:300]}\n"
   print(body, flush=True)
@@ -120,12 +133,19 @@ def main(argv: list[str]) -> None:
     print(f"{name}: {work.TITLE}\n", flush=True)
     began, load = time.monotonic(), os.getloadavg()[0]
     body = measure(work, into.parent / "plots")
-    tried = (f" Where it is missed, [NOTES.md](NOTES.md#{work.NOTES}) says what was tried, with"
-             " figures, and why it stays." if hasattr(work, "NOTES") else "")
-    write(into, name,
-          f"## {work.TITLE}\n\nTo reach: {work.TARGET}.{tried}\n\n{body}\n"
-          f"Commit {commit}, load at the start {load:.1f}, {time.monotonic() - began:.0f} s."
-          f" {about}.\n")
+    tried = (
+      f" Where it is missed, [NOTES.md](NOTES.md#{work.NOTES}) says what was tried, with"
+      " figures, and why it stays."
+      if hasattr(work, "NOTES")
+      else ""
+    )
+    write(
+      into,
+      name,
+      f"## {work.TITLE}\n\nTo reach: {work.TARGET}.{tried}\n\n{body}\n"
+      f"Commit {commit}, load at the start {load:.1f}, {time.monotonic() - began:.0f} s."
+      f" {about}.\n",
+    )
   print(f"written to {into}", file=sys.stderr)
 
 

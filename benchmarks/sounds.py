@@ -12,11 +12,19 @@ def music(seconds: float, sample_rate: int, seed: int = 0) -> np.ndarray:
   """float32[samples], mono: pieces of the built-in corpus one after another."""
   count = -(-int(seconds * 10) // int(CLIP_SECONDS * 10))
   parts = [synthesize((37 * (seed + number)) % 288, sample_rate) for number in range(count)]
-  return np.concatenate(parts)[:int(seconds * sample_rate)]
+  return np.concatenate(parts)[: int(seconds * sample_rate)]
 
 
-def write_files(folder: pathlib.Path, kind: str, rate: int, *, channels: int, count: int,
-                seconds: float, distinct: int = 12) -> None:
+def write_files(
+  folder: pathlib.Path,
+  kind: str,
+  rate: int,
+  *,
+  channels: int,
+  count: int,
+  seconds: float,
+  distinct: int = 12,
+) -> None:
   """Writes audio files as FOLDER/GENRE/NAME: some that differ, under many names.
 
   Args:
@@ -42,4 +50,4 @@ def write_files(folder: pathlib.Path, kind: str, rate: int, *, channels: int, co
       sound = np.stack([sound, np.roll(sound, 20)], 1)
     with soundfile.SoundFile(path, "w", rate, channels) as file:
       for start in range(0, len(sound), rate):  # libsndfile's Vorbis dies of much at once
-        file.write(sound[start:start + rate])
+        file.write(sound[start : start + rate])

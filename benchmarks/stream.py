@@ -35,13 +35,18 @@ PIECE_SECONDS = 12.0  # of a clip before and after a change; shorter clips are l
 def clips(folder, model):
   """{path: genre} of the clips that may be asked, long enough, of genres that the model knows."""
   sides = published_lists()
-  paths = [path for path in sorted(pathlib.Path(folder).glob("*/*"))
-           if path.parent.name in model.classes
-           and (EVERY_CLIP.value or sides.get(path.stem) == "valid")]
-  return {str(answer.path): pathlib.Path(answer.path).parent.name
-          for answer in predict(paths, model)
-          if answer.status == "ok" and answer.seconds >= PIECE_SECONDS
-          and answer.genre == pathlib.Path(answer.path).parent.name}
+  paths = [
+    path
+    for path in sorted(pathlib.Path(folder).glob("*/*"))
+    if path.parent.name in model.classes and (EVERY_CLIP.value or sides.get(path.stem) == "valid")
+  ]
+  return {
+    str(answer.path): pathlib.Path(answer.path).parent.name
+    for answer in predict(paths, model)
+    if answer.status == "ok"
+    and answer.seconds >= PIECE_SECONDS
+    and answer.genre == pathlib.Path(answer.path).parent.name
+  }
 
 
 def megabytes():
@@ -56,25 +61,30 @@ def speed(model, sounds, hours):
   size = int(BLOCK_SECONDS * rate)
   listener = Listener(model)
   loop = np.concatenate(sounds)
-  loop = loop[:len(loop) // size * size]
+  loop = loop[: len(loop) // size * size]
   for at in range(0, min(len(loop), 20 * rate), size):  # compiles
-    listener.push(loop[at:at + size])
+    listener.push(loop[at : at + size])
   times, memory, updates = [], [], 0
   for number in range(int(hours * 3600 / BLOCK_SECONDS)):
     at = number * size % len(loop)
     begun = time.perf_counter()
-    updates += len(listener.push(loop[at:at + size]))
+    updates += len(listener.push(loop[at : at + size]))
     times.append(time.perf_counter() - begun)
     if number % int(600 / BLOCK_SECONDS) == 0:
       memory.append(megabytes())
   times = np.array(times) * 1e3
-  print("\n| sound | block | p50 ms | p99 ms | worst ms | real-time factor | answers |"
-        "\n|---|---|---|---|---|---|---|")
-  print(f"| {hours:g} h | {1000 * BLOCK_SECONDS:g} ms | {np.median(times):.2f} "
-        f"| {np.percentile(times, 99):.2f} | {times.max():.2f} "
-        f"| {times.sum() / 1e3 / (hours * 3600):.5f} | {updates:,} |")
-  print("\nmemory in MB, every ten minutes of sound: "
-        + ", ".join(f"{value:.1f}" for value in memory))
+  print(
+    "\n| sound | block | p50 ms | p99 ms | worst ms | real-time factor | answers |"
+    "\n|---|---|---|---|---|---|---|"
+  )
+  print(
+    f"| {hours:g} h | {1000 * BLOCK_SECONDS:g} ms | {np.median(times):.2f} "
+    f"| {np.percentile(times, 99):.2f} | {times.max():.2f} "
+    f"| {times.sum() / 1e3 / (hours * 3600):.5f} | {updates:,} |"
+  )
+  print(
+    "\nmemory in MB, every ten minutes of sound: " + ", ".join(f"{value:.1f}" for value in memory)
+  )
 
 
 def delay(model, sounds, genres, window, smoothing, count, rng):
@@ -87,8 +97,11 @@ def delay(model, sounds, genres, window, smoothing, count, rng):
       first, second = rng.permutation(len(sounds))[:2]
     listener = Listener(model, window_seconds=window, smoothing_seconds=smoothing)
     medley = np.concatenate([sounds[first][-length:], sounds[second][:length]])
-    after = [update for update in listener.push(medley) + listener.flush()
-             if update.seconds > PIECE_SECONDS]
+    after = [
+      update
+      for update in listener.push(medley) + listener.flush()
+      if update.seconds > PIECE_SECONDS
+    ]
     heard = [update.genre == genres[second] for update in after]
     delays.append(after[heard.index(True)].seconds - PIECE_SECONDS if any(heard) else np.inf)
     changes = sum(a.genre != b.genre for a, b in zip(after, after[1:], strict=False))
@@ -105,22 +118,35 @@ def main(_):
   found = clips(PATH.value, model)
   sounds = [read_audio(path, model.recipe.sample_rate) for path in found]
   genres = list(found.values())
-  print(f"{model.name}, {len(found)} clips of {len(set(genres))} genres that the offline path gets"
-        f" right; load {os.getloadavg()[0]:.1f}")
+  print(
+    f"{model.name}, {len(found)} clips of {len(set(genres))} genres that the offline path gets"
+    f" right; load {os.getloadavg()[0]:.1f}"
+  )
   if HOURS.value:
     speed(model, sounds, HOURS.value)
   if not MEDLEYS.value:
     return
-  print("\n| window s | smoothing s | median s to the right answer | within 3 s % | never % "
-        "| answers right after a change % | needless changes a minute |\n" + "|---" * 7 + "|")
+  print(
+    "\n| window s | smoothing s | median s to the right answer | within 3 s % | never % "
+    "| answers right after a change % | needless changes a minute |\n" + "|---" * 7 + "|"
+  )
   for window in WINDOWS.value:
     for smoothing in SMOOTHINGS.value:
       delays, right, flickers = delay(
-        model, sounds, genres, float(window), float(smoothing), MEDLEYS.value,
-        np.random.default_rng(SEED.value))
-      print(f"| {window} | {smoothing} | {np.median(delays):.2f} "
-            f"| {100 * (delays <= 3).mean():.0f} | {100 * np.isinf(delays).mean():.0f} "
-            f"| {100 * right:.0f} | {flickers:.1f} |", flush=True)
+        model,
+        sounds,
+        genres,
+        float(window),
+        float(smoothing),
+        MEDLEYS.value,
+        np.random.default_rng(SEED.value),
+      )
+      print(
+        f"| {window} | {smoothing} | {np.median(delays):.2f} "
+        f"| {100 * (delays <= 3).mean():.0f} | {100 * np.isinf(delays).mean():.0f} "
+        f"| {100 * right:.0f} | {flickers:.1f} |",
+        flush=True,
+      )
 
 
 if __name__ == "__main__":

@@ -145,11 +145,14 @@ def deviation(x):
 def middle(x, length):
   """The middle frames of float[B, T, C]."""
   start = (x.shape[1] - length) // 2
-  return x[:, start:start + length]
+  return x[:, start : start + length]
 
 
-NETWORKS = {"published_baseline": PublishedBaseline, "published_tf_split": PublishedTfSplit,
-            "learnt_split": LearntSplit}
+NETWORKS = {
+  "published_baseline": PublishedBaseline,
+  "published_tf_split": PublishedTfSplit,
+  "learnt_split": LearntSplit,
+}
 
 
 def path_of(name, value):
@@ -208,7 +211,9 @@ def optimizer_of(network, settings):
   groups = {True: [], False: []}
   for key, value in network.named_parameters():
     groups[re.search(settings["decay_on"], path_of(key, value)[0]) is not None].append(value)
-  groups = [{"params": groups[True], "weight_decay": settings["weight_decay"]},
-            {"params": groups[False], "weight_decay": 0.0}]
+  groups = [
+    {"params": groups[True], "weight_decay": settings["weight_decay"]},
+    {"params": groups[False], "weight_decay": 0.0},
+  ]
   kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
   return kinds[settings["optimizer"]](groups, lr=settings["learning_rate"], fused=True)

@@ -78,7 +78,8 @@ def probe(features, clip, clips, rows):
   mine = weight > 0
   weight *= len(rows) / weight.sum()
   fitted = LogisticRegression(C=PENALTY, max_iter=1000).fit(
-    x[mine], clips.labels[clip[mine]], sample_weight=weight[mine])
+    x[mine], clips.labels[clip[mine]], sample_weight=weight[mine]
+  )
   out = np.full((len(clip), len(clips.genres)), -20.0)
   out[:, fitted.classes_] = fitted.predict_log_proba(x)
   return clip_mean(out, clip, len(clips.names)), fitted, mean, deviation + 1e-6
@@ -97,8 +98,11 @@ def fine_tune(model, heard, clips, start, seed, *, steps=210, rate=3e-4):
   head[:, fitted.classes_] = fitted.coef_.T
   bias = np.full(genres, -9.0, np.float32)
   bias[fitted.classes_] = fitted.intercept_
-  body = {name: value for name, value in model.variables["params"].items()
-          if name.startswith(("mid", "pooled", "hidden"))}
+  body = {
+    name: value
+    for name, value in model.variables["params"].items()
+    if name.startswith(("mid", "pooled", "hidden"))
+  }
   params = {"body": body, "head": {"kernel": jnp.asarray(head), "bias": jnp.asarray(bias)}}
 
   def logits_of(params, x, counts, rng=None):
@@ -108,11 +112,13 @@ def fine_tune(model, heard, clips, start, seed, *, steps=210, rate=3e-4):
     return x @ params["head"]["kernel"] + params["head"]["bias"]
 
   def schedule(rate):
-    return optax.adamw(optax.warmup_cosine_decay_schedule(0, rate, steps // 10, steps),
-                       weight_decay=0.01)
+    return optax.adamw(
+      optax.warmup_cosine_decay_schedule(0, rate, steps // 10, steps), weight_decay=0.01
+    )
 
-  tx = optax.multi_transform({"body": schedule(rate), "head": schedule(rate / 3)},
-                             {"body": "body", "head": "head"})
+  tx = optax.multi_transform(
+    {"body": schedule(rate), "head": schedule(rate / 3)}, {"body": "body", "head": "head"}
+  )
 
   @jax.jit
   def step(params, state, x, counts, labels, rng):
@@ -126,7 +132,8 @@ def fine_tune(model, heard, clips, start, seed, *, steps=210, rate=3e-4):
       mixed = part * heard + (1 - part) * heard[other]
       logits = logits_of(params, mixed, jnp.maximum(counts, counts[other]), dropout)
       return optax.softmax_cross_entropy(
-        logits, part * targets + (1 - part) * targets[other]).mean()
+        logits, part * targets + (1 - part) * targets[other]
+      ).mean()
 
     updates, state = tx.update(jax.grad(loss)(params), state, params)
     return optax.apply_updates(params, updates), state
@@ -137,10 +144,17 @@ def fine_tune(model, heard, clips, start, seed, *, steps=210, rate=3e-4):
   for number in range(steps):
     some = rng.choice(clips.train, 32, p=chance / chance.sum())
     rows = np.array([rng.choice(patches_of[row]) for row in some])
-    params, state = step(params, state, front[rows], counts[rows], clips.labels[some],
-                         jax.random.key(1000 * seed + number))
-  answers = in_batches(jax.jit(lambda x, c: jax.nn.log_softmax(logits_of(params, x, c))),
-                       front, counts)
+    params, state = step(
+      params,
+      state,
+      front[rows],
+      counts[rows],
+      clips.labels[some],
+      jax.random.key(1000 * seed + number),
+    )
+  answers = in_batches(
+    jax.jit(lambda x, c: jax.nn.log_softmax(logits_of(params, x, c))), front, counts
+  )
   return clip_mean(answers, clip, len(clips.names))
 
 
@@ -173,19 +187,27 @@ def train_learnt_split(clips, targets, seed):
   for _ in range(steps):
     some = rng.choice(clips.train, batch, p=weight / weight.sum())
     starts = [rng.integers(max(1, len(frames[row]) - length + 1)) for row in some]
-    x, counts = stack_windows([frames[row][start:start + length] for row, start in
-                               zip(some, starts, strict=True)], length)
-    state, _ = step(state, {
-      "log_mel": x[..., None], "num_frames": counts, "mask": np.ones(batch, bool),
-      "labels": targets[some].astype(np.float32),
-      "label_mask": np.ones((batch, len(clips.genres)), bool)})
+    x, counts = stack_windows(
+      [frames[row][start : start + length] for row, start in zip(some, starts, strict=True)], length
+    )
+    state, _ = step(
+      state,
+      {
+        "log_mel": x[..., None],
+        "num_frames": counts,
+        "mask": np.ones(batch, bool),
+        "labels": targets[some].astype(np.float32),
+        "label_mask": np.ones((batch, len(clips.genres)), bool),
+      },
+    )
   evaluate, out = make_eval_step(network), []
   for own in frames:
     starts = segment_starts(len(own), length, 4)
     starts = np.resize(starts, 4)  # a short clip has fewer; one shape for all
-    x, counts = stack_windows([own[start:start + length] for start in starts], length)
-    logits = np.asarray(evaluate(state.variables(), {"log_mel": x[..., None],
-                                                     "num_frames": counts}))
+    x, counts = stack_windows([own[start : start + length] for start in starts], length)
+    logits = np.asarray(
+      evaluate(state.variables(), {"log_mel": x[..., None], "num_frames": counts})
+    )
     out.append(np.log(softmax(logits).mean(0)))
   return np.array(out)
 
@@ -218,8 +240,9 @@ class Table:
     text = f"\n| {best} minus | points [95 %] |\n|---|---|\n"
     for what, right in self._right.items():
       if what != best:
-        ends = statistics.paired_difference(self._right[best], right, self._clips.groups[rows],
-                                            self._clips.labels[rows])
+        ends = statistics.paired_difference(
+          self._right[best], right, self._clips.groups[rows], self._clips.labels[rows]
+        )
         text += "| {} | {:+.1f} [{:+.1f}, {:+.1f}] |\n".format(what, *(100 * x for x in ends))
     return text
 
@@ -237,10 +260,12 @@ def main(_):
   hidden = features[:, :200]
   samples = read_audio(clips.paths[0], model.recipe.sample_rate)
   np.testing.assert_allclose(  # this back-end is the network's; float16 lies between them
-    hidden[plain & (clip == 0)], model.infer(*patches(model, samples))[1], atol=0.02)
-  table.add("penultimate layer: linear probe",
-            [probe(clip_mean(hidden[plain], clip[plain], count), np.arange(count), clips,
-                   clips.train)[0]])
+    hidden[plain & (clip == 0)], model.infer(*patches(model, samples))[1], atol=0.02
+  )
+  table.add(
+    "penultimate layer: linear probe",
+    [probe(clip_mean(hidden[plain], clip[plain], count), np.arange(count), clips, clips.train)[0]],
+  )
   best = probe(features, clip, clips, clips.train)
   table.add(BEST, [best[0]])
   tuned = [fine_tune(model, heard, clips, best, s) for s in seeds]
@@ -249,17 +274,25 @@ def main(_):
   # What the probe says of train clips that it has not seen, artists apart.
   taught = np.log(hot + 1e-9)
   folds = StratifiedGroupKFold(5, shuffle=True, random_state=0)
-  for mine, others in folds.split(clips.train, clips.labels[clips.train],
-                                  clips.groups[clips.train]):
+  for mine, others in folds.split(
+    clips.train, clips.labels[clips.train], clips.groups[clips.train]
+  ):
     answer = probe(features, clip, clips, clips.train[mine])[0]
     taught[clips.train[others]] = answer[clips.train[others]]
   targets = 0.5 * hot + 0.5 * softmax(taught)
-  table.add("the probe distilled into learnt_split",
-            [train_learnt_split(clips, targets, s) for s in seeds])
+  table.add(
+    "the probe distilled into learnt_split", [train_learnt_split(clips, targets, s) for s in seeds]
+  )
   long = int((clips.seconds[clips.valid] >= LONG_SECONDS).sum())
-  write_block(pathlib.Path(INTO.value), "transfer", ABOUT.format(
-    train=len(clips.train), valid=len(clips.valid), long=long, short=len(clips.valid) - long)
-    + table.text + table.against(BEST))
+  write_block(
+    pathlib.Path(INTO.value),
+    "transfer",
+    ABOUT.format(
+      train=len(clips.train), valid=len(clips.valid), long=long, short=len(clips.valid) - long
+    )
+    + table.text
+    + table.against(BEST),
+  )
 
 
 if __name__ == "__main__":

@@ -37,18 +37,29 @@ class Worker:
     folder: for its temporary files, which are left to whoever deletes the folder.
   """
 
-  def __init__(self, work: str, name: str, environment: str, threads: str, limit: float,
-               folder: str):
+  def __init__(
+    self, work: str, name: str, environment: str, threads: str, limit: float, folder: str
+  ):
     self._limit = limit
     python = python_of(environment)
     count = "1" if threads == "one" else str(len(os.sched_getaffinity(0)))
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
     self._errors = tempfile.TemporaryFile()
     self._process = subprocess.Popen(
-      [python, "-m", "benchmarks.worker", work, name, threads], cwd=ROOT, bufsize=0,
-      stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, start_new_session=True,
-      env={**os.environ, **dict.fromkeys(names, count), "TMPDIR": folder,
-           "TF_CPP_MIN_LOG_LEVEL": "2"})
+      [python, "-m", "benchmarks.worker", work, name, threads],
+      cwd=ROOT,
+      bufsize=0,
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      stderr=self._errors,
+      start_new_session=True,
+      env={
+        **os.environ,
+        **dict.fromkeys(names, count),
+        "TMPDIR": folder,
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+      },
+    )
     self._pending = b""
 
   def ask(self, **request: Any) -> dict[str, Any]:
@@ -97,9 +108,7 @@ def python_of(environment: str) -> str:
   return str(path)
 
 
-def measure(
-  work: types.ModuleType, case: str, threads: str, repeats: int, limit: float
-) -> Outcome:
+def measure(work: types.ModuleType, case: str, threads: str, repeats: int, limit: float) -> Outcome:
   """One contest: agreement first, then turns.
 
   Args:
@@ -164,28 +173,33 @@ def _compare(contestants, outputs, outcome: Outcome) -> None:
     if first is None or name not in outputs or name == first:
       continue
     if outputs[name].shape != outputs[first].shape:
-      outcome.failures[name] = (f"its output has shape {outputs[name].shape}, ours"
-                                f" {outputs[first].shape}")
+      outcome.failures[name] = (
+        f"its output has shape {outputs[name].shape}, ours {outputs[first].shape}"
+      )
       continue
     difference = float(np.max(np.abs(outputs[name].astype(np.float64) - outputs[first])))
     outcome.differences[name] = difference
     if not difference <= one.tolerance:
-      outcome.failures[name] = (f"disagrees: largest difference {difference:.2g}, allowed"
-                                f" {one.tolerance:.2g}")
+      outcome.failures[name] = (
+        f"disagrees: largest difference {difference:.2g}, allowed {one.tolerance:.2g}"
+      )
 
 
 def table(outcome: Outcome) -> str:
   """A contest in Markdown."""
   peer, ours = outcome.best("peer"), outcome.first_of_ours()
-  lines = ["| contestant | median | quartiles | time / best peer's | time / ours "
-           "| largest difference |", "|---|---|---|---|---|---|"]
+  lines = [
+    "| contestant | median | quartiles | time / best peer's | time / ours | largest difference |",
+    "|---|---|---|---|---|---|",
+  ]
   for name, role in outcome.roles.items():
     label = {"ours": f"**{name}**", "floor": f"*{name}*"}.get(role, name)
     difference = outcome.differences.get(name)
     shown = "" if difference is None else f"{difference:.1e}"
     if name in outcome.failures:
-      lines.append(f"| {label} | failed | {outcome.failures[name].replace('|', '/')} | | "
-                   f"| {shown} |")
+      lines.append(
+        f"| {label} | failed | {outcome.failures[name].replace('|', '/')} | | | {shown} |"
+      )
       continue
     low, median, high = np.percentile(outcome.times[name], (25, 50, 75))
     ratios = []
@@ -193,8 +207,10 @@ def table(outcome: Outcome) -> str:
       ratio = outcome.ratio(name, other) if other else None
       ratios.append("" if ratio is None else f"{ratio[1]:.2f} [{ratio[0]:.2f}, {ratio[2]:.2f}]")
     unit, scale, digits = _unit(median)
-    lines.append(f"| {label} | {median * scale:.{digits}f} {unit} | {low * scale:.{digits}f} to "
-                 f"{high * scale:.{digits}f} | {' | '.join(ratios)} | {shown} |")
+    lines.append(
+      f"| {label} | {median * scale:.{digits}f} {unit} | {low * scale:.{digits}f} to "
+      f"{high * scale:.{digits}f} | {' | '.join(ratios)} | {shown} |"
+    )
   return "\n".join(lines) + "\n"
 
 

@@ -1,6 +1,6 @@
 """What does a sound, ordinary square-kernel CNN reach on the four genres of the published study?
 
-    python -m genre_jax.main --config=experiments/baseline.py --config.dataset.path=GTZAN
+python -m genre_jax.main --config=experiments/baseline.py --config.dataset.path=GTZAN
 """
 
 from experiments import tf_split

@@ -43,8 +43,14 @@ def main(argv: list[str]) -> None:
     heard = hearing(source.reader, recipe)
     report = make_report(source, facts, split, heard.frame_rate, knows_samples(source), note)
     title = config.dataset.path or "the built-in corpus"
-    page = write_page(report, title, source.reader, source.clips, heard,
-                      lambda pairs: tqdm(pairs, desc="drawing", disable=None, leave=False))
+    page = write_page(
+      report,
+      title,
+      source.reader,
+      source.clips,
+      heard,
+      lambda pairs: tqdm(pairs, desc="drawing", disable=None, leave=False),
+    )
     for name, text in (("audit.json", json.dumps(report, indent=1)), ("audit.html", page)):
       write_whole(out / name, text)
     forget_chunks(out)

@@ -36,7 +36,8 @@ def _parse(argv: list[str]) -> list[str]:
 def define_config() -> flags.FlagHolder:
   """Defines --config, and with it a flag for each of the config's fields."""
   return config_flags.DEFINE_config_file(
-    "config", None, "The experiment, a file of experiments/.", lock_config=True)
+    "config", None, "The experiment, a file of experiments/.", lock_config=True
+  )
 
 
 def experiment(argv: list[str], config: flags.FlagHolder) -> tuple[ConfigDict, str]:
@@ -83,8 +84,10 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     sys.exit(2)
   except Interrupted as error:
     number = error.args[0]
-    print(f"stopped by {signal.Signals(number).name} after a checkpoint; the same command goes on",
-          file=sys.stderr)
+    print(
+      f"stopped by {signal.Signals(number).name} after a checkpoint; the same command goes on",
+      file=sys.stderr,
+    )
     sys.exit(128 + number)
   except BrokenPipeError:
     # Whoever read the output has gone, as `| head` does. What Python still holds for it is let go.

@@ -12,8 +12,9 @@ from absl import flags
 from genre_jax import command_line
 from genre_jax.errors import UserError
 
-SIDE = flags.DEFINE_enum("side", "", ["", "valid", "test"],
-                         "Which tracks; if empty, test where every run has clips there.")
+SIDE = flags.DEFINE_enum(
+  "side", "", ["", "valid", "test"], "Which tracks; if empty, test where every run has clips there."
+)
 OUT = flags.DEFINE_string("out", "runs/compare", "Folder for the tables and the plot.")
 
 
@@ -33,16 +34,33 @@ def main(argv: list[str]) -> None:
   try:
     out.mkdir(parents=True, exist_ok=True)
     (out / "compare.md").write_text(text)
-    records.write_json(out / "compare.json", {
-      "side": side, "tracks": len(systems[0].runs[0].tracks),
-      "systems": [{"name": system.name, "runs": [str(run.folder) for run in system.runs],
-                   "accuracy": system.correct.mean(1).tolist()} for system in systems],
-      "pairs": [{name: None if isinstance(value, float) and math.isnan(value) else value
-                 for name, value in dataclasses.asdict(pair).items()} for pair in pairs]})
+    records.write_json(
+      out / "compare.json",
+      {
+        "side": side,
+        "tracks": len(systems[0].runs[0].tracks),
+        "systems": [
+          {
+            "name": system.name,
+            "runs": [str(run.folder) for run in system.runs],
+            "accuracy": system.correct.mean(1).tolist(),
+          }
+          for system in systems
+        ],
+        "pairs": [
+          {
+            name: None if isinstance(value, float) and math.isnan(value) else value
+            for name, value in dataclasses.asdict(pair).items()
+          }
+          for pair in pairs
+        ],
+      },
+    )
     compare_runs.forest_plot(pairs, out / "forest")
   except OSError as error:
-    raise UserError(f"cannot write to {out}: {error.strerror or error}; give another --out"
-                    ) from error
+    raise UserError(
+      f"cannot write to {out}: {error.strerror or error}; give another --out"
+    ) from error
   print(f"written   {out}: compare.md, compare.json, forest.png, forest.svg")
 
 

@@ -9,8 +9,9 @@ from genre_jax import command_line
 
 CONFIG = command_line.define_config()
 WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run; runs/<config name> if empty.")
-MODE = flags.DEFINE_enum("mode", "train_and_eval", ["train_and_eval", "train", "eval", "summary"],
-                         "What to do.")
+MODE = flags.DEFINE_enum(
+  "mode", "train_and_eval", ["train_and_eval", "train", "eval", "summary"], "What to do."
+)
 CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "What to evaluate: best, last or a folder.")
 
 
@@ -24,8 +25,9 @@ def main(argv: list[str]) -> None:
     return
   from genre_jax.training.loop import train_and_evaluate
 
-  train_and_evaluate(config, WORKDIR.value or f"runs/{name}", mode=MODE.value,
-                     checkpoint=CHECKPOINT.value)
+  train_and_evaluate(
+    config, WORKDIR.value or f"runs/{name}", mode=MODE.value, checkpoint=CHECKPOINT.value
+  )
 
 
 if __name__ == "__main__":

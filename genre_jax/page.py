@@ -22,8 +22,13 @@ def main(argv: list[str]) -> None:
   page.import_gradio()
   keep_compiled_programs()
   try:
-    page.serve(load(MODEL.value), host=HOST.value, port=PORT.value,
-               max_megabytes=MAX_MEGABYTES.value, max_minutes=MAX_MINUTES.value)
+    page.serve(
+      load(MODEL.value),
+      host=HOST.value,
+      port=PORT.value,
+      max_megabytes=MAX_MEGABYTES.value,
+      max_minutes=MAX_MINUTES.value,
+    )
   except KeyboardInterrupt as error:
     if error.args:  # SIGTERM
       raise

@@ -12,20 +12,28 @@ from genre_jax import command_line
 from genre_jax.errors import UserError
 
 MODEL = flags.DEFINE_string("model", "tf_split_10", "A model's name, its directory, or a run.")
-FORMAT = flags.DEFINE_enum("format", "table", ["table", "jsonl", "csv", "parquet"],
-                           "How answers are written.")
+FORMAT = flags.DEFINE_enum(
+  "format", "table", ["table", "jsonl", "csv", "parquet"], "How answers are written."
+)
 OUT = flags.DEFINE_string("out", "", "File for the answers; files that it holds are skipped.")
 TIMELINE = flags.DEFINE_bool("timeline", False, "Also tell the genre over time.")
 MIN_CONFIDENCE = flags.DEFINE_float(
-  "min_confidence", 0.0, "Say 'unknown' rather than guess below this probability.",
-  lower_bound=0, upper_bound=1)
+  "min_confidence",
+  0.0,
+  "Say 'unknown' rather than guess below this probability.",
+  lower_bound=0,
+  upper_bound=1,
+)
 WINDOWS = flags.DEFINE_integer(
-  "windows", None, "Windows heard of each file, evenly spaced; 0: all of it. As many as in"
-  " evaluation of each 30 s if absent.", lower_bound=0)
+  "windows",
+  None,
+  "Windows heard of each file, evenly spaced; 0: all of it. As many as in"
+  " evaluation of each 30 s if absent.",
+  lower_bound=0,
+)
 PLAYLISTS = flags.DEFINE_string("playlists", "", "Folder for a .m3u8 of each genre.")
 EMBEDDINGS = flags.DEFINE_string("embeddings", "", "Parquet file for the penultimate layer.")
-WORKERS = flags.DEFINE_integer("workers", 0, "Processes that decode; 0: one a core.",
-                               lower_bound=0)
+WORKERS = flags.DEFINE_integer("workers", 0, "Processes that decode; 0: one a core.", lower_bound=0)
 
 SHOWN_FAILURES = 20
 
@@ -77,9 +85,19 @@ def main(argv: list[str]) -> int:
   if FORMAT.value == "table":
     print(table.header())
   for answer in tqdm(
-      tracks.predict_found(todo, model, windows=WINDOWS.value, timeline=timeline,
-                           min_confidence=MIN_CONFIDENCE.value, workers=WORKERS.value),
-      total=len(todo), unit="file", disable=None if len(todo) > 1 else True, leave=False):
+    tracks.predict_found(
+      todo,
+      model,
+      windows=WINDOWS.value,
+      timeline=timeline,
+      min_confidence=MIN_CONFIDENCE.value,
+      workers=WORKERS.value,
+    ),
+    total=len(todo),
+    unit="file",
+    disable=None if len(todo) > 1 else True,
+    leave=False,
+  ):
     if FORMAT.value == "table":
       tqdm.write(table.lines(answer))
     for sink in sinks:
@@ -89,7 +107,8 @@ def main(argv: list[str]) -> int:
     sink.close()
   if lists:
     count = playlists.write_playlists(
-      lists, [(path, genre) for _, path, status, genre, _ in told if status == "ok"])
+      lists, [(path, genre) for _, path, status, genre, _ in told if status == "ok"]
+    )
     print(f"{count} playlists in {lists}", file=sys.stderr)
   failed = [(file, error) for file, _, status, _, error in told if status == "failed"]
   if len(told) > 1 or failed:
@@ -100,8 +119,9 @@ def main(argv: list[str]) -> int:
 def _summary(count: int, failed: list[tuple[str, str]], known: int) -> None:
   """How many and which, on standard error."""
   before = f" ({known} of them before)" if known else ""
-  print(f"{count} files{before}: {count - len(failed)} answered, {len(failed)} failed",
-        file=sys.stderr)
+  print(
+    f"{count} files{before}: {count - len(failed)} answered, {len(failed)} failed", file=sys.stderr
+  )
   for file, error in failed[:SHOWN_FAILURES]:
     print(f"  {file}: {error}", file=sys.stderr)
   if len(failed) > SHOWN_FAILURES:

@@ -15,8 +15,9 @@ def main(argv: list[str]) -> None:
   from genre_jax.training.session import open_material, tell_of_empty_classes
 
   source, recipe = open_material(config)
-  prepared = prepare(source, recipe, config.dataset.prepared_dir, task=config.task,
-                     workers=config.dataset.workers)
+  prepared = prepare(
+    source, recipe, config.dataset.prepared_dir, task=config.task, workers=config.dataset.workers
+  )
   print(f"{len(prepared.clips)} clips, {len(prepared.skipped)} skipped, in {prepared.path}")
   tell_of_empty_classes(prepared)
 

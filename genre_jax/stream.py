@@ -16,17 +16,24 @@ SOURCE = flags.DEFINE_string("source", "mic", "mic, an audio file, or - for stan
 DEVICE = flags.DEFINE_string("device", "", "mic: which, by number or name.")
 RATE = flags.DEFINE_integer("rate", 0, "-: sample rate in Hz; the model's own if 0.")
 CHANNELS = flags.DEFINE_integer("channels", 1, "-: channels.", lower_bound=1, upper_bound=64)
-SAMPLES = flags.DEFINE_enum("samples", "s16le", ["u8", "s16le", "s32le", "f32le"],
-                            "-: form of a sample.")
+SAMPLES = flags.DEFINE_enum(
+  "samples", "s16le", ["u8", "s16le", "s32le", "f32le"], "-: form of a sample."
+)
 SPEED = flags.DEFINE_float("speed", 0.0, "FILE: 1 as it is heard, 0 as fast as possible.")
 WINDOW = flags.DEFINE_float(
-  "window", None, "Seconds of sound over which to answer; 0: those of training; 3 if absent.")
+  "window", None, "Seconds of sound over which to answer; 0: those of training; 3 if absent."
+)
 SMOOTHING = flags.DEFINE_float("smoothing", 0.0, "Seconds over which answers are smoothed.")
-UPDATE = flags.DEFINE_float("update", 0.1, "At least so many seconds between answers.",
-                            lower_bound=0.1)
+UPDATE = flags.DEFINE_float(
+  "update", 0.1, "At least so many seconds between answers.", lower_bound=0.1
+)
 MIN_CONFIDENCE = flags.DEFINE_float("min_confidence", 0.0, "Below it the genre is unknown.")
-FORMAT = flags.DEFINE_enum("format", "auto", ["auto", "line", "jsonl"],
-                           "One line that is redrawn, or a JSON line each; auto: by the terminal.")
+FORMAT = flags.DEFINE_enum(
+  "format",
+  "auto",
+  ["auto", "line", "jsonl"],
+  "One line that is redrawn, or a JSON line each; auto: by the terminal.",
+)
 
 
 def main(argv: list[str]) -> int:
@@ -56,11 +63,19 @@ def main(argv: list[str]) -> int:
   count = 0
   try:
     for update in live.stream(
-        blocks, model, sample_rate=rate, window_seconds=WINDOW.value,
-        smoothing_seconds=SMOOTHING.value, update_seconds=UPDATE.value,
-        min_confidence=MIN_CONFIDENCE.value):
-      print(_line(update) if redrawn else json.dumps(_row(update)), end="" if redrawn else "\n",
-            flush=True)
+      blocks,
+      model,
+      sample_rate=rate,
+      window_seconds=WINDOW.value,
+      smoothing_seconds=SMOOTHING.value,
+      update_seconds=UPDATE.value,
+      min_confidence=MIN_CONFIDENCE.value,
+    ):
+      print(
+        _line(update) if redrawn else json.dumps(_row(update)),
+        end="" if redrawn else "\n",
+        flush=True,
+      )
       count += 1
   except KeyboardInterrupt as error:
     if error.args:  # SIGTERM
@@ -69,17 +84,23 @@ def main(argv: list[str]) -> int:
     if redrawn and count:
       print()
   if not count:
-    print("notice: the sound ended before anything could be said of it: it is shorter than one"
-          f" frame or than --update={UPDATE.value:g} s", file=sys.stderr)
+    print(
+      "notice: the sound ended before anything could be said of it: it is shorter than one"
+      f" frame or than --update={UPDATE.value:g} s",
+      file=sys.stderr,
+    )
     return 1
   return 0
 
 
 def _row(update) -> dict:
   """An update as an object of JSON."""
-  return {"seconds": round(update.seconds, 3), "genre": update.genre,
-          "confidence": round(update.confidence, 6),
-          **{f"p_{name}": round(value, 6) for name, value in update.probabilities.items()}}
+  return {
+    "seconds": round(update.seconds, 3),
+    "genre": update.genre,
+    "confidence": round(update.confidence, 6),
+    **{f"p_{name}": round(value, 6) for name, value in update.probabilities.items()},
+  }
 
 
 def _line(update) -> str:
@@ -88,8 +109,10 @@ def _line(update) -> str:
   order = sorted(update.probabilities.items(), key=lambda item: -item[1])
   following = ", ".join(f"{name} {value:.2f}" for name, value in order[1:3])
   bar = "#" * round(20 * update.confidence)
-  return (f"\r{int(minutes):3}:{seconds:04.1f}  {update.genre:16} {update.confidence:4.2f} "
-          f"{bar:20}  {following}\x1b[K")
+  return (
+    f"\r{int(minutes):3}:{seconds:04.1f}  {update.genre:16} {update.confidence:4.2f} "
+    f"{bar:20}  {following}\x1b[K"
+  )
 
 
 if __name__ == "__main__":

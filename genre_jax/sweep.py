@@ -14,8 +14,9 @@ from genre_jax.errors import UserError
 
 CONFIG = command_line.define_config()
 SWEEP = flags.DEFINE_multi_string("sweep", [], "FIELD=VALUE,VALUE...; may be given several times.")
-WORKDIR = flags.DEFINE_string("workdir", "",
-                              "Folder of the sweep; runs/sweep_<config name> if empty.")
+WORKDIR = flags.DEFINE_string(
+  "workdir", "", "Folder of the sweep; runs/sweep_<config name> if empty."
+)
 
 
 def main(argv: list[str]) -> int:
@@ -29,18 +30,25 @@ def main(argv: list[str]) -> int:
   holder = flags.FLAGS["config"]
   config_file = config_flags.get_config_filename(holder)
   overrides = sweep_runs.arguments_of(
-    {field: str(value) for field, value in config_flags.get_override_values(holder).items()
-     if field not in fields})
+    {
+      field: str(value)
+      for field, value in config_flags.get_override_values(holder).items()
+      if field not in fields
+    }
+  )
   members = sweep_runs.plan(config, fields)
   folder = pathlib.Path(WORKDIR.value or f"runs/sweep_{name}")
-  print(f"sweep     {len(members)} runs in {folder}: "
-        + ", ".join(f"{field} {len(values)}" for field, values in fields.items()))
+  print(
+    f"sweep     {len(members)} runs in {folder}: "
+    + ", ".join(f"{field} {len(values)}" for field, values in fields.items())
+  )
   try:
     folder.mkdir(parents=True, exist_ok=True)
     rows = sweep_runs.run_all(members, sweep_runs.Runner(config_file, overrides, folder), folder)
   except OSError as error:
-    raise UserError(f"cannot write to {folder}: {error.strerror or error}; name another folder"
-                    " with --workdir") from error
+    raise UserError(
+      f"cannot write to {folder}: {error.strerror or error}; name another folder with --workdir"
+    ) from error
   print()
   print((folder / "table.md").read_text())
   print(f"written   {folder}: table.md, table.csv, runs.csv")

@@ -14,16 +14,22 @@ from genre_jax.errors import UserError
 from genre_jax.files import write_block
 
 INTO = flags.DEFINE_string(
-  "into", "", "Markdown file whose lines between <!-- results --> and <!-- /results --> are"
-  " replaced by the table.")
+  "into",
+  "",
+  "Markdown file whose lines between <!-- results --> and <!-- /results --> are"
+  " replaced by the table.",
+)
 
-HEADER = ("| run | network | parameters | split | side | tracks n | track accuracy % [95 %] "
-          "| segments n | segment accuracy % [95 %] | seeds | training min |\n" + "|---" * 11 + "|")
+HEADER = (
+  "| run | network | parameters | split | side | tracks n | track accuracy % [95 %] "
+  "| segments n | segment accuracy % [95 %] | seeds | training min |\n" + "|---" * 11 + "|"
+)
 SEVERAL = ("pr_auc_macro", "roc_auc_macro", "f1_macro", "exact_match", "top_match")
 HEADER_SEVERAL = (
   "| run | network | parameters | split | side | tracks n | PR-AUC [95 %] | ROC-AUC [95 %] "
   "| F1 at thresholds [95 %] | all labels right and complete % [95 %] "
-  "| labels held lead the others % [95 %] | seeds | training min |\n" + "|---" * 13 + "|")
+  "| labels held lead the others % [95 %] | seeds | training min |\n" + "|---" * 13 + "|"
+)
 
 
 def _percent(figures: dict) -> str:
@@ -44,15 +50,18 @@ def rows(folder: pathlib.Path) -> tuple[str, list[str]]:
     report = json.loads((folder / "eval" / f"{side}.json").read_text())
     if report["track"]["n"]:
       if config["task"] == "multi_label":
-        figures = " | ".join(as_text(name, report["track"][name], report["track"]["ci95"][name])
-                             for name in SEVERAL)
+        figures = " | ".join(
+          as_text(name, report["track"][name], report["track"]["ci95"][name]) for name in SEVERAL
+        )
       else:
-        figures = (f"{_percent(report['track'])} | {report['segment']['n']} "
-                   f"| {_percent(report['segment'])}")
+        figures = (
+          f"{_percent(report['track'])} | {report['segment']['n']} | {_percent(report['segment'])}"
+        )
       lines.append(
         f"| {folder.name} | {config['model']['name']} | {report['parameters']:,} "
         f"| {report['split']}{' (leaky)' if report['leaky'] else ''} | {side} "
-        f"| {report['track']['n']} | {figures} | 1 | {minutes:.1f} |")
+        f"| {report['track']['n']} | {figures} | 1 | {minutes:.1f} |"
+      )
   return config["task"], lines
 
 
@@ -82,7 +91,8 @@ def pooled_rows(folders: list[pathlib.Path]) -> list[str]:
     lines.append(
       f"| {len(folds)} of {split['num_folds']} folds, seed {config['seed']} "
       f"| {config['model']['name']} | | {split['name']} | test | {len(correct)} "
-      f"| {_percent(figures)} | | | 1 | {minutes:.1f} |")
+      f"| {_percent(figures)} | | | 1 | {minutes:.1f} |"
+    )
   return lines
 
 
@@ -97,12 +107,14 @@ def main(argv: list[str]) -> None:
       task, lines = rows(folder)
       by_task[task] += lines
     except (OSError, ValueError, KeyError) as error:
-      raise UserError(f"{folder} holds no evaluated run ({error}); train it with"
-                      f" --workdir={folder}") from error
+      raise UserError(
+        f"{folder} holds no evaluated run ({error}); train it with --workdir={folder}"
+      ) from error
   by_task["single_label"] += pooled_rows(folders)
   headers = {"single_label": HEADER, "multi_label": HEADER_SEVERAL}
-  table = "\n".join("\n".join([headers[task], *lines]) + "\n"
-                    for task, lines in by_task.items() if lines)
+  table = "\n".join(
+    "\n".join([headers[task], *lines]) + "\n" for task, lines in by_task.items() if lines
+  )
   print(table, end="")
   if INTO.value:
     write_block(pathlib.Path(INTO.value), "results", table)

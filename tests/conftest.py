@@ -11,8 +11,11 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 # One network is compiled in many tests, and in the commands that they start: once is enough.
 _WORKER = "PYTEST_XDIST_WORKER" in os.environ
-_COMPILED = pathlib.Path(tempfile.gettempdir(), f"genre_jax-tests-{os.getuid()}",
-                         str(os.getppid() if _WORKER else os.getpid()))
+_COMPILED = pathlib.Path(
+  tempfile.gettempdir(),
+  f"genre_jax-tests-{os.getuid()}",
+  str(os.getppid() if _WORKER else os.getpid()),
+)
 if _WORKER and hasattr(os, "sched_setaffinity"):
   # A core each: XLA would start a thread a core in every worker.
   _cores = sorted(os.sched_getaffinity(0))

@@ -15,7 +15,7 @@ from genre_jax.errors import UserError
 from genre_jax.training.loop import train_and_evaluate
 from tests.conftest import ROOT
 
-TINY = '''
+TINY = """
 from experiments import base
 
 def get_config():
@@ -30,13 +30,17 @@ def get_config():
   config.train.epochs = 1
   config.train.report = False
   return config
-'''
+"""
 
 
 def _run(place, *arguments, module="main", prefix=()):
-  return subprocess.run([*prefix, sys.executable, "-m", f"genre_jax.{module}", *arguments],
-                        cwd=place, capture_output=True, text=True,
-                        env={**os.environ, "PYTHONPATH": str(ROOT)})
+  return subprocess.run(
+    [*prefix, sys.executable, "-m", f"genre_jax.{module}", *arguments],
+    cwd=place,
+    capture_output=True,
+    text=True,
+    env={**os.environ, "PYTHONPATH": str(ROOT)},
+  )
 
 
 def _refused(place, *arguments, **keywords):
@@ -62,18 +66,21 @@ def _music(place, count=6, seconds=1.0):
   return "--config.dataset.path=music"
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-  ((), "--config is missing"),
-  (("--config=absent.py",), "absent.py"),
-  (("--config=tiny.py", "--config.optimizer.learning_rat=1"), "Did you mean learning_rate"),
-  (("--config=tiny.py", "--config.optimiser.learning_rate=1"), "Did you mean optimizer"),
-  (("--config=tiny.py", "--config.train.epochs=many"), "many"),
-  (("--config=tiny.py", "--mode=trian"), "trian"),
-  (("--config=tiny.py", "--workdri=x"), "workdri"),
-  (("--config=tiny.py", "extra"), "extra"),
-  (("--config=music/a",), "music/a"),
-  (("--config=tiny.py:small",), "tiny.py"),
-])
+@pytest.mark.parametrize(
+  ("arguments", "words"),
+  [
+    ((), "--config is missing"),
+    (("--config=absent.py",), "absent.py"),
+    (("--config=tiny.py", "--config.optimizer.learning_rat=1"), "Did you mean learning_rate"),
+    (("--config=tiny.py", "--config.optimiser.learning_rate=1"), "Did you mean optimizer"),
+    (("--config=tiny.py", "--config.train.epochs=many"), "many"),
+    (("--config=tiny.py", "--mode=trian"), "trian"),
+    (("--config=tiny.py", "--workdri=x"), "workdri"),
+    (("--config=tiny.py", "extra"), "extra"),
+    (("--config=music/a",), "music/a"),
+    (("--config=tiny.py:small",), "tiny.py"),
+  ],
+)
 def test_flags(place, arguments, words):
   assert words in _refused(place, *arguments)
 
@@ -95,25 +102,28 @@ def _train(place, monkeypatch, mode="train_and_eval", path="", **changes):
   return train_and_evaluate(config, "run", mode=mode)
 
 
-@pytest.mark.parametrize(("field", "value", "words"), [
-  ("task", "ranking", "config.task=ranking"),
-  ("train__epochs", 0, "config.train.epochs=0"),
-  ("train__batch_size", -1, "config.train.batch_size=-1"),
-  ("train__best_metric", "loss", "config.train.best_metric=loss"),
-  ("segments__train", "some", "config.segments.train=some"),
-  ("dataset__source", "mp3", "config.dataset.source=mp3"),
-  ("dataset__genres", "a,polka", "polka"),
-  ("dataset__path", "absent", "absent"),
-  ("dataset__clip_seconds", float("nan"), "config.dataset.clip_seconds=nan"),
-  ("recipe__hop_length", 0, "config.recipe.hop_length"),
-  ("model__name", "tf_splitt", "did you mean tf_split"),
-  ("split__name", "artist_fold", "artist_kfold"),
-  ("split__fold", 9, "config.split.fold"),
-  ("split__name", "leaky_segments", "--config.segments.train=fixed"),
-  ("optimizer__name", "lion", "config.optimizer.name=lion"),
-  ("optimizer__schedule", "step", "config.optimizer.schedule=step"),
-  ("init_from", "absent", "no checkpoint here"),
-])
+@pytest.mark.parametrize(
+  ("field", "value", "words"),
+  [
+    ("task", "ranking", "config.task=ranking"),
+    ("train__epochs", 0, "config.train.epochs=0"),
+    ("train__batch_size", -1, "config.train.batch_size=-1"),
+    ("train__best_metric", "loss", "config.train.best_metric=loss"),
+    ("segments__train", "some", "config.segments.train=some"),
+    ("dataset__source", "mp3", "config.dataset.source=mp3"),
+    ("dataset__genres", "a,polka", "polka"),
+    ("dataset__path", "absent", "absent"),
+    ("dataset__clip_seconds", float("nan"), "config.dataset.clip_seconds=nan"),
+    ("recipe__hop_length", 0, "config.recipe.hop_length"),
+    ("model__name", "tf_splitt", "did you mean tf_split"),
+    ("split__name", "artist_fold", "artist_kfold"),
+    ("split__fold", 9, "config.split.fold"),
+    ("split__name", "leaky_segments", "--config.segments.train=fixed"),
+    ("optimizer__name", "lion", "config.optimizer.name=lion"),
+    ("optimizer__schedule", "step", "config.optimizer.schedule=step"),
+    ("init_from", "absent", "no checkpoint here"),
+  ],
+)
 def test_config_values(place, monkeypatch, field, value, words):
   _music(place)
   with pytest.raises(UserError, match=re.escape(words)):
@@ -124,8 +134,13 @@ def test_config_values(place, monkeypatch, field, value, words):
 def test_windows_too_short_for_the_network(place, monkeypatch):
   _music(place)
   with pytest.raises(UserError, match="--config.recipe.num_frames=16 x --config.recipe.n_mels=128"):
-    _train(place, monkeypatch, path="music", model=ConfigDict({"name": "learnt_split"}),
-           recipe__n_mels=128)
+    _train(
+      place,
+      monkeypatch,
+      path="music",
+      model=ConfigDict({"name": "learnt_split"}),
+      recipe__n_mels=128,
+    )
 
 
 def test_nothing_to_evaluate(place, monkeypatch):
@@ -156,7 +171,7 @@ def test_all_kinds_of_bad_files_are_skipped_and_named(place, monkeypatch, capsys
   (folder / "text.mp3").write_text("no sound here")
   soundfile.write(folder / "whole.flac", tone, 22050)
   whole = (folder / "whole.flac").read_bytes()
-  (folder / "cut.flac").write_bytes(whole[:len(whole) // 2])
+  (folder / "cut.flac").write_bytes(whole[: len(whole) // 2])
   soundfile.write(folder / "silent.wav", np.zeros(22050), 22050)
   soundfile.write(folder / "nan.wav", np.full(22050, np.nan), 22050, subtype="FLOAT")
   soundfile.write(folder / "eight.wav", np.stack([tone] * 8, axis=1), 22050)
@@ -180,28 +195,43 @@ def test_bad_archives(place, monkeypatch, kind):
   elif kind == "objects":
     np.savez(place / "x.npz", log_mel=np.array([level, None], dtype=object), names=names)
   else:
-    np.savez(place / "x.npz", names=names[:5] if kind == "names" else names,
-             log_mel=level[0] if kind == "shape" else
-             level.astype(np.float32) if kind == "dtype" else level)
+    np.savez(
+      place / "x.npz",
+      names=names[:5] if kind == "names" else names,
+      log_mel=level[0]
+      if kind == "shape"
+      else level.astype(np.float32)
+      if kind == "dtype"
+      else level,
+    )
   with pytest.raises(UserError, match="--config.recipe." if kind == "rate" else "x.npz"):
     _train(place, monkeypatch, path="x.npz", dataset__clip_seconds=30.0 if kind == "rate" else 3.1)
 
 
 def _can_mount():
-  return os.geteuid() == 0 and shutil.which("unshare") and subprocess.run(
-    ["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True).returncode == 0
+  return (
+    os.geteuid() == 0
+    and shutil.which("unshare")
+    and subprocess.run(
+      ["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True
+    ).returncode
+    == 0
+  )
 
 
 needs_mount = pytest.mark.skipif(not _can_mount(), reason="needs root and unshare -m, for a tmpfs")
 
 
 @needs_mount
-@pytest.mark.parametrize(("options", "flag"), [
-  ("size=48k", "--config.dataset.prepared_dir=disk/prepared"),
-  ("size=48k", "--workdir=disk/run"),
-  ("ro", "--config.dataset.prepared_dir=disk/prepared"),
-  ("ro", "--workdir=disk/run"),
-])
+@pytest.mark.parametrize(
+  ("options", "flag"),
+  [
+    ("size=48k", "--config.dataset.prepared_dir=disk/prepared"),
+    ("size=48k", "--workdir=disk/run"),
+    ("ro", "--config.dataset.prepared_dir=disk/prepared"),
+    ("ro", "--workdir=disk/run"),
+  ],
+)
 def test_a_full_or_read_only_disk(place, options, flag):
   """The run cannot go on, says where it could not write, and what was prepared before is kept."""
   path = _music(place, count=12, seconds=20.0)

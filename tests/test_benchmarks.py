@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import contest, turns
 
-TOY = '''
+TOY = """
 import os
 import numpy as np
 from benchmarks.contest import Contestant
@@ -41,7 +41,7 @@ CONTESTANTS = {
 def remarks(outcomes):
   return ["ratio " + str(outcomes["", "one"].ratio("agrees", "ours") is not None),
           "ratio " + str(outcomes["", "one"].ratio("dies", "ours") is not None)]
-'''
+"""
 
 
 @pytest.fixture
@@ -60,8 +60,9 @@ def toy(tmp_path, monkeypatch):
 def test_contestants_take_turns_and_failures_are_rows(toy):
   text = turns.contests(toy, repeats=2, limit=60.0)
   rows = {row.split("|")[1].strip(): row for row in text.splitlines() if row.startswith("| ")}
-  assert re.fullmatch(r"\| \*\*ours\*\* \| [\d.]+ ms \| .* to .* \| .* \| 1\.00 \[.*\] \|  \|",
-                      rows["**ours**"])
+  assert re.fullmatch(
+    r"\| \*\*ours\*\* \| [\d.]+ ms \| .* to .* \| .* \| 1\.00 \[.*\] \|  \|", rows["**ours**"]
+  )
   assert "0.0e+00" in rows["agrees"] and "1.00 [1.00, 1.00]" in rows["agrees"]
   assert "failed | disagrees: largest difference 0.5, allowed 0.1" in rows["disagrees"]
   assert "failed | RuntimeError: no such / thing" in rows["fails"]
@@ -76,8 +77,11 @@ def test_every_work_says_what_it_is():
   names = sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
   assert {"log_mel", "inference", "memory"} <= set(names)
   notes = (contest.ROOT / "benchmarks" / "NOTES.md").read_text()
-  sections = {re.sub(r"[^a-z -]", "", line[3:].lower()).replace(" ", "-")
-              for line in notes.splitlines() if line.startswith("## ")}
+  sections = {
+    re.sub(r"[^a-z -]", "", line[3:].lower()).replace(" ", "-")
+    for line in notes.splitlines()
+    if line.startswith("## ")
+  }
   for name in names:
     work = importlib.import_module(f"benchmarks.works.{name}")
     assert work.TITLE and work.TARGET

@@ -15,8 +15,9 @@ from genre_jax.training.loop import train_and_evaluate
 from genre_jax.training.optimizer import make_optimizer
 from genre_jax.training.session import check
 
-EXPERIMENTS = sorted(path.stem for path in pathlib.Path("experiments").glob("*.py")
-                     if path.stem != "__init__")
+EXPERIMENTS = sorted(
+  path.stem for path in pathlib.Path("experiments").glob("*.py") if path.stem != "__init__"
+)
 
 
 # Compiled and run; of the others, made of the same parts, the step is traced.
@@ -34,14 +35,20 @@ def _step(config, run=True, classes=4):
     "log_mel": rng.normal(-40, 15, (2, recipe.num_frames, recipe.n_mels, 1)).astype(np.float32),
     "num_frames": np.full(2, recipe.num_frames, np.int32),
     "labels": np.eye(classes, dtype=np.float32)[:2],
-    "label_mask": np.ones((2, classes), np.float32), "mask": np.ones(2, bool)}
-  state = steps.create_state(model, tx, jnp.asarray(batch["log_mel"][:1]), config.seed,
-                             ema=config.train.ema_decay > 0)
+    "label_mask": np.ones((2, classes), np.float32),
+    "mask": np.ones(2, bool),
+  }
+  state = steps.create_state(
+    model, tx, jnp.asarray(batch["log_mel"][:1]), config.seed, ema=config.train.ema_decay > 0
+  )
   step = steps.make_train_step(model, tx, config)
   if not run:
     after, _ = jax.eval_shape(step, state, batch)
-    jax.tree.map(lambda a, b: np.testing.assert_equal((a.shape, a.dtype), (b.shape, b.dtype)),
-                 after.params, state.params)
+    jax.tree.map(
+      lambda a, b: np.testing.assert_equal((a.shape, a.dtype), (b.shape, b.dtype)),
+      after.params,
+      state.params,
+    )
     return
   before = jax.tree.map(np.array, state.params)
   state, figures = step(state, batch)

@@ -38,8 +38,12 @@ def _free_port():
 def _start(model, port, place, *arguments):
   return subprocess.Popen(
     [sys.executable, "-m", "genre_jax.page", f"--model={model}", f"--port={port}", *arguments],
-    cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    env={**os.environ, "TMPDIR": str(place)})
+    cwd=ROOT,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+    env={**os.environ, "TMPDIR": str(place)},
+  )
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +86,16 @@ def browser(files):
     pytest.skip("needs Debian's chromium: apt install chromium")
   soundfile.write(files / "microphone.wav", sound(12, 48000), 48000, subtype="PCM_16")
   with playwright.sync_playwright() as play:
-    found = play.chromium.launch(executable_path=CHROMIUM, args=[
-      "--no-sandbox", "--disable-dev-shm-usage", "--use-fake-ui-for-media-stream",
-      "--use-fake-device-for-media-stream",
-      f"--use-file-for-fake-audio-capture={files / 'microphone.wav'}"])
+    found = play.chromium.launch(
+      executable_path=CHROMIUM,
+      args=[
+        "--no-sandbox",
+        "--disable-dev-shm-usage",
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-audio-capture={files / 'microphone.wav'}",
+      ],
+    )
     yield found
     found.close()
 
@@ -94,8 +104,9 @@ def browser(files):
 def visit(request, browser, server):
   """A visitor's page of one width; ends with a check that nothing was asked of elsewhere."""
   width, height = request.param
-  context = browser.new_context(viewport={"width": width, "height": height},
-                                permissions=["microphone"])
+  context = browser.new_context(
+    viewport={"width": width, "height": height}, permissions=["microphone"]
+  )
   page = context.new_page()
   asked = []
   page.on("request", lambda made: asked.append(made.url))
@@ -157,8 +168,9 @@ def test_the_microphone_is_heard_live(visit):
   visit.click("#microphone button:has-text('Record')", timeout=60_000)
   visit.wait_for_selector("#now:has-text('after')", timeout=120_000)
   first = visit.inner_text("#now")
-  visit.wait_for_function("before => document.querySelector('#now').innerText != before",
-                          arg=first, timeout=60_000)
+  visit.wait_for_function(
+    "before => document.querySelector('#now').innerText != before", arg=first, timeout=60_000
+  )
   _screenshot(visit, "microphone")
 
 
@@ -176,8 +188,12 @@ def test_a_port_in_use(small_model, tmp_path):  # noqa: F811
 def test_without_gradio(small_model, tmp_path):  # noqa: F811
   (tmp_path / "gradio.py").write_text("raise ImportError('none')")
   done = subprocess.run(
-    [sys.executable, "-m", "genre_jax.page", f"--model={small_model}"], cwd=tmp_path,
-    env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}, capture_output=True, text=True)
+    [sys.executable, "-m", "genre_jax.page", f"--model={small_model}"],
+    cwd=tmp_path,
+    env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+    capture_output=True,
+    text=True,
+  )
   assert done.returncode == 2 and "'.[page]'" in done.stderr
 
 

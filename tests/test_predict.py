@@ -21,8 +21,14 @@ from tests.inference.conftest import small_model, songs, sound, write_small_mode
 
 def _predict(place, *arguments, **keywords):
   environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(place / "cache")}
-  return subprocess.run([sys.executable, "-m", "genre_jax.predict", *map(str, arguments)],
-                        cwd=place, capture_output=True, text=True, env=environment, **keywords)
+  return subprocess.run(
+    [sys.executable, "-m", "genre_jax.predict", *map(str, arguments)],
+    cwd=place,
+    capture_output=True,
+    text=True,
+    env=environment,
+    **keywords,
+  )
 
 
 @pytest.fixture
@@ -50,8 +56,8 @@ def test_a_table_of_several_tags(tmp_path, songs, monkeypatch):  # noqa: F811
   assert [lines[i] for i in (0, 2, 5)] == ["file", *map(str, files)]
   end = lines[1].index("confidence") + len("confidence")
   for rows in (lines[3:5], lines[6:8]):
-    assert {row[:end - 10].strip() for row in rows} == set(tags[:2])
-    assert all(0 <= float(row[end - 10:end]) <= 1 for row in rows)
+    assert {row[: end - 10].strip() for row in rows} == set(tags[:2])
+    assert all(0 <= float(row[end - 10 : end]) <= 1 for row in rows)
     assert rows[0][end:].split()[0] == "odd"
 
 
@@ -60,8 +66,14 @@ def test_what_out_holds_is_not_asked_again(tmp_path, songs, model, kind):  # noq
   pytest.importorskip("pyarrow")
   os.rename(songs / "a.wav", os.fsencode(songs) + b"/\xff.wav")  # a name that is no UTF-8
   out = tmp_path / f"answers.{kind}"
-  arguments = (model, songs, f"--format={kind}", f"--out={out}",
-               f"--embeddings={tmp_path / 'e.parquet'}", f"--playlists={tmp_path / 'lists'}")
+  arguments = (
+    model,
+    songs,
+    f"--format={kind}",
+    f"--out={out}",
+    f"--embeddings={tmp_path / 'e.parquet'}",
+    f"--playlists={tmp_path / 'lists'}",
+  )
   done = _predict(tmp_path, *arguments)
   assert done.returncode == 0, done.stderr
   rows = _rows(out, kind)
@@ -84,8 +96,12 @@ def test_what_out_holds_is_not_asked_again(tmp_path, songs, model, kind):  # noq
 
 def _listed(folder):
   """Files of all playlists; each is there."""
-  lines = [line for path in folder.iterdir() for line in path.read_bytes().splitlines()
-           if not line.startswith(b"#")]
+  lines = [
+    line
+    for path in folder.iterdir()
+    for line in path.read_bytes().splitlines()
+    if not line.startswith(b"#")
+  ]
   assert all(map(os.path.exists, lines))
   return lines
 
@@ -110,7 +126,7 @@ def test_a_torn_line_is_made_anew(tmp_path, songs, model, kind):  # noqa: F811
   arguments = (model, songs, f"--format={kind}", f"--out={out}", "--timeline")
   assert _predict(tmp_path, *arguments).returncode == 0
   whole = out.read_bytes()
-  out.write_bytes(whole[:len(whole) * 2 // 3])
+  out.write_bytes(whole[: len(whole) * 2 // 3])
   assert _predict(tmp_path, *arguments).returncode == 0
   assert out.read_bytes() == whole
 
@@ -121,11 +137,17 @@ def test_a_killed_command_goes_on(tmp_path, songs, model):  # noqa: F811
   out = tmp_path / "answers.csv"
   arguments = (model, songs, "--format=csv", f"--out={out}", "--workers=2")
   environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-  for number, status, lines in ((signal.SIGTERM, 128 + signal.SIGTERM, 10),
-                                (signal.SIGKILL, -signal.SIGKILL, 20)):
+  for number, status, lines in (
+    (signal.SIGTERM, 128 + signal.SIGTERM, 10),
+    (signal.SIGKILL, -signal.SIGKILL, 20),
+  ):
     child = subprocess.Popen(
-      [sys.executable, "-m", "genre_jax.predict", *map(str, arguments)], env=environment,
-      stderr=subprocess.DEVNULL, cwd=tmp_path, start_new_session=True)
+      [sys.executable, "-m", "genre_jax.predict", *map(str, arguments)],
+      env=environment,
+      stderr=subprocess.DEVNULL,
+      cwd=tmp_path,
+      start_new_session=True,
+    )
     while not out.exists() or out.read_text().count("\n") < lines:
       assert child.poll() is None
       time.sleep(0.02)
@@ -153,11 +175,13 @@ def test_an_out_of_another_model_is_refused(tmp_path, songs, model):  # noqa: F8
   other = write_small_model(tmp_path, classes=("x", "y"))
   for kind in ("csv", "jsonl"):
     out = tmp_path / kind
-    assert _predict(tmp_path, model, songs / "a.wav", f"--format={kind}",
-                    f"--out={out}").returncode == 0
+    assert (
+      _predict(tmp_path, model, songs / "a.wav", f"--format={kind}", f"--out={out}").returncode == 0
+    )
     before = out.read_text()
-    done = _predict(tmp_path, f"--model={other}", songs / "a.wav", f"--format={kind}",
-                    f"--out={out}")
+    done = _predict(
+      tmp_path, f"--model={other}", songs / "a.wav", f"--format={kind}", f"--out={out}"
+    )
     assert done.returncode == 2 and "another model" in done.stderr
     assert out.read_text() == before
 
@@ -171,15 +195,18 @@ def test_an_out_that_is_something_else_is_left_alone(tmp_path, songs, model):  #
     assert out.read_bytes() == b"my thesis\n\xff\n"
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-  ((), "give one or more"),
-  (("x", "--format=xml"), "xml"),
-  (("x", "--format=parquet"), "--out"),
-  (("x", "--out=y"), "--format"),
-  (("x", "--model=absent"), "--model=absent"),
-  (("x", "--min_confidence=2"), "--min_confidence"),
-  (("x", "--playlists=/proc/no"), "--playlists"),
-])
+@pytest.mark.parametrize(
+  ("arguments", "words"),
+  [
+    ((), "give one or more"),
+    (("x", "--format=xml"), "xml"),
+    (("x", "--format=parquet"), "--out"),
+    (("x", "--out=y"), "--format"),
+    (("x", "--model=absent"), "--model=absent"),
+    (("x", "--min_confidence=2"), "--min_confidence"),
+    (("x", "--playlists=/proc/no"), "--playlists"),
+  ],
+)
 def test_mistakes(tmp_path, model, arguments, words):
   if not any(part.startswith("--model") for part in arguments):
     arguments = (model, *arguments)
@@ -189,18 +216,22 @@ def test_mistakes(tmp_path, model, arguments, words):
 
 def test_a_closed_pipe_is_no_crash(tmp_path, songs, model):  # noqa: F811
   command = f"{sys.executable} -m genre_jax.predict {model} {songs} --format=jsonl | head -n 1"
-  done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True,
-                        cwd=ROOT)
+  done = subprocess.run(
+    ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, cwd=ROOT
+  )
   assert json.loads(done.stdout)["status"] == "ok"
   assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
 
 
 def test_no_tensorflow(songs, small_model):  # noqa: F811
-  script = ("import sys\nfrom genre_jax.inference import predict\n"
-            f"print(list(predict({str(songs / 'a.wav')!r}, {str(small_model)!r}))[0].status,"
-            " 'tensorflow' in sys.modules, 'orbax' in sys.modules)")
-  done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True,
-                        check=True)
+  script = (
+    "import sys\nfrom genre_jax.inference import predict\n"
+    f"print(list(predict({str(songs / 'a.wav')!r}, {str(small_model)!r}))[0].status,"
+    " 'tensorflow' in sys.modules, 'orbax' in sys.modules)"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+  )
   assert done.stdout.split() == ["ok", "False", "False"]
 
 
@@ -252,6 +283,7 @@ def test_a_full_disk(tmp_path, songs, small_model):  # noqa: F811
 
 def test_closed_streams(tmp_path, songs, model):  # noqa: F811
   command = f"{sys.executable} -m genre_jax.predict {model} {songs} --format=jsonl"
-  done = subprocess.run(["bash", "-c", f"{command} --out={tmp_path / 'o.jsonl'} <&- >&- 2>&-"],
-                        cwd=ROOT)
+  done = subprocess.run(
+    ["bash", "-c", f"{command} --out={tmp_path / 'o.jsonl'} <&- >&- 2>&-"], cwd=ROOT
+  )
   assert done.returncode == 0 and len(_rows(tmp_path / "o.jsonl", "jsonl")) == 4

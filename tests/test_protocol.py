@@ -29,21 +29,37 @@ def archive(tmp_path):
   names, rng = [], np.random.default_rng(0)
   for genre in ("classical", "disco", "metal", "rock"):
     for side, count in (("train", 12), ("valid", 6)):
-      names += [t for t, s in sorted(published_lists().items())
-                if s == side and t.startswith(genre)][:count]
-  np.savez(tmp_path / "log_mel.npz", names=np.array(names),
-           log_mel=rng.integers(0, 256, (len(names), 128, 387), np.uint8))
+      names += [
+        t for t, s in sorted(published_lists().items()) if s == side and t.startswith(genre)
+      ][:count]
+  np.savez(
+    tmp_path / "log_mel.npz",
+    names=np.array(names),
+    log_mel=rng.integers(0, 256, (len(names), 128, 387), np.uint8),
+  )
   return tmp_path
 
 
 def _small(prepared):
   """A protocol of three lines that cost little."""
-  quick = {"train.epochs": "1", "segments.train_per_track": "1", "model.name": "baseline",
-           "dataset.prepared_dir": str(prepared)}
-  return protocols.Protocol("P3 in small", "About it.", "log_mel.npz", "valid", "track", (
-    protocols.Entry("first", "tf_split", 1, (), quick),
-    protocols.Entry("second, own", "tf_split", 1, (), {**quick, "optimizer.clip_norm": "1"}),
-    protocols.Entry("third", "tf_split", 3, (), quick)))
+  quick = {
+    "train.epochs": "1",
+    "segments.train_per_track": "1",
+    "model.name": "baseline",
+    "dataset.prepared_dir": str(prepared),
+  }
+  return protocols.Protocol(
+    "P3 in small",
+    "About it.",
+    "log_mel.npz",
+    "valid",
+    "track",
+    (
+      protocols.Entry("first", "tf_split", 1, (), quick),
+      protocols.Entry("second, own", "tf_split", 1, (), {**quick, "optimizer.clip_norm": "1"}),
+      protocols.Entry("third", "tf_split", 3, (), quick),
+    ),
+  )
 
 
 def test_runs_are_made_once_and_the_page_says_what_was_not_run(archive, monkeypatch, capsys):
@@ -52,8 +68,11 @@ def test_runs_are_made_once_and_the_page_says_what_was_not_run(archive, monkeypa
   page = archive / "RESULTS.md"
   settings = dict(data=str(archive), workdir=str(archive / "runs"), into=str(page))
   assert protocol_runs.run_protocol("P3", **settings, entries="first,second-own") == 0
-  before = {path: path.stat().st_mtime_ns for path in archive.glob("runs/**/*.csv")
-            if path.parent.name == "eval"}
+  before = {
+    path: path.stat().st_mtime_ns
+    for path in archive.glob("runs/**/*.csv")
+    if path.parent.name == "eval"
+  }
   assert len(before) == 2 * 4  # tracks and segments of two sides, two runs
   text = page.read_text()
   lines = [line for line in text.splitlines() if line.startswith("| ")]
@@ -97,15 +116,22 @@ def test_lines_of_runs_that_are_gone_are_kept_and_marked():
   assert "†" not in protocol_runs._with_kept_rows(new, "")
 
 
-@pytest.mark.parametrize("arguments,message", [
-  (["P5"], "give one protocol, of P1, P2, P3, P4"),
-  (["P3", "--data=absent"], "absent/log_mel.npz does not exist"),
-  (["P3", "--entries=tf_splt"], "--entries=tf_splt: give some of tf_split, square_control"),
-])
+@pytest.mark.parametrize(
+  "arguments,message",
+  [
+    (["P5"], "give one protocol, of P1, P2, P3, P4"),
+    (["P3", "--data=absent"], "absent/log_mel.npz does not exist"),
+    (["P3", "--entries=tf_splt"], "--entries=tf_splt: give some of tf_split, square_control"),
+  ],
+)
 def test_mistakes(arguments, message, archive):
   arguments = [f"--data={archive}", f"--workdir={archive}/runs", *arguments]
-  result = subprocess.run([sys.executable, "-m", "genre_jax.protocol", *arguments], cwd=ROOT,
-                          capture_output=True, text=True)
+  result = subprocess.run(
+    [sys.executable, "-m", "genre_jax.protocol", *arguments],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+  )
   assert result.returncode == 2 and message in result.stderr and "Traceback" not in result.stderr
 
 
@@ -120,10 +146,12 @@ def test_every_protocol_resolves(archive):
 
 def _write_run(folder, fold, names, wrong=()):
   (folder / "eval").mkdir(parents=True)
-  (folder / "config.json").write_text(json.dumps({"config": {
-    "task": "single_label", "seed": 0, "split": {"fold": fold}}}))
-  (folder / "eval" / "test.json").write_text(json.dumps(
-    {"split": "artist_kfold", "leaky": False, "classes": ["a", "b"]}))
+  (folder / "config.json").write_text(
+    json.dumps({"config": {"task": "single_label", "seed": 0, "split": {"fold": fold}}})
+  )
+  (folder / "eval" / "test.json").write_text(
+    json.dumps({"split": "artist_kfold", "leaky": False, "classes": ["a", "b"]})
+  )
   for file in ("test.csv", "test_segments.csv"):
     with open(folder / "eval" / file, "w", newline="") as out:
       writer = csv.writer(out)
@@ -135,8 +163,10 @@ def _write_run(folder, fold, names, wrong=()):
 
 
 def test_folds_become_one_run_in_which_each_track_is_asked_once(tmp_path):
-  folders = [_write_run(tmp_path / "0", 0, ["t3", "t1"], wrong=["t1"]),
-             _write_run(tmp_path / "1", 1, ["t2", "t0"])]
+  folders = [
+    _write_run(tmp_path / "0", 0, ["t3", "t1"], wrong=["t1"]),
+    _write_run(tmp_path / "1", 1, ["t2", "t0"]),
+  ]
   pooled = pool_folds([read_run(folder, "test") for folder in folders])
   assert pooled.tracks == ("t0", "t1", "t2", "t3") and pooled.groups[1] == "gt1"
   assert pooled.correct.tolist() == [True, False, True, True]
@@ -165,8 +195,10 @@ def test_a_perfect_model_stays_below_the_limit_in_95_percent_of_draws():
   rng = np.random.default_rng(1)
   p = rng.dirichlet(np.ones(4), 150)
   limit = perfect_calibration_error(p, draws=1000)
-  errors = [expected_calibration_error(reliability(
-    p, (rng.random((150, 1)) > p.cumsum(1)).sum(1))) for _ in range(1000)]
+  errors = [
+    expected_calibration_error(reliability(p, (rng.random((150, 1)) > p.cumsum(1)).sum(1)))
+    for _ in range(1000)
+  ]
   assert 0.93 < np.mean(np.array(errors) <= limit) < 0.97
 
 

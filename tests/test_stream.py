@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 from tests.inference.conftest import small_model, sound  # noqa: F401
 
 # A sound card that plays one file and is then unplugged.
-FAKE = '''
+FAKE = """
 import os, threading
 import numpy as np
 
@@ -46,15 +46,23 @@ class InputStream:
 
   def close(self):
     self.active = False
-'''
+"""
 
 
 def _stream(place, model, *arguments, standard_input=b"", **more):
-  environment = {**os.environ, "PYTHONPATH": f"{place}:{ROOT}",
-                 "XDG_CACHE_HOME": str(place / "cache"), **more}
+  environment = {
+    **os.environ,
+    "PYTHONPATH": f"{place}:{ROOT}",
+    "XDG_CACHE_HOME": str(place / "cache"),
+    **more,
+  }
   return subprocess.run(
     [sys.executable, "-m", "genre_jax.stream", f"--model={model}", *map(str, arguments)],
-    cwd=place, env=environment, input=standard_input, capture_output=True)
+    cwd=place,
+    env=environment,
+    input=standard_input,
+    capture_output=True,
+  )
 
 
 def _updates(done):
@@ -72,8 +80,10 @@ def test_a_file_and_a_pipe_are_the_same(tmp_path, small_model):  # noqa: F811
   # Written in blocks of 1,777 bytes, which cut samples, with three bytes too many.
   raw = audio.astype("<f4").tobytes() + b"abc"
   (tmp_path / "raw").write_bytes(raw)
-  command = (f"dd if={tmp_path / 'raw'} bs=1777 status=none | {sys.executable} -m genre_jax.stream"
-             f" --model={small_model} --source=- --samples=f32le --rate=8000")
+  command = (
+    f"dd if={tmp_path / 'raw'} bs=1777 status=none | {sys.executable} -m genre_jax.stream"
+    f" --model={small_model} --source=- --samples=f32le --rate=8000"
+  )
   done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True)
   assert _updates(done) == from_file
   assert b"3 bytes of a sample of 4" in done.stderr
@@ -82,11 +92,20 @@ def test_a_file_and_a_pipe_are_the_same(tmp_path, small_model):  # noqa: F811
 def test_formats_channels_and_rates_of_a_pipe(tmp_path, small_model):  # noqa: F811
   audio = np.stack([sound(6, 16000)] * 2, 1)
   answers = []
-  for samples, values in (("s16le", (audio * 2**15).astype("<i2")),
-                          ("s32le", (audio.astype(np.float64) * 2**31).astype("<i4")),
-                          ("f32le", audio.astype("<f4"))):
-    done = _stream(tmp_path, small_model, "--source=-", f"--samples={samples}", "--channels=2",
-                   "--rate=16000", standard_input=values.tobytes())
+  for samples, values in (
+    ("s16le", (audio * 2**15).astype("<i2")),
+    ("s32le", (audio.astype(np.float64) * 2**31).astype("<i4")),
+    ("f32le", audio.astype("<f4")),
+  ):
+    done = _stream(
+      tmp_path,
+      small_model,
+      "--source=-",
+      f"--samples={samples}",
+      "--channels=2",
+      "--rate=16000",
+      standard_input=values.tobytes(),
+    )
     answers.append(_updates(done)[-1])
   for answer in answers[1:]:
     assert answer["p_calm"] == pytest.approx(answers[0]["p_calm"], abs=0.02)
@@ -95,13 +114,16 @@ def test_formats_channels_and_rates_of_a_pipe(tmp_path, small_model):  # noqa: F
 def test_nan_and_noise_on_standard_input(tmp_path, small_model):  # noqa: F811
   audio = sound(6).astype("<f4")
   audio[100:200] = np.nan
-  done = _stream(tmp_path, small_model, "--source=-", "--samples=f32le",
-                 standard_input=audio.tobytes())
+  done = _stream(
+    tmp_path, small_model, "--source=-", "--samples=f32le", standard_input=audio.tobytes()
+  )
   assert all(np.isfinite(update["confidence"]) for update in _updates(done))
   assert done.stderr.count(b"taken as silence") == 1
   noise = np.random.default_rng(0).bytes(100_001)
-  assert _updates(_stream(tmp_path, small_model, "--source=-", "--samples=f32le",
-                          standard_input=noise)) is not None
+  assert (
+    _updates(_stream(tmp_path, small_model, "--source=-", "--samples=f32le", standard_input=noise))
+    is not None
+  )
 
 
 @pytest.mark.parametrize("raw", [b"", b"\0", b"\0" * 200])
@@ -118,17 +140,20 @@ def test_a_microphone(tmp_path, small_model):  # noqa: F811
   assert done.stdout.count(b"\r") > 10 and b"microphone is gone" in done.stderr
 
 
-@pytest.mark.parametrize(("arguments", "environment", "words"), [
-  (("--source=mic",), {"FAKE_MIC": "none"}, b"no microphone"),
-  (("--source=mic", "--device=7"), {}, b"--device=NUMBER"),
-  (("--source=absent.wav",), {}, b"no such file"),
-  (("--source=text.mp3",), {}, b"text.mp3: cannot be decoded"),
-  (("--source=-", "--rate=3"), {}, b"--rate=3"),
-  (("--source=-", "--window=-1"), {}, b"--window=-1"),
-  (("--source=-", "--update=0.01"), {}, b"--update"),
-  (("--source=text.mp3", "--speed=nan"), {}, b"--speed=nan"),
-  (("x.wav",), {}, b"--source=x.wav"),
-])
+@pytest.mark.parametrize(
+  ("arguments", "environment", "words"),
+  [
+    (("--source=mic",), {"FAKE_MIC": "none"}, b"no microphone"),
+    (("--source=mic", "--device=7"), {}, b"--device=NUMBER"),
+    (("--source=absent.wav",), {}, b"no such file"),
+    (("--source=text.mp3",), {}, b"text.mp3: cannot be decoded"),
+    (("--source=-", "--rate=3"), {}, b"--rate=3"),
+    (("--source=-", "--window=-1"), {}, b"--window=-1"),
+    (("--source=-", "--update=0.01"), {}, b"--update"),
+    (("--source=text.mp3", "--speed=nan"), {}, b"--speed=nan"),
+    (("x.wav",), {}, b"--source=x.wav"),
+  ],
+)
 def test_mistakes(tmp_path, small_model, arguments, environment, words):  # noqa: F811
   (tmp_path / "sounddevice.py").write_text(FAKE)
   (tmp_path / "text.mp3").write_text("words " * 100)
@@ -147,7 +172,7 @@ def test_no_sounddevice(tmp_path, small_model, fault):  # noqa: F811
 def test_a_damaged_file_keeps_what_was_said(tmp_path, small_model):  # noqa: F811
   soundfile.write(tmp_path / "x.mp3", sound(20, 22050), 22050)
   raw = (tmp_path / "x.mp3").read_bytes()
-  (tmp_path / "x.mp3").write_bytes(raw[:len(raw) * 2 // 3])
+  (tmp_path / "x.mp3").write_bytes(raw[: len(raw) * 2 // 3])
   done = _stream(tmp_path, small_model, f"--source={tmp_path / 'x.mp3'}")
   assert done.returncode == 2 and b"truncated" in done.stderr
   assert len(done.stdout.splitlines()) > 20
@@ -155,8 +180,10 @@ def test_a_damaged_file_keeps_what_was_said(tmp_path, small_model):  # noqa: F81
 
 def test_a_closed_pipe_is_no_crash(tmp_path, small_model):  # noqa: F811
   soundfile.write(tmp_path / "x.wav", sound(20), 8000)
-  command = (f"{sys.executable} -m genre_jax.stream --model={small_model}"
-             f" --source={tmp_path / 'x.wav'} | head -n 2")
+  command = (
+    f"{sys.executable} -m genre_jax.stream --model={small_model}"
+    f" --source={tmp_path / 'x.wav'} | head -n 2"
+  )
   done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True)
   assert len(done.stdout.splitlines()) == 2 and b"Traceback" not in done.stderr
   assert b"Exception" not in done.stderr

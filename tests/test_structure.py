@@ -17,8 +17,9 @@ from genre_jax.training import augment
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "genre_jax"
 ORDER = ("data", "models", "training", "inference")
-EXPERIMENTS = sorted(path.stem for path in (ROOT / "experiments").glob("*.py")
-                     if path.stem != "__init__")
+EXPERIMENTS = sorted(
+  path.stem for path in (ROOT / "experiments").glob("*.py") if path.stem != "__init__"
+)
 
 
 def _imports(path):
@@ -36,7 +37,7 @@ def _imports(path):
 def test_a_room_imports_only_rooms_to_its_left(room):
   for path in (PACKAGE / room).rglob("*.py"):
     for module, _ in _imports(path):
-      for later in ORDER[ORDER.index(room) + 1:]:
+      for later in ORDER[ORDER.index(room) + 1 :]:
         assert not module.startswith(f"genre_jax.{later}"), f"{path} imports {module}"
 
 
@@ -53,21 +54,27 @@ def test_rooms_have_their_own_libraries():
 
 
 def test_importing_the_package_does_not_import_tensorflow():
-  script = ("import sys; import genre_jax.main, genre_jax.training.loop, genre_jax.data.sources\n"
-            "from genre_jax.inference import export, load, predict, stream\n"
-            "print('tensorflow' in sys.modules)")
-  out = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True,
-                       check=True)
+  script = (
+    "import sys; import genre_jax.main, genre_jax.training.loop, genre_jax.data.sources\n"
+    "from genre_jax.inference import export, load, predict, stream\n"
+    "print('tensorflow' in sys.modules)"
+  )
+  out = subprocess.run(
+    [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+  )
   assert out.stdout.strip() == "False"
 
 
 def test_predicting_does_not_wait_for_slow_imports():
   """What a one-file prediction imports before it has a model; each took 0.1 to 4 s."""
-  script = ("import sys; import genre_jax.inference.tracks, genre_jax.inference.answers\n"
-            "print(*{'tensorflow', 'scipy.signal', 'scipy.stats', 'librosa', 'optax', 'orbax',"
-            " 'matplotlib', 'pyarrow'} & set(sys.modules))")
-  out = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True,
-                       check=True)
+  script = (
+    "import sys; import genre_jax.inference.tracks, genre_jax.inference.answers\n"
+    "print(*{'tensorflow', 'scipy.signal', 'scipy.stats', 'librosa', 'optax', 'orbax',"
+    " 'matplotlib', 'pyarrow'} & set(sys.modules))"
+  )
+  out = subprocess.run(
+    [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+  )
   assert out.stdout.strip() == ""
 
 

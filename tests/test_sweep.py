@@ -17,16 +17,16 @@ from genre_jax.training import sweep_runs, sweep_tables
 from genre_jax.training.sweep_tables import Member, Row
 from tests.conftest import ROOT
 
-CONFIG = '''
+CONFIG = """
 from ml_collections import ConfigDict
 
 def get_config():
   return ConfigDict({"seed": 0, "model": {"channels": (4, 8), "name": "x"},
                      "optimizer": {"learning_rate": 1e-3}, "train": {"epochs": 1}})
-'''
+"""
 
 # In place of genre_jax.main: costs nothing, counts its runs, fails at a rate of 9.
-MAIN = '''
+MAIN = """
 import json, pathlib, signal, sys, time
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 from absl import app, flags
@@ -53,7 +53,7 @@ def main(_):
   for side, f in (("valid", figures), ("test", none)):
     (folder / "eval" / (side + ".json")).write_text(json.dumps({"track": f, "segment": f}))
 app.run(main)
-'''
+"""
 
 
 @pytest.fixture
@@ -63,8 +63,9 @@ def place(tmp_path):
   package = tmp_path / "genre_jax"
   package.mkdir()
   (package / "main.py").write_text(MAIN.replace("\\\\n", "\\n"))
-  (package / "__init__.py").write_text(f"__path__.append({str(ROOT / 'genre_jax')!r})\n"
-                                       "__version__ = '0'\n")
+  (package / "__init__.py").write_text(
+    f"__path__.append({str(ROOT / 'genre_jax')!r})\n__version__ = '0'\n"
+  )
   return tmp_path
 
 
@@ -74,8 +75,9 @@ def _command(*arguments):
 
 def _sweep(place, *arguments, status=0):
   environment = {**os.environ, "PYTHONPATH": str(place)}
-  done = subprocess.run(_command(*arguments), cwd=place, capture_output=True, text=True,
-                        env=environment)
+  done = subprocess.run(
+    _command(*arguments), cwd=place, capture_output=True, text=True, env=environment
+  )
   assert done.returncode == status, done.stdout + done.stderr
   assert "Traceback" not in done.stderr, done.stderr
   return done.stdout + done.stderr
@@ -100,7 +102,10 @@ def test_a_sweep_runs_the_product_once_keeps_failures_and_ends_with_tables(place
   with open(folder / "table.csv") as file:
     table = list(csv.DictReader(file))
   assert [(row["optimizer.learning_rate"], row["n"], row["failed"]) for row in table] == [
-    ("0.5", "2", "0"), ("0.6", "2", "0"), ("9", "0", "2")]
+    ("0.5", "2", "0"),
+    ("0.6", "2", "0"),
+    ("9", "0", "2"),
+  ]
   assert float(table[0]["valid track accuracy mean"]) == pytest.approx(0.55)
   assert table[0]["test track accuracy mean"] == table[2]["valid track accuracy sd"] == ""
 
@@ -120,15 +125,18 @@ def test_overrides_reach_every_run_and_another_config_is_not_taken_for_done(plac
   assert "failed" in _sweep(place, "--sweep", "seed=0", status=1)
 
 
-@pytest.mark.parametrize("sweeps,message", [
-  (["optimiser.learning_rate=1,2"], "did you mean optimizer.learning_rate?"),
-  (["seed=0", "optimizer.learning_rate=1,fast"], "learning_rate=fast"),
-  (["seed=0,1.5"], "seed=1.5"),
-  (["seed"], "give FIELD=VALUE"),
-  (["seed=0,0"], "given twice"),
-  (["seed=0", "seed=1"], "given twice"),
-  (["model.channels=(1,2"], "not closed"),
-])
+@pytest.mark.parametrize(
+  "sweeps,message",
+  [
+    (["optimiser.learning_rate=1,2"], "did you mean optimizer.learning_rate?"),
+    (["seed=0", "optimizer.learning_rate=1,fast"], "learning_rate=fast"),
+    (["seed=0,1.5"], "seed=1.5"),
+    (["seed"], "give FIELD=VALUE"),
+    (["seed=0,0"], "given twice"),
+    (["seed=0", "seed=1"], "given twice"),
+    (["model.channels=(1,2"], "not closed"),
+  ],
+)
 def test_a_mistake_is_told_before_the_first_run(place, sweeps, message):
   out = _sweep(place, *(f"--sweep={sweep}" for sweep in sweeps), status=2)
   assert message in out
@@ -138,8 +146,14 @@ def test_a_mistake_is_told_before_the_first_run(place, sweeps, message):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_sweep_and_it_goes_on_later(place, number):
   arguments = _command("--sweep", "seed=0,1,2", "--config.train.epochs=31", "--workdir=s")
-  process = subprocess.Popen(arguments, cwd=place, env={**os.environ, "PYTHONPATH": str(place)},
-                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+  process = subprocess.Popen(
+    arguments,
+    cwd=place,
+    env={**os.environ, "PYTHONPATH": str(place)},
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
   deadline = time.monotonic() + 60
   while time.monotonic() < deadline and not _started(place):
     time.sleep(0.05)
@@ -175,10 +189,18 @@ def test_tuples_reach_the_config_and_names_fit_folders():
 
 def test_means_are_over_seeds_of_one_setting():
   def row(rate, seed, status, accuracy=None):
-    return Row(Member({"rate": rate, "seed": seed}, f"{rate}{seed}", {}), status,
-               figures={"valid track accuracy": accuracy} if accuracy else {})
-  rows = [row("1", "0", "done", 0.5), row("1", "1", "done", 0.7), row("1", "2", "failed"),
-          row("2", "0", "not run")]
+    return Row(
+      Member({"rate": rate, "seed": seed}, f"{rate}{seed}", {}),
+      status,
+      figures={"valid track accuracy": accuracy} if accuracy else {},
+    )
+
+  rows = [
+    row("1", "0", "done", 0.5),
+    row("1", "1", "done", 0.7),
+    row("1", "2", "failed"),
+    row("2", "0", "not run"),
+  ]
   one, two = sweep_tables.summarize(rows)
   assert (one["rate"], one["n"], one["failed"]) == ("1", 2, 1)
   assert one["valid track accuracy mean"] == pytest.approx(0.6)
@@ -203,6 +225,7 @@ def test_a_run_that_is_not_the_planned_one_says_where_it_differs(tmp_path):
   path = tmp_path / "seed=1" / "config.json"
   path.write_text('{"config": {"seed": 1, "a": {"b": 3}}}')
   assert "another config (a.b): the config file was changed" in sweep_runs._mismatch(
-    member, tmp_path)
+    member, tmp_path
+  )
   path.write_text('{"config": {"seed": 1, "a": {"b": 2}}}')
   assert sweep_runs._mismatch(member, tmp_path) == "it left no whole eval/"

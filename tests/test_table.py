@@ -21,16 +21,35 @@ def folds(tmp_path):
   for fold, right in enumerate((3, 1)):
     folder = tmp_path / f"fold{fold}"
     (folder / "eval").mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps({"config": {
-      "task": "single_label", "seed": 0, "model": {"name": "baseline"},
-      "split": {"name": "artist_kfold", "fold": fold, "num_folds": 5},
-      "train": {"batch_size": 30}}}))
-    (folder / "metrics.jsonl").write_text("".join(
-      json.dumps({"step": step, "train/examples_per_second": rate}) + "\n"
-      for step, rate in ((10, 5.0), (30, 10.0))))
+    (folder / "config.json").write_text(
+      json.dumps(
+        {
+          "config": {
+            "task": "single_label",
+            "seed": 0,
+            "model": {"name": "baseline"},
+            "split": {"name": "artist_kfold", "fold": fold, "num_folds": 5},
+            "train": {"batch_size": 30},
+          }
+        }
+      )
+    )
+    (folder / "metrics.jsonl").write_text(
+      "".join(
+        json.dumps({"step": step, "train/examples_per_second": rate}) + "\n"
+        for step, rate in ((10, 5.0), (30, 10.0))
+      )
+    )
     figures = {"n": 4, "accuracy": right / 4, "ci95": [0.1, 0.9]}
-    report = {"split": "artist_kfold", "leaky": False, "classes": ["a", "b"], "parameters": 1234,
-              "segment": figures, "track": figures, "seed": 0}
+    report = {
+      "split": "artist_kfold",
+      "leaky": False,
+      "classes": ["a", "b"],
+      "parameters": 1234,
+      "segment": figures,
+      "track": figures,
+      "seed": 0,
+    }
     none = {**report, "track": {"n": 0}, "segment": {"n": 0}}
     (folder / "eval" / "valid.json").write_text(json.dumps(none))
     (folder / "eval" / "test.json").write_text(json.dumps(report))

@@ -26,6 +26,7 @@ print("tensorflow", "tensorflow" in sys.modules)
 
 def command(*arguments: str):
   """A contestant that runs Python with these arguments; '{file}' is a FLAC file of 30 s."""
+
   def setup():
     root = pathlib.Path(tempfile.mkdtemp())
     write_files(root, "flac", 44100, channels=2, count=1, seconds=30.0)
@@ -35,8 +36,12 @@ def command(*arguments: str):
 
     def run():
       done = subprocess.run(
-        [sys.executable, *(argument.format(file=file) for argument in arguments)], cwd=ROOT,
-        env=environment, capture_output=True, text=True)
+        [sys.executable, *(argument.format(file=file) for argument in arguments)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+      )
       if done.returncode:
         raise RuntimeError(done.stderr.strip().splitlines()[-1])
 
@@ -47,13 +52,16 @@ def command(*arguments: str):
 
 
 CONTESTANTS = {
-  "predict FILE": Contestant("genre_jax", command("-m", "genre_jax.predict", "{file}"),
-                             role="ours"),
+  "predict FILE": Contestant(
+    "genre_jax", command("-m", "genre_jax.predict", "{file}"), role="ours"
+  ),
   "import jax alone": Contestant("genre_jax", command("-c", "import jax"), role="floor"),
   "import numpy, scipy.signal, soundfile alone": Contestant(
-    "genre_jax", command("-c", "import numpy, scipy.signal, soundfile"), role="floor"),
+    "genre_jax", command("-c", "import numpy, scipy.signal, soundfile"), role="floor"
+  ),
   "import torch and librosa, nothing heard": Contestant(
-    "peers", command("-c", "import torch, librosa; librosa.feature")),
+    "peers", command("-c", "import torch, librosa; librosa.feature")
+  ),
   "import tensorflow alone": Contestant("peers", command("-c", "import tensorflow")),
 }
 
@@ -63,8 +71,14 @@ def remarks(outcomes) -> list[str]:
   with tempfile.TemporaryDirectory(prefix="genre_jax-bench-") as folder:
     root = pathlib.Path(folder)
     write_files(root, "flac", 44100, channels=2, count=1, seconds=30.0)
-    done = subprocess.run([sys.executable, "-c", IMPORTED, str(next(root.glob("*/*")))], cwd=ROOT,
-                          capture_output=True, text=True)
+    done = subprocess.run(
+      [sys.executable, "-c", IMPORTED, str(next(root.glob("*/*")))],
+      cwd=ROOT,
+      capture_output=True,
+      text=True,
+    )
   last = done.stdout.strip().splitlines()[-1:] or [done.stderr.strip()[-100:]]
-  return ["TensorFlow imported: " + {"tensorflow False": "no", "tensorflow True": "yes"}.get(
-    last[0], last[0])]
+  return [
+    "TensorFlow imported: "
+    + {"tensorflow False": "no", "tensorflow True": "yes"}.get(last[0], last[0])
+  ]

@@ -83,18 +83,28 @@ def report(options: Options) -> str:
   folder = options.folder
   by_count = {
     "preparing (FLAC, 30 s a clip)": [preparing(folder, n, 30.0, repeats) for n in counts],
-    "training (an epoch of tf_split)": [epoch(folder, n, repeats) for n in counts]}
+    "training (an epoch of tf_split)": [epoch(folder, n, repeats) for n in counts],
+  }
   by_length = {
     "preparing a clip": [preparing(folder, 8, s, repeats) / 8 for s in lengths],
-    "predicting a file": [predicting(folder, s, repeats) for s in lengths]}
+    "predicting a file": [predicting(folder, s, repeats) for s in lengths],
+  }
   parts = []
-  for name, unit, sizes, curves in (("growth_clips", "clips", counts, by_count),
-                                    ("growth_length", "seconds a clip", lengths, by_length)):
+  for name, unit, sizes, curves in (
+    ("growth_clips", "clips", counts, by_count),
+    ("growth_length", "seconds a clip", lengths, by_length),
+  ):
     plot(options.plots / f"{name}.png", unit, sizes, curves)
-    parts += [f"| {unit} | " + " | ".join(map(str, sizes)) + " | slope |",
-              "|---" * (len(sizes) + 2) + "|"]
-    parts += [f"| {what} | " + " | ".join(f"{value:.3g} s" for value in values)
-              + f" | {slope(sizes, values):.2f} |" for what, values in curves.items()]
+    parts += [
+      f"| {unit} | " + " | ".join(map(str, sizes)) + " | slope |",
+      "|---" * (len(sizes) + 2) + "|",
+    ]
+    parts += [
+      f"| {what} | "
+      + " | ".join(f"{value:.3g} s" for value in values)
+      + f" | {slope(sizes, values):.2f} |"
+      for what, values in curves.items()
+    ]
     parts += ["", f"![cost against {unit}](plots/{name}.png)", ""]
   return "\n".join(parts)
 

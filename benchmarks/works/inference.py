@@ -21,12 +21,13 @@ def windows(batch: int, recipe: Recipe) -> np.ndarray:
   for seed in range(batch):
     frames = log_mel(music(30.0, recipe.sample_rate, seed % 8), recipe)
     starts = segment_starts(len(frames), recipe.num_frames, WINDOWS)
-    parts += [frames[start:start + recipe.num_frames] for start in starts]
+    parts += [frames[start : start + recipe.num_frames] for start in starts]
   return np.stack(parts)
 
 
 def of_genre_jax(batch: int):
   """`Model.logits`: the compiled network."""
+
   def setup():
     from genre_jax.inference.model import load
 
@@ -40,6 +41,7 @@ def of_genre_jax(batch: int):
 
 def of_onnx_runtime(batch: int):
   """The network alone as a graph of fixed size, made here with jax2onnx."""
+
   def setup():
     import absl.logging
     import jax
@@ -59,14 +61,20 @@ def of_onnx_runtime(batch: int):
       return model.network.apply(model.variables, log_mel[..., None])
 
     # Traced first, as `inference/onnx_graph.py` does and says why.
-    traced = jaxpr_as_fun(
-      jax.make_jaxpr(network)(jax.ShapeDtypeStruct(asked.shape, jnp.float32)))
-    graph = to_onnx(lambda log_mel: traced(log_mel)[0], [asked.shape], model_name="network",
-                    opset=OPSET, input_names=["log_mel"], output_names=["logits"])
+    traced = jaxpr_as_fun(jax.make_jaxpr(network)(jax.ShapeDtypeStruct(asked.shape, jnp.float32)))
+    graph = to_onnx(
+      lambda log_mel: traced(log_mel)[0],
+      [asked.shape],
+      model_name="network",
+      opset=OPSET,
+      input_names=["log_mel"],
+      output_names=["logits"],
+    )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cores()
-    session = onnxruntime.InferenceSession(graph.SerializeToString(), options,
-                                           providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+      graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
     return lambda: session.run(None, {"log_mel": asked})[0]
 
   return setup
@@ -75,8 +83,10 @@ def of_onnx_runtime(batch: int):
 def _contestants():
   for batch in BATCHES:
     case = f"batch {batch}"
-    yield f"genre_jax ({case})", Contestant("genre_jax", of_genre_jax(batch), role="ours",
-                                            case=case)
+    yield (
+      f"genre_jax ({case})",
+      Contestant("genre_jax", of_genre_jax(batch), role="ours", case=case),
+    )
     yield f"ONNX Runtime ({case})", Contestant("onnx", of_onnx_runtime(batch), 1e-3, case=case)
 
 
@@ -85,6 +95,8 @@ CONTESTANTS = dict(_contestants())
 
 def remarks(outcomes) -> list[str]:
   """The ratios of the target."""
-  return [f"{case}, {threads} core{'s' * (threads == 'all')}: ONNX Runtime's time / ours "
-          + told(outcome.ratio(f"ONNX Runtime ({case})", f"genre_jax ({case})"))
-          for (case, threads), outcome in outcomes.items()]
+  return [
+    f"{case}, {threads} core{'s' * (threads == 'all')}: ONNX Runtime's time / ours "
+    + told(outcome.ratio(f"ONNX Runtime ({case})", f"genre_jax ({case})"))
+    for (case, threads), outcome in outcomes.items()
+  ]

@@ -42,8 +42,13 @@ def librosa():
 
   def run():
     power = librosa.feature.melspectrogram(
-      y=audio, sr=RECIPE.sample_rate, n_fft=RECIPE.n_fft, hop_length=RECIPE.hop_length,
-      n_mels=RECIPE.n_mels, pad_mode=RECIPE.pad_mode)
+      y=audio,
+      sr=RECIPE.sample_rate,
+      n_fft=RECIPE.n_fft,
+      hop_length=RECIPE.hop_length,
+      n_mels=RECIPE.n_mels,
+      pad_mode=RECIPE.pad_mode,
+    )
     return librosa.power_to_db(power, ref=np.max, amin=RECIPE.amin, top_db=RECIPE.top_db).T
 
   return run
@@ -59,8 +64,15 @@ def torch_stft():
 
   @torch.inference_mode()
   def run():
-    spectrum = torch.stft(audio, RECIPE.n_fft, RECIPE.hop_length, window=window, center=True,
-                          pad_mode=RECIPE.pad_mode, return_complex=True)
+    spectrum = torch.stft(
+      audio,
+      RECIPE.n_fft,
+      RECIPE.hop_length,
+      window=window,
+      center=True,
+      pad_mode=RECIPE.pad_mode,
+      return_complex=True,
+    )
     return _decibels_torch(torch, filters @ spectrum.abs().square()).numpy().T
 
   return run
@@ -73,8 +85,13 @@ def nnaudio():
 
   torch.set_num_threads(cores())
   layer = MelSpectrogram(
-    sr=RECIPE.sample_rate, n_fft=RECIPE.n_fft, hop_length=RECIPE.hop_length, n_mels=RECIPE.n_mels,
-    pad_mode=RECIPE.pad_mode, verbose=False)
+    sr=RECIPE.sample_rate,
+    n_fft=RECIPE.n_fft,
+    hop_length=RECIPE.hop_length,
+    n_mels=RECIPE.n_mels,
+    pad_mode=RECIPE.pad_mode,
+    verbose=False,
+  )
   audio = torch.from_numpy(clip())
 
   @torch.inference_mode()
@@ -98,18 +115,36 @@ def essentia():
   essentia.log.infoActive = essentia.log.warningActive = False
   audio = np.pad(clip(), RECIPE.n_fft // 2)
   # Its Windowing would turn the frame by half its length; the magnitudes are the same.
-  window = es.Windowing(type="hann", size=RECIPE.n_fft, normalized=False, zeroPhase=False,
-                        symmetric=False)
+  window = es.Windowing(
+    type="hann", size=RECIPE.n_fft, normalized=False, zeroPhase=False, symmetric=False
+  )
   spectrum = es.Spectrum(size=RECIPE.n_fft)
   bands = es.MelBands(
-    inputSize=RECIPE.n_fft // 2 + 1, numberBands=RECIPE.n_mels, sampleRate=RECIPE.sample_rate,
-    lowFrequencyBound=RECIPE.fmin, highFrequencyBound=RECIPE.fmax, warpingFormula="slaneyMel",
-    weighting="linear", normalize="unit_tri", type="power")
+    inputSize=RECIPE.n_fft // 2 + 1,
+    numberBands=RECIPE.n_mels,
+    sampleRate=RECIPE.sample_rate,
+    lowFrequencyBound=RECIPE.fmin,
+    highFrequencyBound=RECIPE.fmax,
+    warpingFormula="slaneyMel",
+    weighting="linear",
+    normalize="unit_tri",
+    type="power",
+  )
 
   def run():
-    power = np.stack([bands(spectrum(window(frame))) for frame in es.FrameGenerator(
-      audio, frameSize=RECIPE.n_fft, hopSize=RECIPE.hop_length, startFromZero=True,
-      lastFrameToEndOfFile=False, validFrameThresholdRatio=1.0)])
+    power = np.stack(
+      [
+        bands(spectrum(window(frame)))
+        for frame in es.FrameGenerator(
+          audio,
+          frameSize=RECIPE.n_fft,
+          hopSize=RECIPE.hop_length,
+          startFromZero=True,
+          lastFrameToEndOfFile=False,
+          validFrameThresholdRatio=1.0,
+        )
+      ]
+    )
     decibels = 10.0 * np.log10(np.maximum(power, RECIPE.amin))
     return np.maximum(decibels - decibels.max(), -RECIPE.top_db)
 
@@ -121,7 +156,7 @@ def bare_ffts():
   import scipy.fft
 
   audio = np.pad(clip(), RECIPE.n_fft // 2)
-  frames = np.lib.stride_tricks.sliding_window_view(audio, RECIPE.n_fft)[::RECIPE.hop_length]
+  frames = np.lib.stride_tricks.sliding_window_view(audio, RECIPE.n_fft)[:: RECIPE.hop_length]
   frames = np.ascontiguousarray(frames * stft_window(RECIPE))
 
   def run():
@@ -137,12 +172,12 @@ def bare_ffts_in_cache():
   from genre_jax.data.log_mel import FRAMES_AT_ONCE
 
   audio = np.pad(clip(), RECIPE.n_fft // 2)
-  frames = np.lib.stride_tricks.sliding_window_view(audio, RECIPE.n_fft)[::RECIPE.hop_length]
+  frames = np.lib.stride_tricks.sliding_window_view(audio, RECIPE.n_fft)[:: RECIPE.hop_length]
   frames = np.ascontiguousarray(frames * stft_window(RECIPE))
 
   def run():
     for at in range(0, len(frames), FRAMES_AT_ONCE):
-      scipy.fft.rfft(frames[at:at + FRAMES_AT_ONCE])
+      scipy.fft.rfft(frames[at : at + FRAMES_AT_ONCE])
 
   return run
 
@@ -168,4 +203,5 @@ def remarks(outcomes) -> list[str]:
     f"ours / the FFTs alone, whole {told(outcome.ratio(ours, 'the FFTs alone, whole'))}; 32 at a"
     f" time {told(outcome.ratio(ours, 'the FFTs alone, 32 at a time'))}",
     f"librosa / ours {told(outcome.ratio('librosa', ours))}, torch / ours"
-    f" {told(outcome.ratio('torch.stft, dense mel', ours))}"]
+    f" {told(outcome.ratio('torch.stft, dense mel', ours))}",
+  ]

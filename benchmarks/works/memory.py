@@ -39,8 +39,10 @@ def watch(command: list[str], cwd: pathlib.Path = ROOT) -> Watched:
   Raises:
     RuntimeError: where it fails, with the last line of its errors.
   """
-  with tempfile.TemporaryFile("w+") as output, subprocess.Popen(
-      command, cwd=cwd, stdout=output, stderr=subprocess.STDOUT) as process:
+  with (
+    tempfile.TemporaryFile("w+") as output,
+    subprocess.Popen(command, cwd=cwd, stdout=output, stderr=subprocess.STDOUT) as process,
+  ):
     begun, samples = time.monotonic(), []
     while process.poll() is None:
       samples.append((time.monotonic() - begun, sum(map(_megabytes, _tree(process.pid)))))
@@ -70,40 +72,63 @@ def _megabytes(pid):
     text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
   except OSError:
     return 0.0
-  return next((int(line.split()[1]) / 1e3 for line in text.splitlines()
-               if line.startswith("Pss:")), 0.0)
+  return next(
+    (int(line.split()[1]) / 1e3 for line in text.splitlines() if line.startswith("Pss:")), 0.0
+  )
 
 
 def row(what: str, watched: Watched) -> str:
   """A line of the table: peak, and the medians of the quarters of its time."""
   quarters = [np.median(part) for part in np.array_split(watched.megabytes, 4) if len(part)]
-  return (f"| {what} | {watched.seconds[-1]:.0f} s | {watched.megabytes.max():.0f} MB | "
-          + ", ".join(f"{value:.0f}" for value in quarters) + f" | {watched.output} |")
+  return (
+    f"| {what} | {watched.seconds[-1]:.0f} s | {watched.megabytes.max():.0f} MB | "
+    + ", ".join(f"{value:.0f}" for value in quarters)
+    + f" | {watched.output} |"
+  )
 
 
 def report(options: Options) -> str:
   """Both commands, and a plot of their memory over time."""
   songs = options.folder / "songs"
   write_files(songs, "flac", 22050, channels=1, count=options.clips, seconds=30.0)
-  preparing = watch([
-    sys.executable, "-m", "genre_jax.prepare", "--config=experiments/base.py",
-    f"--config.dataset.path={songs}", "--config.dataset.genres=all",
-    f"--config.dataset.prepared_dir={options.folder / 'prepared'}"])
+  preparing = watch(
+    [
+      sys.executable,
+      "-m",
+      "genre_jax.prepare",
+      "--config=experiments/base.py",
+      f"--config.dataset.path={songs}",
+      "--config.dataset.genres=all",
+      f"--config.dataset.prepared_dir={options.folder / 'prepared'}",
+    ]
+  )
   long = options.folder / "long.wav"
   write_long(long, options.hours)
   predicting = watch([sys.executable, "-m", "genre_jax.predict", str(long)])
-  plot(options.plots / "memory.png", {
-    f"preparing {options.clips:,} clips of 30 s": preparing,
-    f"predicting a file of {options.hours:g} h": predicting})
-  return "\n".join([
-    "| work | time | peak | medians of the quarters of its time, MB | its last line |",
-    "|---|---|---|---|---|",
-    row(f"preparing {options.clips:,} clips of 30 s (FLAC)", preparing),
-    row(f"predicting a file of {options.hours:g} h (stereo, {RATE} Hz, RF64,"
-        f" {long.stat().st_size / 1e9:.1f} GB)", predicting),
-    "", "![memory over time](plots/memory.png)", "",
-    "Memory of a command with all its processes; pages that they share count once.", "",
-  ]).replace(f"{options.folder}/", "")
+  plot(
+    options.plots / "memory.png",
+    {
+      f"preparing {options.clips:,} clips of 30 s": preparing,
+      f"predicting a file of {options.hours:g} h": predicting,
+    },
+  )
+  return "\n".join(
+    [
+      "| work | time | peak | medians of the quarters of its time, MB | its last line |",
+      "|---|---|---|---|---|",
+      row(f"preparing {options.clips:,} clips of 30 s (FLAC)", preparing),
+      row(
+        f"predicting a file of {options.hours:g} h (stereo, {RATE} Hz, RF64,"
+        f" {long.stat().st_size / 1e9:.1f} GB)",
+        predicting,
+      ),
+      "",
+      "![memory over time](plots/memory.png)",
+      "",
+      "Memory of a command with all its processes; pages that they share count once.",
+      "",
+    ]
+  ).replace(f"{options.folder}/", "")
 
 
 def write_long(path: pathlib.Path, hours: float) -> None:

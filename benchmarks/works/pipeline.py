@@ -33,8 +33,9 @@ class MadeReader:
 def made_source(count: int) -> Source:
   """Clips of ten genres."""
   genres = tuple(f"genre{number}" for number in range(10))
-  clips = tuple(Clip(f"clip.{i:05d}", f"track:clip.{i:05d}", (genres[i % 10],), index=i)
-                for i in range(count))
+  clips = tuple(
+    Clip(f"clip.{i:05d}", f"track:clip.{i:05d}", (genres[i % 10],), index=i) for i in range(count)
+  )
   return Source("made", genres, clips, MadeReader(), f"{count}")
 
 
@@ -60,9 +61,14 @@ class Training:
     prepared = prepare(source, recipe, folder, workers=1)
     self.batch_size = config.train.batch_size
     self._batches, self.steps_per_epoch = train_batches(
-      prepared, Split("all", {clip.track: "train" for clip in source.clips}),
-      batch_size=self.batch_size, per_track=config.segments.train_per_track, random=True, seed=0,
-      shuffle_buffer=config.train.shuffle_buffer)
+      prepared,
+      Split("all", {clip.track: "train" for clip in source.clips}),
+      batch_size=self.batch_size,
+      per_track=config.segments.train_per_track,
+      random=True,
+      seed=0,
+      shuffle_buffer=config.train.shuffle_buffer,
+    )
     self._mesh, self._shard = steps.device_mesh(), steps.shard_batch
     model = build_model(config.model.to_dict(), len(source.classes))
     tx = make_optimizer(config.optimizer, 1000)
@@ -120,4 +126,5 @@ def report(options: Options) -> str:
     " |\n\n"
     f"{CLIPS} made clips of 30 s, batches of {size} windows, put on the device. What it adds: a"
     " step and the next batch, which training takes while the device computes, against the step"
-    " alone.\n")
+    " alone.\n"
+  )

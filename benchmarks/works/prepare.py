@@ -11,8 +11,10 @@ from benchmarks.sounds import write_files
 from genre_jax.data.recipe import Recipe
 
 TITLE = "Audio files to a prepared set"
-TARGET = ("at least 0.9 of the rate of decoding, resampling and log-mel alone (in as many"
-          " processes); 2 workers at least 1.8 x one")
+TARGET = (
+  "at least 0.9 of the rate of decoding, resampling and log-mel alone (in as many"
+  " processes); 2 workers at least 1.8 x one"
+)
 NOTES = "input-pipeline-and-prepared-sets"
 THREADS = ("all",)
 REPEATS = 3
@@ -20,11 +22,14 @@ FILES, SECONDS = {22050: 384, 44100: 128}, 30.0  # by rate: one worker takes 6 t
 RECIPE = Recipe()
 KINDS = {
   f"{name} at {rate / 1000:g} kHz": (name.lower(), rate)
-  for name in ("FLAC", "WAV", "MP3") for rate in (22050, 44100)}
+  for name in ("FLAC", "WAV", "MP3")
+  for rate in (22050, 44100)
+}
 
 
 def prepared_set(kind: str, rate: int, workers: int):
   """The whole work: what `python -m genre_jax.prepare` does."""
+
   def setup():
     from genre_jax.data import pipeline
     from genre_jax.data.prepared import prepare
@@ -46,6 +51,7 @@ def prepared_set(kind: str, rate: int, workers: int):
 
 def nothing_written(kind: str, rate: int, workers: int):
   """Decode, resample, mix to mono and log-mel, in the same processes; the results are dropped."""
+
   def setup():
     from genre_jax.data.workers import in_order
 
@@ -69,13 +75,15 @@ def _source(kind, rate):
   from genre_jax.data.sources import open_source
 
   songs = pathlib.Path(tempfile.mkdtemp())
-  write_files(songs, kind, rate, channels=2 if rate == 44100 else 1, count=FILES[rate],
-              seconds=SECONDS)
+  write_files(
+    songs, kind, rate, channels=2 if rate == 44100 else 1, count=FILES[rate], seconds=SECONDS
+  )
   return open_source("audio_folder", str(songs), "all")
 
 
 def start(workers: int):
   """Processes that import what reads files, and nothing else."""
+
   def setup():
     from genre_jax.data.workers import in_order
 
@@ -93,12 +101,15 @@ def _contestants():
   for case, (kind, rate) in KINDS.items():
     for workers in (1, 2):
       end = f"{workers} worker{'s' * (workers > 1)} ({case})"
-      yield f"prepared set, {end}", Contestant(
-        "genre_jax", prepared_set(kind, rate, workers), role="ours", case=case)
-      yield f"without writing, {end}", Contestant(
-        "genre_jax", nothing_written(kind, rate, workers), role="floor", case=case)
-    yield f"start of 2 workers ({case})", Contestant(
-      "genre_jax", start(2), role="floor", case=case)
+      yield (
+        f"prepared set, {end}",
+        Contestant("genre_jax", prepared_set(kind, rate, workers), role="ours", case=case),
+      )
+      yield (
+        f"without writing, {end}",
+        Contestant("genre_jax", nothing_written(kind, rate, workers), role="floor", case=case),
+      )
+    yield f"start of 2 workers ({case})", Contestant("genre_jax", start(2), role="floor", case=case)
 
 
 CONTESTANTS = dict(_contestants())
@@ -121,6 +132,10 @@ def remarks(outcomes) -> list[str]:
       f" writing {told(outcome.ratio(bare[1], whole[1]))} with 1 worker,"
       f" {told(outcome.ratio(bare[2], whole[2]))} with 2; 2 workers"
       f" {told(outcome.ratio(whole[1], whole[2]))} x one, their start taken off"
-      f" {np.median(one / (two - begin)):.2f} x")
-  return [*lines, f"{FILES[22050]} files of {SECONDS:g} s, mono, at 22.05 kHz, {FILES[44100]},"
-          " stereo, at 44.1; the start of the workers is in all times"]
+      f" {np.median(one / (two - begin)):.2f} x"
+    )
+  return [
+    *lines,
+    f"{FILES[22050]} files of {SECONDS:g} s, mono, at 22.05 kHz, {FILES[44100]},"
+    " stereo, at 44.1; the start of the workers is in all times",
+  ]

@@ -21,14 +21,38 @@ THREADS = ("one", "all")
 # rate 1e-3, at which the loss of so few updates leaps, and rounding decides where to.
 NETWORKS = {
   "learnt_split": {
-    "batch": 32, "frames": 96, "mels": 128, "optimizer": "adamw", "learning_rate": 2e-3,
-    "weight_decay": 1e-3, "decay_on": "kernel$", "clip_norm": 5.0, "label_smoothing": 0.1},
+    "batch": 32,
+    "frames": 96,
+    "mels": 128,
+    "optimizer": "adamw",
+    "learning_rate": 2e-3,
+    "weight_decay": 1e-3,
+    "decay_on": "kernel$",
+    "clip_norm": 5.0,
+    "label_smoothing": 0.1,
+  },
   "published_baseline": {
-    "batch": 32, "frames": 80, "mels": 80, "optimizer": "sgd", "learning_rate": 0.01,
-    "weight_decay": 0.02, "decay_on": "^hidden/kernel$", "clip_norm": 0.0, "label_smoothing": 0.0},
+    "batch": 32,
+    "frames": 80,
+    "mels": 80,
+    "optimizer": "sgd",
+    "learning_rate": 0.01,
+    "weight_decay": 0.02,
+    "decay_on": "^hidden/kernel$",
+    "clip_norm": 0.0,
+    "label_smoothing": 0.0,
+  },
   "published_tf_split": {
-    "batch": 8, "frames": 80, "mels": 80, "optimizer": "adam", "learning_rate": 1e-5,
-    "weight_decay": 0.0, "decay_on": "kernel$", "clip_norm": 0.0, "label_smoothing": 0.0},
+    "batch": 8,
+    "frames": 80,
+    "mels": 80,
+    "optimizer": "adam",
+    "learning_rate": 1e-5,
+    "weight_decay": 0.0,
+    "decay_on": "kernel$",
+    "clip_norm": 0.0,
+    "label_smoothing": 0.0,
+  },
 }
 CLASSES = 4
 UPDATES = 3  # before the loss that is compared
@@ -69,26 +93,38 @@ def ours(name: str, a_device_each_core: bool = False):
     jax.config.update("jax_num_cpu_devices", cores())
 
   settings, config = NETWORKS[name], base.get_config()
-  config.optimizer.update({
-    "name": settings["optimizer"], "learning_rate": settings["learning_rate"],
-    "schedule": "constant", "warmup_fraction": 0.0, "weight_decay": settings["weight_decay"],
-    "weight_decay_on": settings["decay_on"], "clip_norm": settings["clip_norm"]})
+  config.optimizer.update(
+    {
+      "name": settings["optimizer"],
+      "learning_rate": settings["learning_rate"],
+      "schedule": "constant",
+      "warmup_fraction": 0.0,
+      "weight_decay": settings["weight_decay"],
+      "weight_decay_on": settings["decay_on"],
+      "clip_norm": settings["clip_norm"],
+    }
+  )
   config.train.update({"label_smoothing": settings["label_smoothing"], "ema_decay": 0.0})
   model = build_model({"name": name}, CLASSES, "float32")
   still = {"dropout", "pool_dropout", "branch_dropout", "profile_dropout", "profile_alone"}
-  model = model.clone(**{field.name: 0.0 for field in dataclasses.fields(model)
-                         if field.name in still})
+  model = model.clone(
+    **{field.name: 0.0 for field in dataclasses.fields(model) if field.name in still}
+  )
   log_mel, labels = batch(settings)
   frames = np.full(len(labels), settings["frames"], np.int32)
-  inputs = {"log_mel": log_mel[..., None], "num_frames": frames,
-            "labels": np.eye(CLASSES, dtype=np.float32)[labels],
-            "label_mask": np.ones((len(labels), CLASSES), np.float32),
-            "mask": np.ones(len(labels), bool)}
+  inputs = {
+    "log_mel": log_mel[..., None],
+    "num_frames": frames,
+    "labels": np.eye(CLASSES, dtype=np.float32)[labels],
+    "label_mask": np.ones((len(labels), CLASSES), np.float32),
+    "mask": np.ones(len(labels), bool),
+  }
   mesh = steps.device_mesh()
   tx = make_optimizer(config.optimizer, 1)
   state = steps.create_state(model, tx, inputs["log_mel"][:1], 0)
   params = jax.tree_util.tree_map_with_path(
-    lambda path, x: jnp.asarray(draw("/".join(key.key for key in path), x.shape)), state.params)
+    lambda path, x: jnp.asarray(draw("/".join(key.key for key in path), x.shape)), state.params
+  )
   state = state.replace(params=params, opt_state=tx.init(params))
   state = steps.replicate(state, mesh)
   inputs, step = steps.shard_batch(inputs, mesh), steps.make_train_step(model, tx, config)
@@ -120,13 +156,18 @@ CONTESTANTS = {}
 for _name in NETWORKS:
   CONTESTANTS |= {
     f"genre_jax, {_name}": Contestant(
-      "genre_jax", lambda name=_name: ours(name), role="ours", case=_name),
+      "genre_jax", lambda name=_name: ours(name), role="ours", case=_name
+    ),
     f"PyTorch eager, {_name}": Contestant(
-      "peers", lambda name=_name: torch(name, False), 5e-3, case=_name),
+      "peers", lambda name=_name: torch(name, False), 5e-3, case=_name
+    ),
     f"PyTorch compiled, {_name}": Contestant(
-      "peers", lambda name=_name: torch(name, True), 5e-3, case=_name)}
+      "peers", lambda name=_name: torch(name, True), 5e-3, case=_name
+    ),
+  }
 CONTESTANTS["genre_jax, learnt_split, a device each core"] = Contestant(
-  "genre_jax", lambda: ours("learnt_split", True), 5e-3, role="ours", case="learnt_split")
+  "genre_jax", lambda: ours("learnt_split", True), 5e-3, role="ours", case="learnt_split"
+)
 
 
 def remarks(outcomes) -> list[str]:

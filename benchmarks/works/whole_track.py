@@ -18,6 +18,7 @@ KINDS = ("MP3", "FLAC", "OGG", "WAV")
 
 def whole(kind: str):
   """`predict` of files, with the model loaded."""
+
   def setup():
     from genre_jax.inference import load, predict
 
@@ -35,6 +36,7 @@ def whole(kind: str):
 
 def decode_and_resample(kind: str):
   """The part of it that reads blocks of mono sound at the model's rate."""
+
   def setup():
     from genre_jax.data.clips import sound_blocks
 
@@ -52,6 +54,7 @@ def decode_and_resample(kind: str):
 
 def with_log_mel(kind: str):
   """The part of it before the network."""
+
   def setup():
     from genre_jax.data.recipe import Recipe
     from genre_jax.inference.spectra import read_spectrum
@@ -76,10 +79,14 @@ def _files(kind):
 def _contestants():
   for kind in KINDS:
     yield f"file to genre ({kind})", Contestant("genre_jax", whole(kind), role="ours", case=kind)
-    yield f"decode, resample, log-mel ({kind})", Contestant(
-      "genre_jax", with_log_mel(kind), role="floor", case=kind)
-    yield f"decode and resample ({kind})", Contestant(
-      "genre_jax", decode_and_resample(kind), role="floor", case=kind)
+    yield (
+      f"decode, resample, log-mel ({kind})",
+      Contestant("genre_jax", with_log_mel(kind), role="floor", case=kind),
+    )
+    yield (
+      f"decode and resample ({kind})",
+      Contestant("genre_jax", decode_and_resample(kind), role="floor", case=kind),
+    )
 
 
 CONTESTANTS = dict(_contestants())
@@ -94,5 +101,6 @@ def remarks(outcomes) -> list[str]:
       lines.append(
         f"{kind}: {TRACKS / np.median(outcome.times[ours]):.2f} tracks a second a core; share of"
         f" decode and resample {told(outcome.ratio(f'decode and resample ({kind})', ours))}, with"
-        f" log-mel {told(outcome.ratio(f'decode, resample, log-mel ({kind})', ours))}")
+        f" log-mel {told(outcome.ratio(f'decode, resample, log-mel ({kind})', ours))}"
+      )
   return [*lines, f"a turn is {TRACKS} tracks"]

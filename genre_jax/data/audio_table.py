@@ -20,8 +20,14 @@ from genre_jax.data.metadata import (
 from genre_jax.data.splits import SIDES
 from genre_jax.errors import UserError
 
-ROLES = {"file": "file", "genre": "genre", "genres": "genre", "label": "genre", "group": "group",
-         "side": "side"}
+ROLES = {
+  "file": "file",
+  "genre": "genre",
+  "genres": "genre",
+  "label": "genre",
+  "group": "group",
+  "side": "side",
+}
 
 
 def open_audio_table(request: Request) -> Source:
@@ -32,12 +38,16 @@ def open_audio_table(request: Request) -> Source:
   every, tracks, spelt, unlabelled = [], {}, {}, 0
   for line, row in rows:
     if len(row) > len(header):
-      raise UserError(f"{table}, line {line}: {len(row)} cells under {len(header)} columns; put"
-                      " names with commas in quotes.")
+      raise UserError(
+        f"{table}, line {line}: {len(row)} cells under {len(header)} columns; put"
+        " names with commas in quotes."
+      )
     cells = dict(zip(header, row, strict=False))
     if broken := next((name for name in ROLES.values() if _is_broken(cells.get(name, ""))), None):
-      raise UserError(f"{table}, line {line}: there is a line break in the {broken}, beginning"
-                      f" {cells[broken].splitlines()[0][:40]!r}; close the quote before it.")
+      raise UserError(
+        f"{table}, line {line}: there is a line break in the {broken}, beginning"
+        f" {cells[broken].splitlines()[0][:40]!r}; close the quote before it."
+      )
     track = os.path.normpath(cells["file"]).replace(os.sep, "/")
     if not cells["file"]:
       raise UserError(f"{table}, line {line}: the file is not named.")
@@ -51,8 +61,17 @@ def open_audio_table(request: Request) -> Source:
     if side not in ("", *SIDES):
       raise UserError(f"{table}, line {line}: side is {side!r}: give {', '.join(SIDES)} or none.")
     group = tidy_groups(cells.get("group", ""))
-    every.append(Clip(track, group or f"track:{track}", labels, track, has_group=bool(group),
-                      side=side, unknown=unknown))
+    every.append(
+      Clip(
+        track,
+        group or f"track:{track}",
+        labels,
+        track,
+        has_group=bool(group),
+        side=side,
+        unknown=unknown,
+      )
+    )
   notes = [f"{unlabelled} lines of {table} name no genre: left out"] if unlabelled else []
   return metadata_source("audio_table", request, every, (table.parent,), notes)
 
@@ -69,8 +88,10 @@ def _header(names: list[str], table) -> list[str]:
   for role in dict.fromkeys(ROLES.values()):
     same = [name for name, known in zip(names, header, strict=True) if known == role]
     if len(same) > 1:
-      raise UserError(f"{table}, line 1: the columns {' and '.join(same)} both give the {role}:"
-                      " rename or remove one.")
+      raise UserError(
+        f"{table}, line 1: the columns {' and '.join(same)} both give the {role}:"
+        " rename or remove one."
+      )
   return header
 
 
@@ -80,8 +101,10 @@ def _labels(cell: str, table, line: int) -> tuple[tuple[str, ...], tuple[str, ..
   unknown = tuple(name[1:].strip() for name in names if name.startswith("?"))
   labels = tuple(name for name in names if not name.startswith("?"))
   if "" in unknown:
-    raise UserError(f"{table}, line {line}: a '?' stands alone; write ?GENRE where nobody knows"
-                    " whether the file is of GENRE, and an empty cell where nobody knows anything.")
+    raise UserError(
+      f"{table}, line {line}: a '?' stands alone; write ?GENRE where nobody knows"
+      " whether the file is of GENRE, and an empty cell where nobody knows anything."
+    )
   if both := set(labels) & set(unknown):
     raise UserError(f"{table}, line {line}: {min(both)} is both held and unknown.")
   return labels, unknown
@@ -92,5 +115,7 @@ def _check_spelling(spelt: dict[str, tuple[str, int]], names, table, line: int) 
   for name in names:
     before, where = spelt.setdefault(name.casefold(), (name, line))
     if before != name:
-      raise UserError(f"{table}, line {line}: {name!r} is spelt {before!r} in line {where}; they"
-                      " would be two classes: spell them alike.")
+      raise UserError(
+        f"{table}, line {line}: {name!r} is spelt {before!r} in line {where}; they"
+        " would be two classes: spell them alike."
+      )

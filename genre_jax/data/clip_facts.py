@@ -98,10 +98,13 @@ def _examine_spectrogram(reader, clip, recipe):
   silent = (levels == levels.min()).all(axis=1)
   frame = recipe.seconds_per_frame
   return ClipFacts(
-    clip.track, seconds=len(levels) * frame, content=hashlib.sha256(levels.tobytes()).hexdigest(),
+    clip.track,
+    seconds=len(levels) * frame,
+    content=hashlib.sha256(levels.tobytes()).hexdigest(),
     silent_seconds=float(silent.sum() * frame),
     silent_end_seconds=_at_end(silent) * frame,
-    landmarks=find_landmarks(levels, recipe.frame_rate))
+    landmarks=find_landmarks(levels, recipe.frame_rate),
+  )
 
 
 def _examine_file(clip, recipe):
@@ -131,11 +134,15 @@ def _examine_file(clip, recipe):
   silent = np.concatenate(samples.window_peaks) < audio.SILENT_PEAK
   window = WINDOW_SECONDS
   return ClipFacts(
-    clip.track, seconds=samples.count / rate, content=samples.digest.hexdigest(),
-    peak=samples.peak, flat_share=samples.flat / samples.count,
+    clip.track,
+    seconds=samples.count / rate,
+    content=samples.digest.hexdigest(),
+    peak=samples.peak,
+    flat_share=samples.flat / samples.count,
     silent_seconds=float(silent.sum() * window),
     silent_end_seconds=_at_end(silent) * window,
-    landmarks=find_landmarks(levels, recipe.frame_rate))
+    landmarks=find_landmarks(levels, recipe.frame_rate),
+  )
 
 
 def _sample_rate(path, default):

@@ -42,16 +42,21 @@ def examine_source(
   name = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:12]
   kept = pathlib.Path(folder) / "partial"
   kept.mkdir(parents=True, exist_ok=True)
-  paths = [kept / f"{name}-{start:08d}.npz"
-           for start in range(0, len(source.clips), CLIPS_PER_CHUNK)]
-  chunks = [list(source.clips[start:start + CLIPS_PER_CHUNK])
-            for start in range(0, len(source.clips), CLIPS_PER_CHUNK)]
+  paths = [
+    kept / f"{name}-{start:08d}.npz" for start in range(0, len(source.clips), CLIPS_PER_CHUNK)
+  ]
+  chunks = [
+    list(source.clips[start : start + CLIPS_PER_CHUNK])
+    for start in range(0, len(source.clips), CLIPS_PER_CHUNK)
+  ]
   done = [path.exists() for path in paths]
   todo = [clip for chunk, there in zip(chunks, done, strict=True) if not there for clip in chunk]
   facts = _facts(source.reader, todo, heard, workers or os.cpu_count() or 1)
   result = []
-  with tqdm(total=len(source.clips), desc="examining", unit="clip", disable=None,
-            leave=False) as bar, contextlib.closing(facts):
+  with (
+    tqdm(total=len(source.clips), desc="examining", unit="clip", disable=None, leave=False) as bar,
+    contextlib.closing(facts),
+  ):
     for path, chunk, there in zip(paths, chunks, done, strict=True):
       if there:
         result += load_facts(path)
@@ -73,16 +78,21 @@ def forget_chunks(folder: str | os.PathLike) -> None:
 
 def _facts(reader, clips, recipe, workers) -> Iterator[ClipFacts]:
   """Facts in order, with few tasks in flight."""
-  tasks = [(reader, clips[at:at + CLIPS_PER_TASK], recipe)
-           for at in range(0, len(clips), CLIPS_PER_TASK)]
+  tasks = [
+    (reader, clips[at : at + CLIPS_PER_TASK], recipe) for at in range(0, len(clips), CLIPS_PER_TASK)
+  ]
   for facts in in_order(examine_all, tasks, workers if len(tasks) > 1 else 1):
     yield from facts
 
 
 # Of Landmarks, with the type that each is stored in.
 ARRAYS = {
-  "times": np.int32, "bands": np.uint8, "levels": np.float16, "keys": np.uint32,
-  "key_times": np.int32}
+  "times": np.int32,
+  "bands": np.uint8,
+  "levels": np.float16,
+  "keys": np.uint32,
+  "key_times": np.int32,
+}
 
 
 def save_facts(path: pathlib.Path, facts: Sequence[ClipFacts]) -> None:
@@ -95,8 +105,9 @@ def save_facts(path: pathlib.Path, facts: Sequence[ClipFacts]) -> None:
     rows.append(row)
     for name in ARRAYS if found else ():
       arrays[name].append(getattr(found, name))
-  whole = {name: np.concatenate([np.zeros(0, kind), *arrays[name]])
-           for name, kind in ARRAYS.items()}
+  whole = {
+    name: np.concatenate([np.zeros(0, kind), *arrays[name]]) for name, kind in ARRAYS.items()
+  }
   temporary = path.with_suffix(".tmp")
   with open(temporary, "wb") as file:
     np.savez(file, rows=np.frombuffer(json.dumps(rows).encode(), np.uint8), **whole)
@@ -118,7 +129,7 @@ def load_facts(path: pathlib.Path) -> list[ClipFacts]:
       parts = {}
       for name in ARRAYS:
         count = keys if name.startswith("key") else points
-        parts[name] = arrays[name][at[name]:at[name] + count]
+        parts[name] = arrays[name][at[name] : at[name] + count]
         at[name] += count
       found = Landmarks(num_frames, **parts)
     facts.append(ClipFacts(**row, landmarks=found))

@@ -153,8 +153,9 @@ def sound_blocks(path, sample_rate):
 def check_sound(peak):
   """Raises UnreadableAudio if the largest sample of a clip is no sound."""
   if peak < audio.SILENT_PEAK:
-    raise audio.UnreadableAudio("is silent: the mean of its channels reaches no step of 16-bit"
-                                " audio anywhere")
+    raise audio.UnreadableAudio(
+      "is silent: the mean of its channels reaches no step of 16-bit audio anywhere"
+    )
 
 
 def file_stamps(named_paths) -> str:
@@ -189,8 +190,9 @@ def list_files(folder, depth):
     real = os.path.realpath(path)
     if real not in files or real == path:
       files[real] = name, path
-  return sorted((name.encode("utf-8", "backslashreplace").decode(), path)
-                for name, path in files.values())
+  return sorted(
+    (name.encode("utf-8", "backslashreplace").decode(), path) for name, path in files.values()
+  )
 
 
 def _walk(folder, depth):
@@ -297,8 +299,9 @@ def grouped(clips, groups: dict[str, str], path: str):
     name = next((name for name in names if name in groups), None)
     used.add(name)
     if name is None:
-      result.append(clip if clip.has_group else dataclasses.replace(
-        clip, group=f"track:{clip.track}"))
+      result.append(
+        clip if clip.has_group else dataclasses.replace(clip, group=f"track:{clip.track}")
+      )
       kept += clip.has_group
     else:
       result.append(dataclasses.replace(clip, group=groups[name], has_group=True))

@@ -94,7 +94,7 @@ def candidates(clips: Sequence[Landmarks]) -> Iterator[tuple[int, int, int]]:
   # Sorted by key, then by clip, in one integer: half the memory and a third of the time of argsort.
   order = np.empty(total, np.uint64)
   for clip, start in zip(clips, starts, strict=False):
-    order[start:start + len(clip.keys)] = clip.keys
+    order[start : start + len(clip.keys)] = clip.keys
   order = (order << np.uint64(32)) | np.arange(total, dtype=np.uint64)
   order.sort()
   keys = (order >> np.uint64(32)).astype(np.uint32)
@@ -106,7 +106,7 @@ def candidates(clips: Sequence[Landmarks]) -> Iterator[tuple[int, int, int]]:
   owners = np.repeat(np.arange(len(clips), dtype=np.uint32), np.diff(starts))[entries]
   for low in range(0, len(clips), BLOCK):
     high = min(low + BLOCK, len(clips))
-    here = places[starts[low]:starts[high]].astype(np.int64)
+    here = places[starts[low] : starts[high]].astype(np.int64)
     votes = []
     for step in range(1, MAX_EQUALS + 1):
       here = here[here + step < total]
@@ -132,8 +132,10 @@ def _elect(votes, low, key_counts):
       near[:-step] += np.where(close, counts[step:], 0)
       near[step:] += np.where(close, counts[:-step], 0)
   elected = np.flatnonzero(near >= MIN_VOTES)
-  fewer = np.minimum(key_counts[low + (votes[elected] >> np.uint64(54)).astype(np.int64)],
-                     key_counts[(votes[elected] >> np.uint64(24)).astype(np.int64) % (1 << 30)])
+  fewer = np.minimum(
+    key_counts[low + (votes[elected] >> np.uint64(54)).astype(np.int64)],
+    key_counts[(votes[elected] >> np.uint64(24)).astype(np.int64) % (1 << 30)],
+  )
   elected = elected[near[elected] >= MIN_VOTES_SHARE * fewer]
   pairs = votes[elected] >> np.uint64(24)
   order = np.lexsort((-counts[elected], -near[elected], pairs))
@@ -186,9 +188,18 @@ def compare(one: Landmarks, other: Landmarks, offset: int, a: int = 0, b: int = 
   chance = float(np.mean(-np.expm1(-density / max(end - begin, 1))))
   share = meeting / smaller
   change = other.levels[second][partner[partner >= 0]].astype(np.float32) - one.levels[first][
-    partner >= 0].astype(np.float32)
-  return Match(a, b, offset, share, evidence(share, chance, smaller), meeting,
-               float(np.median(change)) if len(change) else 0.0, end - begin)
+    partner >= 0
+  ].astype(np.float32)
+  return Match(
+    a,
+    b,
+    offset,
+    share,
+    evidence(share, chance, smaller),
+    meeting,
+    float(np.median(change)) if len(change) else 0.0,
+    end - begin,
+  )
 
 
 def contrast(one: Landmarks, other: Landmarks, match: Match, frame_rate: float) -> float:
@@ -211,7 +222,8 @@ def contrast(one: Landmarks, other: Landmarks, match: Match, frame_rate: float) 
   end = np.maximum(begin, np.minimum(one.num_frames, other.num_frames - offsets))
   smaller = np.minimum(
     np.searchsorted(one.times, end) - np.searchsorted(one.times, begin),
-    np.searchsorted(other.times, end + offsets) - np.searchsorted(other.times, begin + offsets))
+    np.searchsorted(other.times, end + offsets) - np.searchsorted(other.times, begin + offsets),
+  )
   away = np.abs(offsets - match.offset) > OTHER_SECONDS * frame_rate
   away &= (end - begin >= OTHER_OVERLAP * match.overlap) & (smaller > 0)
   if not away.any():
@@ -246,5 +258,6 @@ def sets_of(pairs, count: int) -> list[list[int]]:
   members: dict[int, list[int]] = {}
   for index in range(count):
     members.setdefault(root(index), []).append(index)
-  return sorted((group for group in members.values() if len(group) > 1),
-                key=lambda group: (-len(group), group))
+  return sorted(
+    (group for group in members.values() if len(group) > 1), key=lambda group: (-len(group), group)
+  )

@@ -34,21 +34,27 @@ def open_fma(request: Request) -> Source:
   rows = read_rows(table)
   heads = [next(rows, (0, []))[1] for _ in range(3)]
   if not heads[2] or heads[2][0] != "track_id" or len(heads[0]) != len(heads[1]):
-    raise UserError(f"{table}: its third line must begin with track_id, below two lines of headers"
-                    " of equal length; it is not FMA's tracks.csv.")
+    raise UserError(
+      f"{table}: its third line must begin with track_id, below two lines of headers"
+      " of equal length; it is not FMA's tracks.csv."
+    )
   header = [f"{group} {name}" for group, name in zip(*heads[:2], strict=True)]
   split, subset, artist, top, every_genre = columns_of(header, COLUMNS, table)
   every, tracks, unlabelled, nameless = [], {}, 0, set()
   for line, row in rows:
     if len(row) != len(header) or not row[0].isdigit():
-      raise UserError(f"{table}, line {line}: {len(row)} cells, the first {row[0]!r}; there must be"
-                      f" {len(header)} and a number.")
+      raise UserError(
+        f"{table}, line {line}: {len(row)} cells, the first {row[0]!r}; there must be"
+        f" {len(header)} and a number."
+      )
     track = f"{int(row[0]):06d}"
     check_first(tracks, track, table, line, "keep one of the lines")
     for column, values in ((split, SIDES), (subset, SIZES)):
       if row[column] and row[column] not in values:
-        raise UserError(f"{table}, line {line}: {header[column]} is {row[column]!r}: give"
-                        f" {', '.join(values)} or none.")
+        raise UserError(
+          f"{table}, line {line}: {header[column]} is {row[column]!r}: give"
+          f" {', '.join(values)} or none."
+        )
     if size and (row[subset] not in SIZES or SIZES.index(row[subset]) > SIZES.index(size)):
       continue
     labels = (row[top],) if row[top] else ()
@@ -60,8 +66,16 @@ def open_fma(request: Request) -> Source:
       unlabelled += 1
       continue
     group = f"artist-{row[artist]}" if row[artist] else f"track:{track}"
-    every.append(Clip(track, group, labels, f"{track[:3]}/{track}.mp3", has_group=bool(row[artist]),
-                      side=SIDES.get(row[split], "")))
+    every.append(
+      Clip(
+        track,
+        group,
+        labels,
+        f"{track[:3]}/{track}.mp3",
+        has_group=bool(row[artist]),
+        side=SIDES.get(row[split], ""),
+      )
+    )
   notes = [f"{unlabelled} tracks have no {kind}: left out"] if unlabelled else []
   if nameless:
     notes.append(f"{len(nameless)} genre ids, as {min(nameless)}, are not in genres.csv: ignored")
@@ -80,8 +94,10 @@ def _subset(text: str) -> tuple[str, str]:
     elif word in LABELS:
       kind = word
     else:
-      raise UserError(f"--config.dataset.subset={text}: fma has {', '.join(SIZES)} and, after a"
-                      f" comma, {' or '.join(LABELS)}.")
+      raise UserError(
+        f"--config.dataset.subset={text}: fma has {', '.join(SIZES)} and, after a"
+        f" comma, {' or '.join(LABELS)}."
+      )
   return size, kind
 
 

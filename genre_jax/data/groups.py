@@ -18,8 +18,11 @@ def joined_groups(clips) -> list[str]:
   """
   names = [min(clip.group.split(";")) for clip in clips]
   first: dict[str, int] = {}
-  pairs = [(first.setdefault(group, index), index)
-           for index, clip in enumerate(clips) for group in clip.group.split(";")]
+  pairs = [
+    (first.setdefault(group, index), index)
+    for index, clip in enumerate(clips)
+    for group in clip.group.split(";")
+  ]
   for members in sets_of(pairs, len(clips)):
     name = min(names[index] for index in members)
     for index in members:
@@ -70,8 +73,11 @@ def check_enough_groups(clips, genres, counts, needed, flag):
         f"and {needed} groups are needed to keep each on one side. Add recordings, "
         f"{fewer}or leave the genre out "
         "with --config.dataset.genres=GENRE,GENRE,..."
-        + (" Groups that share a clip (GROUP;GROUP) count as one."
-           if any(";" in clip.group for clip in clips) else "")
+        + (
+          " Groups that share a clip (GROUP;GROUP) count as one."
+          if any(";" in clip.group for clip in clips)
+          else ""
+        )
       )
 
 

@@ -24,8 +24,14 @@ from genre_jax.errors import UserError
 
 TABLES = ("autotagging_genre.tsv", "data/autotagging_genre.tsv")
 # What the cells of a row look like; one that is missing moves those after it under other names.
-COLUMNS = {"TRACK_ID": r"track_\d+", "ARTIST_ID": r"artist_\d+", "ALBUM_ID": r"album_\d+",
-           "PATH": r".+\.mp3", "DURATION": r"\d+(\.\d*)?", "TAGS": ""}
+COLUMNS = {
+  "TRACK_ID": r"track_\d+",
+  "ARTIST_ID": r"artist_\d+",
+  "ALBUM_ID": r"album_\d+",
+  "PATH": r".+\.mp3",
+  "DURATION": r"\d+(\.\d*)?",
+  "TAGS": "",
+}
 TAG = "genre---"
 SPLITS = tuple(f"split-{number}" for number in range(5))
 SIDES = {"train": "train", "validation": "valid", "test": "test"}
@@ -48,8 +54,10 @@ def open_jamendo(request: Request) -> Source:
       break
     here, lines = _read(path)
     if twice := next((track for track in here if track in sides), None):
-      raise UserError(f"{path}, line {lines[twice]}: {twice} is on the {sides[twice]} side of"
-                      f" {name} already; take it out of one of the files.")
+      raise UserError(
+        f"{path}, line {lines[twice]}: {twice} is on the {sides[twice]} side of"
+        f" {name} already; take it out of one of the files."
+      )
     sides |= dict.fromkeys(here, side)
     official.update(tag for clip in here.values() for tag in clip.labels)
   clips = [clip for clip in every.values() if clip.labels]
@@ -60,8 +68,14 @@ def open_jamendo(request: Request) -> Source:
     left_out = sorted({tag for clip in clips for tag in clip.labels} - official)
     if left_out:
       notes.append(f"{len(left_out)} tags are not on all sides of {name}: {', '.join(left_out)}")
-    clips = [dataclasses.replace(clip, side=sides.get(clip.track, ""), labels=tuple(
-      tag for tag in clip.labels if tag in official)) for clip in clips]
+    clips = [
+      dataclasses.replace(
+        clip,
+        side=sides.get(clip.track, ""),
+        labels=tuple(tag for tag in clip.labels if tag in official),
+      )
+      for clip in clips
+    ]
   root = table.parent.parent if table.parent.name == "data" else table.parent
   roots = [root, root / "audio", root / "audio-low", root / "raw_30s" / "audio"]
   return metadata_source("jamendo", request, _as_on_disk(clips, roots), roots, notes)
@@ -71,10 +85,18 @@ def _strangers(sides, every, table, folder) -> list[str]:
   """A note of the split's tracks that the table does not list; UserError if it lists none."""
   strangers = [track for track in sides if track not in every]
   if len(strangers) == len(sides):
-    raise UserError(f"{folder}: none of its {len(sides)} tracks, as {strangers[0]}, is in {table};"
-                    " give the table and the split files of one version of the dataset.")
-  return [f"{len(strangers)} of {len(sides)} tracks of {folder}, as {strangers[0]}, are not in"
-          f" {table}: ignored"] if strangers else []
+    raise UserError(
+      f"{folder}: none of its {len(sides)} tracks, as {strangers[0]}, is in {table};"
+      " give the table and the split files of one version of the dataset."
+    )
+  return (
+    [
+      f"{len(strangers)} of {len(sides)} tracks of {folder}, as {strangers[0]}, are not in"
+      f" {table}: ignored"
+    ]
+    if strangers
+    else []
+  )
 
 
 def _read(path) -> tuple[dict[str, Clip], dict[str, int]]:
@@ -88,14 +110,18 @@ def _read(path) -> tuple[dict[str, Clip], dict[str, int]]:
     for key, form in COLUMNS.items():
       cell = row[places[key]] if places[key] < len(row) else ""
       if key != "TAGS" and not re.fullmatch(form, cell):
-        raise UserError(f"{path}, line {line}: {key} is {cell!r}; is a cell of the line missing?"
-                        " Give every column, with a tab between them.")
+        raise UserError(
+          f"{path}, line {line}: {key} is {cell!r}; is a cell of the line missing?"
+          " Give every column, with a tab between them."
+        )
     if len(row) <= tags:
       raise UserError(f"{path}, line {line}: {len(row)} cells; there must be a tag after DURATION.")
     for tag in filter(None, row[tags:]):
       if not tag.removeprefix(TAG) or not tag.startswith(TAG):
-        raise UserError(f"{path}, line {line}: {tag} is no genre, those begin with {TAG}; give"
-                        f" {TABLES[0]}, or take the tag out.")
+        raise UserError(
+          f"{path}, line {line}: {tag} is no genre, those begin with {TAG}; give"
+          f" {TABLES[0]}, or take the tag out."
+        )
     check_first(lines, row[track], path, line, "put all its tags in one line")
     names = tuple(dict.fromkeys(tag.removeprefix(TAG) for tag in row[tags:] if tag))
     clips[row[track]] = Clip(row[track], row[artist], names, row[file])
@@ -108,7 +134,8 @@ def _as_on_disk(clips, roots):
   for clip in clips:
     low = f"{os.path.splitext(clip.path)[0]}.low.mp3"
     if not any(os.path.isfile(root / clip.path) for root in roots) and any(
-        os.path.isfile(root / low) for root in roots):
+      os.path.isfile(root / low) for root in roots
+    ):
       clip = dataclasses.replace(clip, path=low)
     result.append(clip)
   return result

@@ -79,7 +79,8 @@ def find_landmarks(log_mel: np.ndarray, frame_rate: float) -> Landmarks:
   near = max(1, round(NEAR_SECONDS * frame_rate))
   highest = scipy.ndimage.maximum_filter(levels, (2 * near + 1, 2 * NEAR_BANDS + 1))
   around = scipy.ndimage.uniform_filter(
-    levels, (2 * round(AROUND_SECONDS * frame_rate) + 1, 2 * AROUND_BANDS + 1))
+    levels, (2 * round(AROUND_SECONDS * frame_rate) + 1, 2 * AROUND_BANDS + 1)
+  )
   times, bands = np.nonzero((levels == highest) & (levels > top - FLOOR_DB))
   prominence = (levels - around)[times, bands]
   kept = _most_prominent(times, prominence, frame_rate)
@@ -91,8 +92,9 @@ def with_keys(num_frames, times, bands, levels, frame_rate) -> Landmarks:
   """Landmarks of int[landmarks] times, rising, and bands, with the keys that they make."""
   times, bands = np.asarray(times, np.int32), np.asarray(bands, np.int32)
   keys, key_times = _keys(times, bands, frame_rate)
-  return Landmarks(num_frames, times, bands.astype(np.uint8), np.asarray(levels, np.float16), keys,
-                   key_times)
+  return Landmarks(
+    num_frames, times, bands.astype(np.uint8), np.asarray(levels, np.float16), keys, key_times
+  )
 
 
 def _most_prominent(times, prominence, frame_rate):
@@ -125,9 +127,12 @@ def _keys(times, bands, frame_rate):
       anchors = np.flatnonzero(others[:, second] >= 0)
       one, two = others[anchors, first], others[anchors, second]
       code = bands[anchors].astype(np.uint64)
-      for value, bits in ((higher[anchors, one] + FARTHEST_BANDS, 7),
-                          (higher[anchors, two] + FARTHEST_BANDS, 7),
-                          (later[anchors, one], 10), (later[anchors, two], 10)):
+      for value, bits in (
+        (higher[anchors, one] + FARTHEST_BANDS, 7),
+        (higher[anchors, two] + FARTHEST_BANDS, 7),
+        (later[anchors, one], 10),
+        (later[anchors, two], 10),
+      ):
         code = (code << np.uint64(bits)) | value.astype(np.uint64)
       parts.append(code)
       part_times.append(times[anchors])

@@ -19,8 +19,12 @@ from genre_jax.errors import UserError
 # the other choices below are worth stands in benchmarks/NOTES.md.
 FRAMES_AT_ONCE = 32
 # Each window is a sum of cosines with these weights, from the mean on.
-COSINES = {"hann": (0.5, 0.5), "hamming": (0.54, 0.46), "blackman": (0.42, 0.5, 0.08),
-           "boxcar": (1.0,)}
+COSINES = {
+  "hann": (0.5, 0.5),
+  "hamming": (0.54, 0.46),
+  "blackman": (0.42, 0.5, 0.08),
+  "boxcar": (1.0,),
+}
 
 
 def hz_to_mel(frequencies, mel_scale):
@@ -310,11 +314,13 @@ def log_mel_jax(audio, recipe: Recipe):
     jnp.arange(count) if recipe.frame_stride == 1.0 else jnp.asarray(recipe.frame_indices(count))
   )
   if recipe.n_fft % recipe.hop_length == 0 and (
-      recipe.frame_stride == 1.0 or not recipe.streamable):
+    recipe.frame_stride == 1.0 or not recipe.streamable
+  ):
     # Whole hops side by side: no index as large as the sound itself, which an export would carry.
     hops = recipe.n_fft // recipe.hop_length
     pieces = audio[..., : (count + hops - 1) * recipe.hop_length].reshape(
-      *audio.shape[:-1], count + hops - 1, recipe.hop_length)
+      *audio.shape[:-1], count + hops - 1, recipe.hop_length
+    )
     frames = jnp.concatenate([pieces[..., i : i + count, :] for i in range(hops)], -1)
   else:
     rows = kept if recipe.streamable else jnp.arange(count)

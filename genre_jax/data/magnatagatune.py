@@ -28,8 +28,10 @@ TOP = 50
 def open_magnatagatune(request: Request) -> Source:
   """The source of a folder with the annotations and the audio."""
   if request.subset not in ("", f"top{TOP}"):
-    raise UserError(f"--config.dataset.subset={request.subset}: magnatagatune has top{TOP}, or"
-                    " nothing for all tags.")
+    raise UserError(
+      f"--config.dataset.subset={request.subset}: magnatagatune has top{TOP}, or"
+      " nothing for all tags."
+    )
   table = find_table(request, ("annotations_final.csv",))
   rows = read_rows(table, "\t")
   _, header = next(rows, (0, []))

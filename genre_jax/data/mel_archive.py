@@ -40,11 +40,15 @@ def open_mel_archive(request: Request) -> Source:
     os.path.abspath(path), _sha256(path), shape[1], shape[2], float(request.clip_seconds)
   )
   if sum(is_track) > len(names) / 2:  # GTZAN, whatever else lies there
-    every = [gtzan.gtzan_clip(name, index=index) for index, name in enumerate(names)
-             if is_track[index]]
+    every = [
+      gtzan.gtzan_clip(name, index=index) for index, name in enumerate(names) if is_track[index]
+    ]
     others = [name for name, known in zip(names, is_track, strict=True) if not known]
-    notes = [f"{len(others)} names are no GTZAN track (GENRE.NNNNN), as {others[0]!r}: left out"
-             ] if others else []
+    notes = (
+      [f"{len(others)} names are no GTZAN track (GENRE.NNNNN), as {others[0]!r}: left out"]
+      if others
+      else []
+    )
     return gtzan.gtzan_source(
       every, genres, groups, reader, notes=notes, identity=reader.sha256, name="mel_archive"
     )

@@ -36,9 +36,11 @@ def read_rows(path: str | os.PathLike, delimiter: str = ",") -> Iterator[tuple[i
         line = rows.line_num + 1
   except csv.Error as error:
     mark = {",": "commas", "\t": "tabs"}[delimiter]
-    raise UserError(f"{path}, line {line}: cannot be read as a table: {error}; put {mark} between"
-                    " the cells; one that begins with a quote must end with one, and a quote inside"
-                    " it stands twice.") from error
+    raise UserError(
+      f"{path}, line {line}: cannot be read as a table: {error}; put {mark} between"
+      " the cells; one that begins with a quote must end with one, and a quote inside"
+      " it stands twice."
+    ) from error
   except (OSError, UnicodeDecodeError) as error:
     raise UserError(f"{path}: cannot be read as a table: {error}.") from error
 
@@ -57,8 +59,9 @@ def columns_of(header: list[str], names, path) -> list[int]:
 def check_first(lines: dict[str, int], track: str, path, line: int, remedy: str) -> None:
   """Enters a track in {track: line}; UserError if it is there already."""
   if track in lines:
-    raise UserError(f"{path}, line {line}: {track} was listed in line {lines[track]} already;"
-                    f" {remedy}.")
+    raise UserError(
+      f"{path}, line {line}: {track} was listed in line {lines[track]} already; {remedy}."
+    )
   lines[track] = line
 
 
@@ -93,8 +96,9 @@ def metadata_source(name: str, request: Request, every: list[Clip], roots, notes
   """
   notes, skipped, here, missing = list(notes), [], [], 0
   for clip in every:
-    found = next((path for root in roots if os.path.isfile(path := os.path.join(root, clip.path))),
-                 None)
+    found = next(
+      (path for root in roots if os.path.isfile(path := os.path.join(root, clip.path))), None
+    )
     if found:
       here.append(dataclasses.replace(clip, path=os.path.abspath(found)))
       continue
@@ -106,8 +110,10 @@ def metadata_source(name: str, request: Request, every: list[Clip], roots, notes
   if not here:
     tried = " or ".join(str(root) for root in roots)
     example = f", as {every[0].path},"
-    raise UserError(f"{request.flag}: none of the {len(every)} audio files that the metadata names"
-                    f"{example} lies in {tried}.")
+    raise UserError(
+      f"{request.flag}: none of the {len(every)} audio files that the metadata names"
+      f"{example} lies in {tried}."
+    )
   if missing:
     more = f", the first {MOST_LISTED} of them" if missing > MOST_LISTED else ""
     notes.append(f"{missing} of {len(every)} audio files are missing{more} in skipped.json")
@@ -122,12 +128,14 @@ def metadata_source(name: str, request: Request, every: list[Clip], roots, notes
   elif alone := sum(not clip.has_group for clip in clips):
     notes.append(f"{alone} of {len(clips)} clips have no group (artist): each counts as its own")
   identity = clips_lib.file_stamps((clip.track, clip.path) for clip in clips)
-  return Source(name, classes, tuple(clips), clips_lib.AudioFileReader(), identity, tuple(notes),
-                tuple(skipped))
+  return Source(
+    name, classes, tuple(clips), clips_lib.AudioFileReader(), identity, tuple(notes), tuple(skipped)
+  )
 
 
-def _classes(request: Request, every: list[Clip], here: list[Clip],
-             roots) -> tuple[tuple[str, ...], list[str]]:
+def _classes(
+  request: Request, every: list[Clip], here: list[Clip], roots
+) -> tuple[tuple[str, ...], list[str]]:
   """The classes that are asked for among those that clips carry, and notes.
 
   Args:
@@ -147,12 +155,16 @@ def _classes(request: Request, every: list[Clip], here: list[Clip],
   asked = {name.strip() for name in request.genres.split(",")}
   if wanted := asked.intersection(gone):
     path = next(clip.path for clip in every if min(wanted) in clip.labels)
-    raise UserError(f"--config.dataset.genres={request.genres}: all files of {min(wanted)} are"
-                    f" missing: put them, as {path}, in {' or '.join(map(str, roots))}, or leave"
-                    " it out.")
+    raise UserError(
+      f"--config.dataset.genres={request.genres}: all files of {min(wanted)} are"
+      f" missing: put them, as {path}, in {' or '.join(map(str, roots))}, or leave"
+      " it out."
+    )
   if wanted := asked.intersection(never):
-    raise UserError(f"--config.dataset.genres={request.genres}: no clip carries {min(wanted)}, it"
-                    f" is only ever unknown (?{min(wanted)}): label clips with it or leave it out.")
+    raise UserError(
+      f"--config.dataset.genres={request.genres}: no clip carries {min(wanted)}, it"
+      f" is only ever unknown (?{min(wanted)}): label clips with it or leave it out."
+    )
   notes = [f"only ever unknown, and so no class: {', '.join(never)}"] if never else []
   if gone:
     notes.append(f"all of their files are missing, and so no class: {', '.join(gone)}")
@@ -163,14 +175,17 @@ def _labelled(here, classes, task: str) -> tuple[list[Clip], list[str]]:
   """The clips that serve, with what they have of the classes, sorted by track; and notes."""
   several, clips = task == "multi_label", []
   for clip in here:
-    labels, unknown = (tuple(name for name in classes if name in names)
-                       for names in (clip.labels, clip.unknown))
+    labels, unknown = (
+      tuple(name for name in classes if name in names) for names in (clip.labels, clip.unknown)
+    )
     if labels or (several and len(unknown) < len(classes)):
       clips.append(dataclasses.replace(clip, labels=labels, unknown=unknown))
   notes = []
   if none := sum(not clip.labels for clip in clips):
-    notes.append(f"{none} of {len(clips)} clips carry none of these labels: kept as examples of"
-                 " what they are not")
+    notes.append(
+      f"{none} of {len(clips)} clips carry none of these labels: kept as examples of"
+      " what they are not"
+    )
   if left_out := len(here) - len(clips):
     which = "are unknown of all" if several else "have none of"
     notes.append(f"{left_out} clips {which} these labels: left out")

@@ -53,13 +53,19 @@ def open_mixtures(request: Request) -> Source:
     here = [clip for clip in songs.clips if lists.get(clip.track) == side]
     mixtures += _pairs(here, side, len(mixtures), request.seed)
   if not mixtures:
-    raise UserError(f"{request.flag}: no songs of two genres are on one side of the published"
-                    " lists.")
+    raise UserError(
+      f"{request.flag}: no songs of two genres are on one side of the published lists."
+    )
   identity = f"version {VERSION}, {songs.identity}"
-  note = (f"{len(songs.clips)} songs; gains to {LARGEST_GAIN_DB:g} dB, pieces of"
-          f" {PIECE_SECONDS:g} s")
-  return Source("mixtures", songs.classes, tuple(sorted(mixtures, key=lambda clip: clip.track)),
-                MixtureReader(request.seed), identity, (*songs.notes, note))
+  note = f"{len(songs.clips)} songs; gains to {LARGEST_GAIN_DB:g} dB, pieces of {PIECE_SECONDS:g} s"
+  return Source(
+    "mixtures",
+    songs.classes,
+    tuple(sorted(mixtures, key=lambda clip: clip.track)),
+    MixtureReader(request.seed),
+    identity,
+    (*songs.notes, note),
+  )
 
 
 def _pairs(songs: list[Clip], side: str, start: int, seed: int) -> list[Mixture]:
@@ -80,10 +86,18 @@ def _pairs(songs: list[Clip], side: str, start: int, seed: int) -> list[Mixture]
       kind = KINDS[number % 2]
       index = start + len(mixtures)
       groups = dict.fromkeys((clip.group, partner.group))
-      mixtures.append(Mixture(
-        f"{side}-{index:05d}-{kind}-{clip.track}-{partner.track}", ";".join(groups),
-        (*clip.labels, *partner.labels), clip.path, index, clip.has_group and partner.has_group,
-        side, second=partner.path))
+      mixtures.append(
+        Mixture(
+          f"{side}-{index:05d}-{kind}-{clip.track}-{partner.track}",
+          ";".join(groups),
+          (*clip.labels, *partner.labels),
+          clip.path,
+          index,
+          clip.has_group and partner.has_group,
+          side,
+          second=partner.path,
+        )
+      )
   return mixtures
 
 
@@ -116,7 +130,7 @@ def _piece(path: str, sample_rate: int, rng) -> np.ndarray:
   audio = read_audio(path, sample_rate)
   room = max(len(audio) - int(PIECE_SECONDS * sample_rate), 0)
   start = int(rng.integers(room + 1))
-  audio = audio[start:start + int(PIECE_SECONDS * sample_rate)]
+  audio = audio[start : start + int(PIECE_SECONDS * sample_rate)]
   power = float(np.mean(audio.astype(np.float64) ** 2))
   if not power > 1e-10:
     raise UnreadableAudio("a piece of one of its songs is silent")

@@ -50,8 +50,11 @@ def plan_windows(
   """
   rows = []
   for clip, num_frames in zip(prepared.clips, prepared.num_frames, strict=True):
-    starts = (np.zeros(per_track, int) if random
-              else segment_starts(num_frames, prepared.recipe.num_frames, per_track))
+    starts = (
+      np.zeros(per_track, int)
+      if random
+      else segment_starts(num_frames, prepared.recipe.num_frames, per_track)
+    )
     if split.leaky:
       wanted = np.array([split.side(clip.track, k) == side for k in range(len(starts))])
     else:
@@ -59,7 +62,7 @@ def plan_windows(
     rows.append(np.where(wanted, starts, -1))
   plan = np.full((len(rows), max(map(len, rows))), -1, np.int32)
   for index, row in enumerate(rows):
-    plan[index, :len(row)] = row
+    plan[index, : len(row)] = row
   return plan
 
 
@@ -99,8 +102,9 @@ def _cut(prepared: Prepared, plan, index, clip):
   count = tf.shape(starts)[0]
   if min(prepared.num_frames) < window:
     # Padding is silence as far as the clip knows; models see by num_frames that it is padding.
-    log_mel = tf.pad(log_mel, [[0, tf.maximum(window - frames, 0)], [0, 0]],
-                     constant_values=tf.reduce_min(log_mel))
+    log_mel = tf.pad(
+      log_mel, [[0, tf.maximum(window - frames, 0)], [0, 0]], constant_values=tf.reduce_min(log_mel)
+    )
   pieces = tf.gather(log_mel, starts[:, None] + tf.range(window)[None])
   return {
     "log_mel": tf.ensure_shape(pieces[..., None], (None, window, n_mels, 1)),
@@ -113,8 +117,15 @@ def _cut(prepared: Prepared, plan, index, clip):
 
 
 def train_batches(
-  prepared: Prepared, split: Split, *, batch_size: int, per_track: int, random: bool, seed: int,
-  shuffle_buffer: int, start_step: int = 0,
+  prepared: Prepared,
+  split: Split,
+  *,
+  batch_size: int,
+  per_track: int,
+  random: bool,
+  seed: int,
+  shuffle_buffer: int,
+  start_step: int = 0,
 ) -> tuple[Iterator[Batch], int]:
   """Endless shuffled batches of the train side.
 
@@ -142,24 +153,27 @@ def train_batches(
 
   def epoch_of(epoch):
     epoch_seed = tf.random.experimental.stateless_fold_in(
-      tf.constant([seed, 20_241], tf.int64), epoch)
+      tf.constant([seed, 20_241], tf.int64), epoch
+    )
     starts = tf.constant(plan)
     if random:  # of all clips at once: an operation for each costs more than the copying
       drawn = tf.random.stateless_uniform(plan.shape, epoch_seed, None, None, tf.int32)
       starts = tf.where(starts >= 0, tf.math.floormod(drawn, places), -1)
     shuffled = clips.shuffle(num_clips, seed=epoch_seed[0], reshuffle_each_iteration=False)
-    examples_of = shuffled.map(
-      lambda index, clip: _cut(prepared, starts, index, clip), num_parallel_calls=2
-    ).unbatch().shuffle(
-      min(shuffle_buffer, examples), seed=epoch_seed[1], reshuffle_each_iteration=False)
+    examples_of = (
+      shuffled.map(lambda index, clip: _cut(prepared, starts, index, clip), num_parallel_calls=2)
+      .unbatch()
+      .shuffle(min(shuffle_buffer, examples), seed=epoch_seed[1], reshuffle_each_iteration=False)
+    )
     batches = examples_of.repeat().batch(batch_size, drop_remainder=True).take(steps)
     first = tf.where(tf.equal(epoch, start_step // steps), start_step % steps, 0)
     return batches.skip(tf.cast(first, tf.int64))
 
   epochs = tf.data.Dataset.range(start_step // steps, 2**31).flat_map(epoch_of)
   epochs = epochs.prefetch(2)
-  return ({**batch, "mask": np.ones(batch_size, bool)} for batch in epochs.as_numpy_iterator()
-          ), steps
+  return (
+    {**batch, "mask": np.ones(batch_size, bool)} for batch in epochs.as_numpy_iterator()
+  ), steps
 
 
 def eval_batches(
@@ -179,10 +193,17 @@ def eval_batches(
   plan = plan_windows(prepared, split, side, per_track)
   if not (plan >= 0).any():
     return
-  windows = _planned_clips(prepared, plan).map(
-    lambda index, clip: _cut(prepared, plan, index, clip)).unbatch().batch(batch_size).prefetch(2)
+  windows = (
+    _planned_clips(prepared, plan)
+    .map(lambda index, clip: _cut(prepared, plan, index, clip))
+    .unbatch()
+    .batch(batch_size)
+    .prefetch(2)
+  )
   for batch in windows.as_numpy_iterator():
     fill = batch_size - len(batch["segment"])
-    batch = {name: np.concatenate([value, np.repeat(value[-1:], fill, axis=0)])
-             for name, value in batch.items()}
+    batch = {
+      name: np.concatenate([value, np.repeat(value[-1:], fill, axis=0)])
+      for name, value in batch.items()
+    }
     yield {**batch, "mask": np.arange(batch_size) < batch_size - fill}

@@ -72,7 +72,11 @@ def folder_name(source: Source, recipe: Recipe, task: str) -> str:
 
 
 def prepare(
-  source: Source, recipe: Recipe, root: str | os.PathLike, *, task: str = "single_label",
+  source: Source,
+  recipe: Recipe,
+  root: str | os.PathLike,
+  *,
+  task: str = "single_label",
   workers: int = 0,
 ) -> Prepared:
   """Prepares a source's clips, or finds them prepared.
@@ -100,7 +104,8 @@ def prepare(
       raise UserError(
         f"cannot write the prepared set {final}: {getattr(error, 'strerror', None) or error}; free"
         " space there or name another folder with --config.dataset.prepared_dir (what was done is"
-        " kept)") from error
+        " kept)"
+      ) from error
   return read(final, recipe)
 
 
@@ -123,21 +128,35 @@ def read(path: str | os.PathLike, recipe: Recipe | None = None) -> Prepared:
         raise ValueError(f"{name} should have {size} bytes")
     stored = Recipe.from_dict(about["recipe"])
     clips = tuple(
-      Clip(track=row["track"], group=row["group"], labels=_names(row["labels"]),
-           path="", has_group=row["has_group"] == "1", side=row.get("side") or "",
-           unknown=_names(row.get("unknown")))
+      Clip(
+        track=row["track"],
+        group=row["group"],
+        labels=_names(row["labels"]),
+        path="",
+        has_group=row["has_group"] == "1",
+        side=row.get("side") or "",
+        unknown=_names(row.get("unknown")),
+      )
       for row in rows
     )
     prepared = Prepared(
-      path, stored, tuple(about["classes"]), about["task"], about["source"], clips,
+      path,
+      stored,
+      tuple(about["classes"]),
+      about["task"],
+      about["source"],
+      clips,
       tuple(int(row["num_frames"]) for row in rows),
-      tuple((skip["clip"], skip["reason"]) for skip in about["skipped"]))
+      tuple((skip["clip"], skip["reason"]) for skip in about["skipped"]),
+    )
   except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-    raise UserError(f"{path} is not a whole prepared set ({error}); delete it and prepare again"
-                    ) from error
+    raise UserError(
+      f"{path} is not a whole prepared set ({error}); delete it and prepare again"
+    ) from error
   if recipe is not None:
     prepared = dataclasses.replace(
-      prepared, recipe=dataclasses.replace(stored, num_frames=recipe.num_frames))
+      prepared, recipe=dataclasses.replace(stored, num_frames=recipe.num_frames)
+    )
     if difference := prepared.recipe.difference(recipe):
       raise UserError(f"{path} was prepared with another recipe: {difference}")
   return prepared
@@ -147,21 +166,26 @@ def features(num_classes: int, n_mels: int):
   """The tensorflow-datasets features of a prepared set."""
   import tensorflow_datasets as tfds  # here: predicting must not wait for TensorFlow
 
-  return tfds.features.FeaturesDict({
-    # As bytes: a list of floats takes seventy times as long to write (7 ms for 30 s of sound).
-    "log_mel": tfds.features.Tensor(
-      shape=(None, n_mels), dtype=np.float32, encoding=tfds.features.Encoding.BYTES),
-    "labels": tfds.features.Tensor(shape=(num_classes,), dtype=np.float32),
-    "label_mask": tfds.features.Tensor(shape=(num_classes,), dtype=np.float32),
-    "track": tfds.features.Text(),
-    "group": tfds.features.Text(),
-  })
+  return tfds.features.FeaturesDict(
+    {
+      # As bytes: a list of floats takes seventy times as long to write (7 ms for 30 s of sound).
+      "log_mel": tfds.features.Tensor(
+        shape=(None, n_mels), dtype=np.float32, encoding=tfds.features.Encoding.BYTES
+      ),
+      "labels": tfds.features.Tensor(shape=(num_classes,), dtype=np.float32),
+      "label_mask": tfds.features.Tensor(shape=(num_classes,), dtype=np.float32),
+      "track": tfds.features.Text(),
+      "group": tfds.features.Text(),
+    }
+  )
 
 
 def label_vectors(clip: Clip, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
   """Labels as (float32[classes], float32[classes]): one for each label held, and what is known."""
-  return (np.array([name in clip.labels for name in classes], np.float32),
-          np.array([name not in clip.unknown for name in classes], np.float32))
+  return (
+    np.array([name in clip.labels for name in classes], np.float32),
+    np.array([name not in clip.unknown for name in classes], np.float32),
+  )
 
 
 def _names(cell: str | None) -> tuple[str, ...]:
@@ -208,7 +232,7 @@ def _write(source, recipe, task, partial, final, workers) -> None:
     raise UserError(f"the source {source.name} has no clips to prepare")
   info = features(len(source.classes), recipe.n_mels)
   num_shards = -(-len(clips) // CLIPS_PER_SHARD)
-  shards = [clips[i * CLIPS_PER_SHARD:(i + 1) * CLIPS_PER_SHARD] for i in range(num_shards)]
+  shards = [clips[i * CLIPS_PER_SHARD : (i + 1) * CLIPS_PER_SHARD] for i in range(num_shards)]
 
   def path_of(shard: int, suffix: str = "") -> pathlib.Path:
     name = f"genre_jax-{SPLIT}.tfrecord-{shard:05d}-of-{num_shards:05d}"
@@ -219,9 +243,19 @@ def _write(source, recipe, task, partial, final, workers) -> None:
   if len(missing) < num_shards:
     print(f"going on: {len(clips) - len(todo)} of {len(clips)} clips were prepared before")
   log_mels = in_order(
-    _one_clip, ((source.reader, recipe, clip) for clip in todo), workers if len(todo) > 8 else 1)
-  with tqdm(total=len(clips), initial=len(clips) - len(todo), desc="preparing", unit="clip",
-            disable=None, leave=False) as bar, contextlib.closing(log_mels):
+    _one_clip, ((source.reader, recipe, clip) for clip in todo), workers if len(todo) > 8 else 1
+  )
+  with (
+    tqdm(
+      total=len(clips),
+      initial=len(clips) - len(todo),
+      desc="preparing",
+      unit="clip",
+      disable=None,
+      leave=False,
+    ) as bar,
+    contextlib.closing(log_mels),
+  ):
     for shard in missing:
       rows, skipped = [], []
       with tf.io.TFRecordWriter(str(path_of(shard))) as writer:
@@ -232,11 +266,28 @@ def _write(source, recipe, task, partial, final, workers) -> None:
             skipped.append({"clip": clip.track, "reason": log_mel})
             continue
           labels, label_mask = label_vectors(clip, source.classes)
-          writer.write(info.serialize_example({
-            "log_mel": log_mel, "labels": labels, "label_mask": label_mask,
-            "track": clip.track, "group": clip.group}))
-          rows.append([clip.track, clip.group, ";".join(clip.labels), int(clip.has_group),
-                       len(log_mel), clip.side, ";".join(clip.unknown)])
+          writer.write(
+            info.serialize_example(
+              {
+                "log_mel": log_mel,
+                "labels": labels,
+                "label_mask": label_mask,
+                "track": clip.track,
+                "group": clip.group,
+              }
+            )
+          )
+          rows.append(
+            [
+              clip.track,
+              clip.group,
+              ";".join(clip.labels),
+              int(clip.has_group),
+              len(log_mel),
+              clip.side,
+              ";".join(clip.unknown),
+            ]
+          )
       size = path_of(shard).stat().st_size
       done = path_of(shard, ".json")
       write_whole(done, json.dumps({"rows": rows, "skipped": skipped, "bytes": size}))
@@ -247,18 +298,32 @@ def _write(source, recipe, task, partial, final, workers) -> None:
   rows = [row for shard in done for row in shard["rows"]]
   if not rows:
     shutil.rmtree(partial)
-    raise UserError(f"none of the {len(clips)} clips could be read; the first: "
-                    f"{skipped[0]['clip']}: {skipped[0]['reason']}")
+    raise UserError(
+      f"none of the {len(clips)} clips could be read; the first: "
+      f"{skipped[0]['clip']}: {skipped[0]['reason']}"
+    )
   template = tfds.core.ShardedFileTemplate(
-    data_dir=partial, template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
-    dataset_name="genre_jax", split=SPLIT, filetype_suffix="tfrecord")
+    data_dir=partial,
+    template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+    dataset_name="genre_jax",
+    split=SPLIT,
+    filetype_suffix="tfrecord",
+  )
   split = tfds.core.SplitInfo(
-    name=SPLIT, shard_lengths=[len(shard["rows"]) for shard in done],
-    num_bytes=sum(shard["bytes"] for shard in done), filename_template=template)
+    name=SPLIT,
+    shard_lengths=[len(shard["rows"]) for shard in done],
+    num_bytes=sum(shard["bytes"] for shard in done),
+    filename_template=template,
+  )
   tfds.folder_dataset.write_metadata(
-    data_dir=partial, features=info, split_infos=[split], version=FORMAT_VERSION,
-    filename_template=template, check_data=False,
-    description=f"Log-mel spectrograms of {source.name}, prepared by genre_jax.")
+    data_dir=partial,
+    features=info,
+    split_infos=[split],
+    version=FORMAT_VERSION,
+    filename_template=template,
+    check_data=False,
+    description=f"Log-mel spectrograms of {source.name}, prepared by genre_jax.",
+  )
   with open(partial / "clips.csv", "w", newline="") as file:
     writer = csv.writer(file)
     writer.writerow(["track", "group", "labels", "has_group", "num_frames", "side", "unknown"])
@@ -266,10 +331,20 @@ def _write(source, recipe, task, partial, final, workers) -> None:
   write_whole(partial / "skipped.json", json.dumps(skipped, indent=1))
   for i in range(num_shards):
     path_of(i, ".json").unlink()
-  write_whole(partial / "about.json", json.dumps({
-    "recipe": recipe.to_dict(), "classes": source.classes, "task": task, "source": source.name,
-    "skipped": skipped,
-    "bytes": {path.name: path.stat().st_size for path in sorted(partial.iterdir())}}, indent=1))
+  write_whole(
+    partial / "about.json",
+    json.dumps(
+      {
+        "recipe": recipe.to_dict(),
+        "classes": source.classes,
+        "task": task,
+        "source": source.name,
+        "skipped": skipped,
+        "bytes": {path.name: path.stat().st_size for path in sorted(partial.iterdir())},
+      },
+      indent=1,
+    ),
+  )
   os.rename(partial, final)
   print(f"prepared {len(rows)} clips in {final}, skipped {len(skipped)}")
   for skip in skipped:

@@ -31,8 +31,16 @@ def open_speech_commands(request: Request) -> Source:
     for number, row in enumerate(rows):
       track = f"{split}-{number:06d}"
       label = found.label_names[row["label"]]
-      every.append(Clip(track, f"track:{track}", (label,), index=len(every), has_group=False,
-                        side=SIDES.get(split, "")))
+      every.append(
+        Clip(
+          track,
+          f"track:{track}",
+          (label,),
+          index=len(every),
+          has_group=False,
+          side=SIDES.get(split, ""),
+        )
+      )
   classes = clips_lib.choose_classes(request.genres, (clip.labels[0] for clip in every))
   clips = sorted((clip for clip in every if clip.labels[0] in classes), key=lambda clip: clip.track)
   reader = TfdsReader(folder, tuple(splits), found.sample_rate)

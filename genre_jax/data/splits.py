@@ -99,8 +99,9 @@ def _thin_out(split: Split, clips, share, seed) -> Split:
   for clip in order:
     if split.sides.get(clip.track) == "train":
       by_genre[clip.labels].append(clip.track)
-  dropped = {track for tracks in by_genre.values()
-             for track in tracks[max(1, round(share * len(tracks))):]}
+  dropped = {
+    track for tracks in by_genre.values() for track in tracks[max(1, round(share * len(tracks))) :]
+  }
   sides = {track: side for track, side in split.sides.items() if track not in dropped}
   note = f"train_share={share}: {len(dropped)} training clips left out"
   return dataclasses.replace(split, sides=sides, notes=(*split.notes, note))
@@ -115,8 +116,9 @@ def check_groups_apart(split: Split, clips) -> None:
   if split.leaky or split.name == "official":
     return
   known = KNOWN_ACROSS if split.name == "fault_filtered" else frozenset()
-  sides = {track: "train" if side in split.known_groups else side
-           for track, side in split.sides.items()}
+  sides = {
+    track: "train" if side in split.known_groups else side for track, side in split.sides.items()
+  }
   for group, places in _groups_across(sides, clips).items():
     if group not in known:
       where = ", ".join(f"{track} in {side}" for track, side in places[:4])
@@ -294,8 +296,12 @@ def _takes(clips, **options):
     f"takes 0 to 4 are the test side ({counts['test']} clips here), 5 to 9 valid: new takes of "
     "speakers who are known from training"
   )
-  return Split("takes", {clip.track: clip.side for clip in clips if clip.side}, notes=(note,),
-               known_groups=("valid", "test"))
+  return Split(
+    "takes",
+    {clip.track: clip.side for clip in clips if clip.side},
+    notes=(note,),
+    known_groups=("valid", "test"),
+  )
 
 
 def _speaker_kfold(clips, *, num_folds, fold, **options):
@@ -316,8 +322,11 @@ def _speaker_kfold(clips, *, num_folds, fold, **options):
       f"--config.split.fold={fold}: with {num_folds} speakers give 0 to {num_folds - 1}."
     )
   sides = {
-    clip.track: "test" if speaker == speakers[fold]
-    else "valid" if clip.side == "valid" else "train"
+    clip.track: "test"
+    if speaker == speakers[fold]
+    else "valid"
+    if clip.side == "valid"
+    else "train"
     for clip, speaker in zip(clips, speaker_of, strict=True)
   }
   note = (
@@ -340,5 +349,6 @@ SPLITS = {
 
 def _sides(clips, groups, side_of):
   side = dict(zip(groups, side_of, strict=True))
-  return {clip.track: SIDES[side[group]]
-          for clip, group in zip(clips, joined_groups(clips), strict=True)}
+  return {
+    clip.track: SIDES[side[group]] for clip, group in zip(clips, joined_groups(clips), strict=True)
+  }

@@ -31,6 +31,10 @@ def open_spoken_digits(request: Request) -> Source:
   classes = clips_lib.choose_classes(request.genres, (clip.labels[0] for clip in every))
   clips = sorted((clip for clip in every if clip.labels[0] in classes), key=lambda clip: clip.track)
   return Source(
-    "spoken_digits", classes, tuple(clips), clips_lib.AudioFileReader(),
+    "spoken_digits",
+    classes,
+    tuple(clips),
+    clips_lib.AudioFileReader(),
     identity=clips_lib.file_stamps((clip.track, clip.path) for clip in clips),
-    notes=(f"{others} other files left out",) if others else ())
+    notes=(f"{others} other files left out",) if others else (),
+  )

@@ -25,9 +25,7 @@ def _leave_all_to_the_parent() -> None:
   threading.Thread(target=end_with, args=(parent,), daemon=True).start()
 
 
-def in_order(
-  function: Callable[..., Any], tasks: Iterable[tuple], workers: int
-) -> Iterator[Any]:
+def in_order(function: Callable[..., Any], tasks: Iterable[tuple], workers: int) -> Iterator[Any]:
   """Yields `function(*task)` of each task, in their order.
 
   Args:
@@ -42,7 +40,8 @@ def in_order(
   # Not fork: JAX and TensorFlow hold threads in this process.
   context = multiprocessing.get_context("spawn")
   with concurrent.futures.ProcessPoolExecutor(
-      workers, mp_context=context, initializer=_leave_all_to_the_parent) as pool:
+    workers, mp_context=context, initializer=_leave_all_to_the_parent
+  ) as pool:
     waiting: collections.deque = collections.deque()
     try:
       for task in tasks:

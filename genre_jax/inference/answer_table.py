@@ -52,8 +52,10 @@ class AnswerTable:
       rows = [(name, f"{answer.probabilities.get(name, answer.confidence):.2f}") for name in said]
     else:
       rows, following = [(answer.genre, f"{answer.confidence:.2f}")], [", ".join(following)]
-    lines = [self._cells(*(row or ("", "")), name or "")
-             for row, name in itertools.zip_longest(rows, following)]
+    lines = [
+      self._cells(*(row or ("", "")), name or "")
+      for row, name in itertools.zip_longest(rows, following)
+    ]
     return self._with_file([*lines, *self._timeline(answer.timeline)], answer.file)
 
   def _names(self, genre: str) -> list[str]:
@@ -80,8 +82,11 @@ class AnswerTable:
     for start, end, genre, confidences in merged:
       head = f"  {_clock(start)} - {_clock(end)}  {sum(confidences) / len(confidences):.2f}  "
       lines += textwrap.wrap(
-        ", ".join(self._names(genre)), max(self._columns, 2 * len(head)),
-        initial_indent=head, subsequent_indent=" " * len(head))
+        ", ".join(self._names(genre)),
+        max(self._columns, 2 * len(head)),
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+      )
     return lines
 
 

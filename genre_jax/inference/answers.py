@@ -28,18 +28,34 @@ Row = dict[str, Any]
 def columns(classes: Iterable[str], timeline: bool) -> list[str]:
   """Names of the columns."""
   span = ["start", "end"] if timeline else []
-  return ["file", *span, "status", "model", "genre", "confidence",
-          *(f"p_{name}" for name in classes), "error"]
+  return [
+    "file",
+    *span,
+    "status",
+    "model",
+    "genre",
+    "confidence",
+    *(f"p_{name}" for name in classes),
+    "error",
+  ]
 
 
 def flat_rows(answer: Answer, timeline: bool) -> list[Row]:
   """An answer as rows for CSV and Parquet: one, and after it one a span of its timeline."""
-  whole = {"file": answer.file, "status": answer.status, "model": answer.model,
-           "error": answer.error or None}
+  whole = {
+    "file": answer.file,
+    "status": answer.status,
+    "model": answer.model,
+    "error": answer.error or None,
+  }
   rows = []
   for part in (answer, *(answer.timeline if timeline else ())):
-    row = {**whole, "genre": part.genre or None, "confidence": _rounded(part.confidence),
-           **_named(part.probabilities)}
+    row = {
+      **whole,
+      "genre": part.genre or None,
+      "confidence": _rounded(part.confidence),
+      **_named(part.probabilities),
+    }
     if part is not answer:
       row |= {"start": round(part.start, 3), "end": round(part.end, 3)}
     rows.append(row)
@@ -48,14 +64,26 @@ def flat_rows(answer: Answer, timeline: bool) -> list[Row]:
 
 def json_row(answer: Answer, timeline: bool) -> Row:
   """An answer as one JSON object; the timeline is a list in it."""
-  row = {"file": answer.file, "status": answer.status, "model": answer.model,
-         "genre": answer.genre or None, "confidence": _rounded(answer.confidence),
-         **_named(answer.probabilities), "error": answer.error or None}
+  row = {
+    "file": answer.file,
+    "status": answer.status,
+    "model": answer.model,
+    "genre": answer.genre or None,
+    "confidence": _rounded(answer.confidence),
+    **_named(answer.probabilities),
+    "error": answer.error or None,
+  }
   if timeline:
     row["timeline"] = [
-      {"start": round(span.start, 3), "end": round(span.end, 3), "genre": span.genre,
-       "confidence": _rounded(span.confidence), **_named(span.probabilities)}
-      for span in answer.timeline]
+      {
+        "start": round(span.start, 3),
+        "end": round(span.end, 3),
+        "genre": span.genre,
+        "confidence": _rounded(span.confidence),
+        **_named(span.probabilities),
+      }
+      for span in answer.timeline
+    ]
   return row
 
 
@@ -120,7 +148,7 @@ class Lines:
     lines = text.splitlines(keepends=True)
     if not lines[-1].endswith("\n"):  # torn off in the middle
       torn = lines.pop()
-      if not lines and torn[:len(begin)] != begin[:len(torn)]:
+      if not lines and torn[: len(begin)] != begin[: len(torn)]:
         raise _no_answers(path, "its line is none")
     try:
       if self._kind == "csv":
@@ -131,7 +159,7 @@ class Lines:
           # The last file's spans may not all be there.
           last = rows[-1]["file"]
           rows = [row for row in rows if row["file"] != last]
-          lines = lines[:1 + len(rows)]
+          lines = lines[: 1 + len(rows)]
         if any(None in row.values() or None in row for row in rows):
           raise ValueError("a row has not as many values as there are columns")
       else:
@@ -180,8 +208,11 @@ class Parquet:
   def __init__(self, path: pathlib.Path, flag: str, fields: dict[str, str], rows_of):
     self._arrow, self._parquet = _pyarrow(flag)
     arrow = self._arrow
-    kinds = {"string": arrow.string(), "number": arrow.float64(),
-             "numbers": arrow.list_(arrow.float32())}
+    kinds = {
+      "string": arrow.string(),
+      "number": arrow.float64(),
+      "numbers": arrow.list_(arrow.float32()),
+    }
     self._schema = arrow.schema([(name, kinds[kind]) for name, kind in fields.items()])
     path = _regular(path)
     self._path, self._rows_of, self._old = path, rows_of, None
@@ -241,20 +272,25 @@ class Parquet:
 def answers_as_parquet(path: pathlib.Path, names: list[str], timeline: bool) -> Parquet:
   """The file of --format=parquet."""
   text = ("file", "status", "model", "genre", "error")
-  return Parquet(path, "--format=parquet",
-                 {name: "string" if name in text else "number" for name in names},
-                 lambda answer: flat_rows(answer, timeline))
+  return Parquet(
+    path,
+    "--format=parquet",
+    {name: "string" if name in text else "number" for name in names},
+    lambda answer: flat_rows(answer, timeline),
+  )
 
 
 def embeddings_as_parquet(path: pathlib.Path) -> Parquet:
   """The file of --embeddings: a row a track that was heard."""
+
   def rows_of(answer):
     if answer.embedding is None:
       return []
     return [{"file": answer.file, "model": answer.model, "embedding": answer.embedding.tolist()}]
 
-  return Parquet(path, "--embeddings",
-                 {"file": "string", "model": "string", "embedding": "numbers"}, rows_of)
+  return Parquet(
+    path, "--embeddings", {"file": "string", "model": "string", "embedding": "numbers"}, rows_of
+  )
 
 
 def _pyarrow(flag):
@@ -262,8 +298,10 @@ def _pyarrow(flag):
     import pyarrow
     import pyarrow.parquet
   except ImportError as error:
-    raise UserError(f"{flag} needs the package pyarrow: pip install pyarrow, or"
-                    " pip install '.[parquet]' in the checkout") from error
+    raise UserError(
+      f"{flag} needs the package pyarrow: pip install pyarrow, or"
+      " pip install '.[parquet]' in the checkout"
+    ) from error
   return pyarrow, pyarrow.parquet
 
 
@@ -272,8 +310,9 @@ def _no_answers(path, why):
 
 
 def _other_columns(path):
-  return UserError(f"{path} holds answers of another model or form; give another file, or delete"
-                   " it")
+  return UserError(
+    f"{path} holds answers of another model or form; give another file, or delete it"
+  )
 
 
 def _regular(path: pathlib.Path) -> pathlib.Path:
@@ -288,16 +327,21 @@ def check_continued(held: dict[str, Row], model: Model, min_confidence: float) -
   """Raises UserError if a file that is to be continued holds answers to another question."""
   for row in held.values():
     if row["model"] != model.name:
-      raise UserError(f"--out or --embeddings holds answers of the model {row['model']}: give"
-                      f" another file for those of {model.name}")
+      raise UserError(
+        f"--out or --embeddings holds answers of the model {row['model']}: give"
+        f" another file for those of {model.name}"
+      )
     if "genre" in row and row["status"] == "ok":
       answer = np.array([float(row[f"p_{name}"]) for name in model.classes])
       # Half a digit either way: that is how they are written.
-      if row["genre"] not in {model.verdict(answer + change, min_confidence)[0]
-                              for change in (-1e-6, 0, 1e-6)}:
-        raise UserError(f"--out holds an answer, {row['genre']} with {row['confidence']:.2f}, that"
-                        f" --min_confidence={min_confidence:g} does not give: give the value that"
-                        " the file was begun with, or another file")
+      if row["genre"] not in {
+        model.verdict(answer + change, min_confidence)[0] for change in (-1e-6, 0, 1e-6)
+      }:
+        raise UserError(
+          f"--out holds an answer, {row['genre']} with {row['confidence']:.2f}, that"
+          f" --min_confidence={min_confidence:g} does not give: give the value that"
+          " the file was begun with, or another file"
+        )
 
 
 @contextlib.contextmanager
@@ -312,5 +356,7 @@ def _writing(path):
 
 
 def _unusable(path, error):
-  return UserError(f"{path}: cannot be read or written"
-                   f" ({getattr(error, 'strerror', None) or str(error).splitlines()[0]})")
+  return UserError(
+    f"{path}: cannot be read or written"
+    f" ({getattr(error, 'strerror', None) or str(error).splitlines()[0]})"
+  )

@@ -65,14 +65,17 @@ def waveform_function(model: Model, windows: int):
     # Padding is silence as far as the clip knows it: the least value of what is kept of a clip that
     # is shorter than a window.
     pieces = jnp.take(decibels, index.reshape(-1), axis=1).reshape(
-      -1, windows, recipe.num_frames, recipe.n_mels)
+      -1, windows, recipe.num_frames, recipe.n_mels
+    )
     mask = valid[None, :, :, None]
     least = jnp.min(jnp.where(mask, pieces, jnp.inf), axis=(2, 3), keepdims=True)
     pieces = jnp.where(mask, pieces, least)
     masks = jnp.broadcast_to(valid[None], pieces.shape[:3])
     logits = model.network.apply(
-      variables, pieces.reshape(-1, recipe.num_frames, recipe.n_mels, 1),
-      masks.reshape(-1, recipe.num_frames))
+      variables,
+      pieces.reshape(-1, recipe.num_frames, recipe.n_mels, 1),
+      masks.reshape(-1, recipe.num_frames),
+    )
     single = model.task == "single_label"
     answer = jax.nn.softmax(logits) if single else jax.nn.sigmoid(logits)
     answer = answer.reshape(-1, windows, len(model.classes))
@@ -94,9 +97,11 @@ def _stride(recipe: Recipe) -> fractions.Fraction:
   number = np.arange(100_000)
   indices = (2 * number + 1) * stride.numerator // (2 * stride.denominator)
   if (indices != np.floor((number + 0.5) * recipe.frame_stride)).any():
-    raise UserError(f"this model keeps one frame in {recipe.frame_stride}, which is no ratio of"
-                    " small numbers; train it with another --config.recipe.frame_stride"
-                    " to export it")
+    raise UserError(
+      f"this model keeps one frame in {recipe.frame_stride}, which is no ratio of"
+      " small numbers; train it with another --config.recipe.frame_stride"
+      " to export it"
+    )
   return stride
 
 
@@ -131,13 +136,19 @@ def offline(model: Model, audio: np.ndarray, windows: int) -> np.ndarray:
   frames = log_mel(audio, model.recipe)
   length = model.recipe.num_frames
   starts = segment_starts(len(frames), length, windows)
-  pieces = [frames[start:start + length] for start in starts]
+  pieces = [frames[start : start + length] for start in starts]
   return model.calibrated(model.infer(*stack_windows(pieces, length))[0].mean(0))
 
 
-def export(model: str | Model = model_dir.DEFAULT_MODEL, out: str | os.PathLike = "",
-           format: str = "stablehlo", *, check: list[str] | None = None,
-           seconds: float = 30.0, windows: int = 0) -> Export:
+def export(
+  model: str | Model = model_dir.DEFAULT_MODEL,
+  out: str | os.PathLike = "",
+  format: str = "stablehlo",
+  *,
+  check: list[str] | None = None,
+  seconds: float = 30.0,
+  windows: int = 0,
+) -> Export:
   """Writes a model for use without this package, after comparing it with the model.
 
   Args:
@@ -160,8 +171,10 @@ def export(model: str | Model = model_dir.DEFAULT_MODEL, out: str | os.PathLike 
     raise UserError(f"--out={out} exists and is no export: give another file")
   model = load(model)
   if not model.recipe.window_seconds <= seconds <= MAX_SECONDS:
-    raise UserError(f"--seconds={seconds:g}: give {model.recipe.window_seconds:.1f}, the model's"
-                    f" window, to {MAX_SECONDS:g}")
+    raise UserError(
+      f"--seconds={seconds:g}: give {model.recipe.window_seconds:.1f}, the model's"
+      f" window, to {MAX_SECONDS:g}"
+    )
   if not 0 <= windows <= MAX_WINDOWS:
     raise UserError(f"--windows={windows}: give 0 (as in evaluation) to {MAX_WINDOWS}")
   windows = windows or model.eval_per_track or WINDOWS
@@ -186,8 +199,10 @@ def export(model: str | Model = model_dir.DEFAULT_MODEL, out: str | os.PathLike 
     expected = offline(model, audio, windows)
     far = float(np.abs(answer - expected).max())
     if not far <= LARGEST_DIFFERENCE:
-      raise UserError(f"the export differs from the model by {far:.1e} on {name}, more than"
-                      f" {LARGEST_DIFFERENCE:g}: it is not written")
+      raise UserError(
+        f"the export differs from the model by {far:.1e} on {name}, more than"
+        f" {LARGEST_DIFFERENCE:g}: it is not written"
+      )
     difference = max(difference, far)
   metadata |= {"largest_difference": difference, "checked_on": len(sounds)}
   try:
@@ -219,14 +234,25 @@ def _metadata(model: Model, format: str, windows: int, samples: int) -> dict[str
   """What a user of the file has to know."""
   length = "any" if format == "stablehlo" else samples
   return {
-    "name": model.name, "made_by": f"genre_jax {genre_jax.__version__}", "format": format,
-    "task": model.task, "labels": list(model.classes), "sample_rate": model.recipe.sample_rate,
-    "input": {"type": "float32", "batch": "any" if format == "stablehlo" else 1,
-              "samples": length, "meaning": "mono sound in [-1, 1]"},
+    "name": model.name,
+    "made_by": f"genre_jax {genre_jax.__version__}",
+    "format": format,
+    "task": model.task,
+    "labels": list(model.classes),
+    "sample_rate": model.recipe.sample_rate,
+    "input": {
+      "type": "float32",
+      "batch": "any" if format == "stablehlo" else 1,
+      "samples": length,
+      "meaning": "mono sound in [-1, 1]",
+    },
     "output": {"type": "float32", "meaning": "a probability for each label"},
     "thresholds": list(model.thresholds) if model.task == "multi_label" else None,
-    "windows": windows, "temperature": model.temperature,
-    "licence": model.provenance.get("licence", "not stated"), "provenance": model.provenance}
+    "windows": windows,
+    "temperature": model.temperature,
+    "licence": model.provenance.get("licence", "not stated"),
+    "provenance": model.provenance,
+  }
 
 
 def _stablehlo(recipe: Recipe, function):
@@ -234,11 +260,15 @@ def _stablehlo(recipe: Recipe, function):
   from jax import export as jax_export
 
   # Reflection needs more sound than it reflects; a frame that is not centred needs a whole one.
-  least = recipe.n_fft // 2 + 1 if recipe.center and recipe.pad_mode == "reflect" else (
-    1 if recipe.center else recipe.n_fft)
+  least = (
+    recipe.n_fft // 2 + 1
+    if recipe.center and recipe.pad_mode == "reflect"
+    else (1 if recipe.center else recipe.n_fft)
+  )
   shape = jax_export.symbolic_shape("batch, samples", constraints=(f"samples >= {least}",))
   exported = jax_export.export(jax.jit(function), platforms=PLATFORMS)(
-    jax.ShapeDtypeStruct(shape, jnp.float32))
+    jax.ShapeDtypeStruct(shape, jnp.float32)
+  )
   content = bytes(exported.serialize())
   return content, jax_export.deserialize(bytearray(content)).call
 
@@ -256,9 +286,12 @@ def _sounds(recipe: Recipe, check: list[str] | None) -> dict[str, np.ndarray]:
   from genre_jax.data import synthetic  # here: for who has no recording at hand
 
   rate = recipe.sample_rate
-  return {f"built-in clip {number}, {seconds} s": _cut(
-            synthetic.synthesize(number, rate), round(seconds * rate))
-          for number, seconds in ((0, 30.0), (99, 4.3), (207, 1.0))}
+  return {
+    f"built-in clip {number}, {seconds} s": _cut(
+      synthetic.synthesize(number, rate), round(seconds * rate)
+    )
+    for number, seconds in ((0, 30.0), (99, 4.3), (207, 1.0))
+  }
 
 
 def _cut(audio: np.ndarray, samples: int) -> np.ndarray:

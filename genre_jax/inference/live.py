@@ -59,21 +59,32 @@ class Listener:
     window_seconds: as it came out, in whole steps.
   """
 
-  def __init__(self, model: Model, *, window_seconds: float | None = None,
-               smoothing_seconds: float = 0.0, update_seconds: float = 0.1,
-               min_confidence: float = 0.0):
+  def __init__(
+    self,
+    model: Model,
+    *,
+    window_seconds: float | None = None,
+    smoothing_seconds: float = 0.0,
+    update_seconds: float = 0.1,
+    min_confidence: float = 0.0,
+  ):
     recipe = model.recipe
     if window_seconds is None:
       window_seconds = min(WINDOW_SECONDS, recipe.window_seconds)
     for name, value, most in (
-        ("window", window_seconds, LONGEST_WINDOW), ("smoothing", smoothing_seconds, 3600.0),
-        ("update", update_seconds, 3600.0), ("min_confidence", min_confidence, 1.0)):
+      ("window", window_seconds, LONGEST_WINDOW),
+      ("smoothing", smoothing_seconds, 3600.0),
+      ("update", update_seconds, 3600.0),
+      ("min_confidence", min_confidence, 1.0),
+    ):
       if not 0 <= value <= most:
         raise UserError(f"--{name}={value}: give a number from 0 to {most:g}")
     if recipe.db_ref == "max" and recipe.compression == "db" and _hears_gain(model):
-      raise UserError(f"--model={model.name} takes its level from the loudest moment of a clip,"
-                      " which cannot be known of sound to come; train it with"
-                      " --config.recipe.db_ref=full_scale --config.recipe.top_db=0")
+      raise UserError(
+        f"--model={model.name} takes its level from the loudest moment of a clip,"
+        " which cannot be known of sound to come; train it with"
+        " --config.recipe.db_ref=full_scale --config.recipe.top_db=0"
+      )
     self._model, self._frames = model, LiveFrames(recipe)
     window = round(window_seconds * recipe.frame_rate) or recipe.num_frames
     self._window = np.zeros((0, recipe.n_mels), np.float32)  # the last frames that were in steps
@@ -103,7 +114,7 @@ class Listener:
     self._powers = np.concatenate([self._powers, powers])
     step, updates = self._step, []
     while len(self._waiting) >= step:
-      self._window = np.concatenate([self._window, self._waiting[:step]])[-self._longest:]
+      self._window = np.concatenate([self._window, self._waiting[:step]])[-self._longest :]
       self._waiting = self._waiting[step:]
       self._taken += step
       if update := self._answer():
@@ -114,7 +125,7 @@ class Listener:
     """Asks the network about the window, and smooths; an Update where one is due."""
     model = self._model
     heard = len(self._powers) - len(self._waiting)  # of these frames, what is in steps
-    self._powers = self._powers[max(0, heard - self._longest):]
+    self._powers = self._powers[max(0, heard - self._longest) :]
     heard = min(heard, self._longest)
     silent = self._powers[:heard].max() < self._frames.silent_power
     seconds = self._taken * model.recipe.seconds_per_frame
@@ -124,8 +135,9 @@ class Listener:
     else:
       logits = model.logits(*stack_windows([self._window], self._longest))[0]
       now = model.calibrated(model.probabilities(logits))
-      self._smooth = now if self._smooth is None else (
-        self._smooth + self._share * (now - self._smooth))
+      self._smooth = (
+        now if self._smooth is None else (self._smooth + self._share * (now - self._smooth))
+      )
     if not due:
       return None
     self._told = seconds
@@ -135,10 +147,16 @@ class Listener:
     return Update(seconds, genre, confidence, named(model, self._smooth))
 
 
-def stream(blocks: Iterable[np.ndarray], model: str | Model = model_dir.DEFAULT_MODEL, *,
-           sample_rate: int | None = None, window_seconds: float | None = None,
-           smoothing_seconds: float = 0.0, update_seconds: float = 0.1,
-           min_confidence: float = 0.0) -> Iterator[Update]:
+def stream(
+  blocks: Iterable[np.ndarray],
+  model: str | Model = model_dir.DEFAULT_MODEL,
+  *,
+  sample_rate: int | None = None,
+  window_seconds: float | None = None,
+  smoothing_seconds: float = 0.0,
+  update_seconds: float = 0.1,
+  min_confidence: float = 0.0,
+) -> Iterator[Update]:
   """The genre of sound as it comes.
 
   Args:
@@ -152,8 +170,13 @@ def stream(blocks: Iterable[np.ndarray], model: str | Model = model_dir.DEFAULT_
     UserError: for a model or a number that cannot be used.
   """
   model = load(model)
-  listener = Listener(model, window_seconds=window_seconds, smoothing_seconds=smoothing_seconds,
-                      update_seconds=update_seconds, min_confidence=min_confidence)
+  listener = Listener(
+    model,
+    window_seconds=window_seconds,
+    smoothing_seconds=smoothing_seconds,
+    update_seconds=update_seconds,
+    min_confidence=min_confidence,
+  )
   resample = resampler(sample_rate or model.recipe.sample_rate, model.recipe.sample_rate)
   return _updates(blocks, listener, resample)
 

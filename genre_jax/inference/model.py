@@ -145,10 +145,17 @@ def load(name: str | Model = model_dir.DEFAULT_MODEL) -> Model:
     network = build_model(about["model"], len(classes))
     _check_shapes(network, recipe, variables)
     return Model(
-      name=str(about["name"]), network=network, variables=jax.device_put(variables),
-      recipe=recipe, classes=classes, task=about["task"], temperature=temperature,
-      thresholds=thresholds, eval_per_track=max(0, int(about.get("eval_per_track", 0))),
-      provenance=dict(about.get("provenance", {})))
+      name=str(about["name"]),
+      network=network,
+      variables=jax.device_put(variables),
+      recipe=recipe,
+      classes=classes,
+      task=about["task"],
+      temperature=temperature,
+      thresholds=thresholds,
+      eval_per_track=max(0, int(about.get("eval_per_track", 0))),
+      provenance=dict(about.get("provenance", {})),
+    )
   except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
     reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
     raise UserError(f"--model={name}: its description does not hold together: {reason}") from error
@@ -158,8 +165,9 @@ def _check_shapes(network: nn.Module, recipe: Recipe, variables: dict[str, Any])
   """Raises ValueError unless the variables are finite and those of the network."""
   window = jax.ShapeDtypeStruct((1, recipe.num_frames, recipe.n_mels, 1), jnp.float32)
   wanted = jax.eval_shape(network.init, jax.random.key(0), window)
-  wanted = model_dir.flat({name: wanted[name] for name in ("params", "batch_stats")
-                           if name in wanted})
+  wanted = model_dir.flat(
+    {name: wanted[name] for name in ("params", "batch_stats") if name in wanted}
+  )
   there = model_dir.flat(variables)
   if odd := sorted(wanted.keys() ^ there.keys()):
     raise ValueError(f"weights missing or left over: {', '.join(odd[:3])}")

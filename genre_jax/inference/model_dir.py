@@ -65,19 +65,24 @@ def read_model(folder: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any
           node = node.setdefault(parent, {})
         node[leaf] = archive[name]
   except FileNotFoundError as error:
-    raise UserError(f"{folder}: not a model directory ({pathlib.Path(error.filename).name} is"
-                    " missing)") from error
+    raise UserError(
+      f"{folder}: not a model directory ({pathlib.Path(error.filename).name} is missing)"
+    ) from error
   except json.JSONDecodeError as error:
-    raise UserError(f"{folder}: model.json is damaged ({error}); fetch or pack the model again"
-                    ) from error
-  except (OSError, ValueError, KeyError, TypeError, AttributeError,
-          zipfile.BadZipFile) as error:
+    raise UserError(
+      f"{folder}: model.json is damaged ({error}); fetch or pack the model again"
+    ) from error
+  except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
     raise UserError(f"{folder}: cannot be read as a model ({error})") from error
   return about, variables
 
 
-def write_model(target: pathlib.Path, about: dict[str, Any], weights: dict[str, np.ndarray],
-                files: dict[str, bytes] | None = None) -> None:
+def write_model(
+  target: pathlib.Path,
+  about: dict[str, Any],
+  weights: dict[str, np.ndarray],
+  files: dict[str, bytes] | None = None,
+) -> None:
   """Writes a model directory; it appears whole or not at all, in place of a damaged one.
 
   Args:
@@ -122,9 +127,14 @@ def read_run(path: str) -> tuple[dict[str, Any], dict[str, Any]]:
   about["name"] = pathlib.Path(path).absolute().name
   about["temperature"] = _temperature(pathlib.Path(path))
   about["provenance"] = {
-    "source": f"trained with genre_jax {genre_jax.__version__}", "trained_on": stored["source"],
-    "material": stored["material"], "split": stored["split"], "seed": stored["seed"],
-    "step": int(state["step"]), "commit": _from_run(pathlib.Path(path), "config.json", "commit")}
+    "source": f"trained with genre_jax {genre_jax.__version__}",
+    "trained_on": stored["source"],
+    "material": stored["material"],
+    "split": stored["split"],
+    "seed": stored["seed"],
+    "step": int(state["step"]),
+    "commit": _from_run(pathlib.Path(path), "config.json", "commit"),
+  }
   return about, variables
 
 
@@ -144,8 +154,9 @@ def _from_run(path: pathlib.Path, file: str, key: str) -> Any:
   return None
 
 
-def pack(run: str, out: str | os.PathLike, *, temperature: float | None = None,
-         licence: str = "") -> pathlib.Path:
+def pack(
+  run: str, out: str | os.PathLike, *, temperature: float | None = None, licence: str = ""
+) -> pathlib.Path:
   """Makes a model directory of a trained run: float32 weights, no optimizer state.
 
   Args:
@@ -174,8 +185,10 @@ def pack(run: str, out: str | os.PathLike, *, temperature: float | None = None,
     about["provenance"]["licence"] = licence
   weights = {name: np.asarray(value, np.float32) for name, value in flat(variables).items()}
   if (size := sum(value.nbytes for value in weights.values())) > MAX_PACKED_BYTES:
-    raise UserError(f"{run}: its weights take {size:,} bytes; a packed model may have"
-                    f" {MAX_PACKED_BYTES:,}. Use the run itself: --model={run}")
+    raise UserError(
+      f"{run}: its weights take {size:,} bytes; a packed model may have"
+      f" {MAX_PACKED_BYTES:,}. Use the run itself: --model={run}"
+    )
   try:
     target.parent.mkdir(parents=True, exist_ok=True)
     write_model(target, about, weights)
@@ -186,8 +199,11 @@ def pack(run: str, out: str | os.PathLike, *, temperature: float | None = None,
 
 def sizes_of(network) -> dict[str, Any]:
   """Every field of a network's module that `build_model` takes, as model.json stores it."""
-  return {field.name: getattr(network, field.name) for field in dataclasses.fields(network)
-          if field.name not in ("parent", "name", "num_classes", "dtype")}
+  return {
+    field.name: getattr(network, field.name)
+    for field in dataclasses.fields(network)
+    if field.name not in ("parent", "name", "num_classes", "dtype")
+  }
 
 
 def flat(variables: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -214,18 +230,26 @@ def find_model(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
   folder = pathlib.Path(name).expanduser()
   if (folder / "model.json").exists() or (folder / "weights.npz").exists():
     return read_model(folder)
-  if name and ((folder / "checkpoints").is_dir() or (folder / "_CHECKPOINT_METADATA").exists()
-               or folder.name == "checkpoints" and folder.is_dir()):
+  if name and (
+    (folder / "checkpoints").is_dir()
+    or (folder / "_CHECKPOINT_METADATA").exists()
+    or folder.name == "checkpoints"
+    and folder.is_dir()
+  ):
     return read_run(str(folder))
   from genre_jax.inference.musicnn_import import PUBLISHED  # here: only the message needs it
 
   if name in PUBLISHED:
-    raise UserError(f"--model={name} is not on this machine yet: run"
-                    f" `python -m genre_jax.pretrained fetch {name}`")
+    raise UserError(
+      f"--model={name} is not on this machine yet: run"
+      f" `python -m genre_jax.pretrained fetch {name}`"
+    )
   there = sorted(path.parent.name for path in PACKAGED.glob("*/model.json"))
   near = difflib.get_close_matches(name, [*there, *PUBLISHED], 1)
   what = "is no model directory or run" if folder.exists() else "there is no such model"
   raise UserError(
-    f"--model={name}: {what}" + (f" (did you mean {near[0]}?)" if near else "")
+    f"--model={name}: {what}"
+    + (f" (did you mean {near[0]}?)" if near else "")
     + f"; give a name ({', '.join([*there, *PUBLISHED])}), a model directory (with model.json), or"
-    " a run's folder (with checkpoints/)")
+    " a run's folder (with checkpoints/)"
+  )

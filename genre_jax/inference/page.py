@@ -56,17 +56,25 @@ class Room:
       answer = answer_of(path, spectrum, self.model, timeline=True)
       starts = spectrum.track_starts(self.model.eval_per_track)[:SHOWN_WINDOWS]
       windows, counts = spectrum.windows(starts)
-      message = (f"**{_plain(name)}**, {spectrum.seconds:.0f} s: **{_plain(answer.genre)}**,"
-                 f" confidence {answer.confidence:.2f}")
+      message = (
+        f"**{_plain(name)}**, {spectrum.seconds:.0f} s: **{_plain(answer.genre)}**,"
+        f" confidence {answer.confidence:.2f}"
+      )
       best = max(answer.probabilities, key=answer.probabilities.get)
-      return (message, dict(answer.probabilities), overview(spectrum, answer),
-              (starts, windows, counts, best))
+      return (
+        message,
+        dict(answer.probabilities),
+        overview(spectrum, answer),
+        (starts, windows, counts, best),
+      )
 
   def _read(self, path: str, folder: str) -> Spectrum | str:
     try:
       if (minutes := soundfile.info(path).duration / 60) > self._max_minutes:
-        return (f"is {minutes:.0f} minutes long, this page takes {self._max_minutes:g}; use"
-                " python -m genre_jax.predict")
+        return (
+          f"is {minutes:.0f} minutes long, this page takes {self._max_minutes:g}; use"
+          " python -m genre_jax.predict"
+        )
     except (soundfile.LibsndfileError, RuntimeError):
       pass  # what is wrong with it is told below
     return read_spectrum(path, self.model.recipe, folder)
@@ -120,8 +128,10 @@ class Ear:
         self._last = update
     if self._last is None:
       return None, "listening ..."
-    return (self._last.probabilities or None,
-            f"after {self._last.seconds:.1f} s: **{_plain(self._last.genre)}**")
+    return (
+      self._last.probabilities or None,
+      f"after {self._last.seconds:.1f} s: **{_plain(self._last.genre)}**",
+    )
 
 
 def _plain(text: str) -> str:
@@ -133,15 +143,22 @@ def build(model: Model, *, max_minutes: float):
   """The page, a gradio.Blocks."""
   gradio = import_gradio()
   room = Room(model, max_minutes)
-  with gradio.Blocks(title=f"genre_jax: {model.name}", analytics_enabled=False,
-                     delete_cache=(600, 600)) as page:
-    gradio.Markdown(f"# What genre is it?\n{model.name} knows {', '.join(model.classes[:12])}"
-                    + (" and more." if len(model.classes) > 12 else ".")
-                    + " Sound stays on the machine that serves this page, and is not kept.")
+  with gradio.Blocks(
+    title=f"genre_jax: {model.name}", analytics_enabled=False, delete_cache=(600, 600)
+  ) as page:
+    gradio.Markdown(
+      f"# What genre is it?\n{model.name} knows {', '.join(model.classes[:12])}"
+      + (" and more." if len(model.classes) > 12 else ".")
+      + " Sound stays on the machine that serves this page, and is not kept."
+    )
     with gradio.Tab("A file"):
       heard = gradio.State(None)
-      file = gradio.File(label=f"WAV, FLAC, Ogg, Opus or MP3, up to {max_minutes:g} minutes",
-                         type="filepath", elem_id="file", height=140)
+      file = gradio.File(
+        label=f"WAV, FLAC, Ogg, Opus or MP3, up to {max_minutes:g} minutes",
+        type="filepath",
+        elem_id="file",
+        height=140,
+      )
       message = gradio.Markdown(elem_id="message")
       genres = gradio.Label(label="genres", num_top_classes=TOP, elem_id="genres")
       figure = gradio.Plot(show_label=False, elem_id="overview", format="png")
@@ -152,20 +169,39 @@ def build(model: Model, *, max_minutes: float):
       button.click(room.explain, heard, [told, cam], api_visibility="private")
     with gradio.Tab("Microphone"):
       ear = gradio.State(None)
-      microphone = gradio.Audio(sources=["microphone"], streaming=True, type="numpy",
-                                label="microphone", elem_id="microphone")
+      microphone = gradio.Audio(
+        sources=["microphone"],
+        streaming=True,
+        type="numpy",
+        label="microphone",
+        elem_id="microphone",
+      )
       now = gradio.Markdown(elem_id="now")
       live = gradio.Label(label="genres now", num_top_classes=TOP, elem_id="live")
       # Without a limit of time, and each visitor beside the others, or the second one waits.
-      microphone.stream(room.live, [microphone, ear], [live, now, ear], stream_every=0.3,
-                        time_limit=None, concurrency_limit=None, show_progress="hidden",
-                        api_visibility="private")
+      microphone.stream(
+        room.live,
+        [microphone, ear],
+        [live, now, ear],
+        stream_every=0.3,
+        time_limit=None,
+        concurrency_limit=None,
+        show_progress="hidden",
+        api_visibility="private",
+      )
       microphone.start_recording(lambda: None, None, ear, api_visibility="private")
   return page
 
 
-def serve(model: Model, *, host: str = "127.0.0.1", port: int = 7860, max_megabytes: int = 200,
-          max_minutes: float = 60.0, block: bool = True):
+def serve(
+  model: Model,
+  *,
+  host: str = "127.0.0.1",
+  port: int = 7860,
+  max_megabytes: int = 200,
+  max_minutes: float = 60.0,
+  block: bool = True,
+):
   """Serves the page.
 
   Args:
@@ -184,17 +220,29 @@ def serve(model: Model, *, host: str = "127.0.0.1", port: int = 7860, max_megaby
     family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     socket.create_server(address[:2], family=family).close()
   except OSError as error:
-    raise UserError(f"--host={host} --port={port}: cannot be listened at ({error.strerror}); give"
-                    " an address of this machine and a port that no program has") from error
+    raise UserError(
+      f"--host={host} --port={port}: cannot be listened at ({error.strerror}); give"
+      " an address of this machine and a port that no program has"
+    ) from error
   with tempfile.TemporaryDirectory(prefix="genre_jax-page-") as uploads:
     os.environ["GRADIO_TEMP_DIR"] = uploads
     gradio = import_gradio()
     page = build(model, max_minutes=max_minutes)
     page.launch(
-      server_name=host, server_port=port, share=False, quiet=True, prevent_thread_lock=True,
-      max_file_size=f"{max_megabytes}mb", footer_links=[], css=STYLE, ssr_mode=False, pwa=False,
-      enable_monitoring=False, mcp_server=False,
-      theme=gradio.themes.Default(font=FONT, font_mono=["monospace"]))
+      server_name=host,
+      server_port=port,
+      share=False,
+      quiet=True,
+      prevent_thread_lock=True,
+      max_file_size=f"{max_megabytes}mb",
+      footer_links=[],
+      css=STYLE,
+      ssr_mode=False,
+      pwa=False,
+      enable_monitoring=False,
+      mcp_server=False,
+      theme=gradio.themes.Default(font=FONT, font_mono=["monospace"]),
+    )
     print(f"http://{host}:{port}  (Ctrl-C ends it)", flush=True)
     if not block:
       return page
@@ -213,6 +261,7 @@ def import_gradio():
   try:
     import gradio
   except ImportError as error:
-    raise UserError("the page needs the package gradio: pip install '.[page]' in the checkout"
-                    ) from error
+    raise UserError(
+      "the page needs the package gradio: pip install '.[page]' in the checkout"
+    ) from error
   return gradio

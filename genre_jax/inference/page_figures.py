@@ -22,8 +22,13 @@ def overview(spectrum: Spectrum, answer: Answer) -> Figure:
   """The spectrogram of a file and, on the same axis of time, each genre's probability."""
   figure = Figure(figsize=(9, 6.2), layout="constrained")
   above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-  image = above.imshow(_columns(spectrum).T, origin="lower", aspect="auto", cmap="viridis",
-                       extent=(0, spectrum.seconds, -0.5, spectrum.recipe.n_mels - 0.5))
+  image = above.imshow(
+    _columns(spectrum).T,
+    origin="lower",
+    aspect="auto",
+    cmap="viridis",
+    extent=(0, spectrum.seconds, -0.5, spectrum.recipe.n_mels - 0.5),
+  )
   _hertz(above, spectrum.recipe)
   figure.colorbar(image, ax=above, label="dB", pad=0.01)
   edges = [0.0, *(span.end for span in answer.timeline)]
@@ -39,8 +44,9 @@ def overview(spectrum: Spectrum, answer: Answer) -> Figure:
   return figure
 
 
-def evidence(recipe: Recipe, log_mel: np.ndarray, starts: np.ndarray,
-             heat: dict[str, np.ndarray], genre: str) -> Figure:
+def evidence(
+  recipe: Recipe, log_mel: np.ndarray, starts: np.ndarray, heat: dict[str, np.ndarray], genre: str
+) -> Figure:
   """Grad-CAM: a row for each branch, a column for each window.
 
   Args:
@@ -57,8 +63,16 @@ def evidence(recipe: Recipe, log_mel: np.ndarray, starts: np.ndarray,
       begin = start * recipe.seconds_per_frame
       extent = (begin, begin + recipe.window_seconds, -0.5, recipe.n_mels - 0.5)
       axis.imshow(window.T, origin="lower", aspect="auto", cmap="gray", extent=extent)
-      axis.imshow(map_.T, origin="lower", aspect="auto", cmap="plasma", extent=extent,
-                  alpha=0.75 * map_.T, vmin=0, vmax=1)
+      axis.imshow(
+        map_.T,
+        origin="lower",
+        aspect="auto",
+        cmap="plasma",
+        extent=extent,
+        alpha=0.75 * map_.T,
+        vmin=0,
+        vmax=1,
+      )
       axis.xaxis.set_major_formatter(FuncFormatter(_clock))
     _hertz(row[0], recipe)
     row[0].set_ylabel(f"{branch}\nHz")
@@ -71,8 +85,8 @@ def _columns(spectrum: Spectrum) -> np.ndarray:
   size = max(1, -(-len(spectrum.frames) // MOST_COLUMNS))
   parts = []
   for at in range(0, len(spectrum.frames), 64 * size):  # a long file is on disk
-    rows = compress(spectrum.frames[at:at + 64 * size], spectrum.recipe, spectrum.peak)
-    whole = rows[:len(rows) // size * size].reshape(-1, size, rows.shape[1]).mean(1)
+    rows = compress(spectrum.frames[at : at + 64 * size], spectrum.recipe, spectrum.peak)
+    whole = rows[: len(rows) // size * size].reshape(-1, size, rows.shape[1]).mean(1)
     parts.append(whole if len(whole) else rows.mean(0, keepdims=True))
   return np.concatenate(parts)
 
@@ -81,8 +95,7 @@ def _hertz(axis, recipe: Recipe) -> None:
   """Marks frequencies at the bands that hold them."""
   centres = mel_frequencies(recipe)
   shown = [hz for hz in HZ if centres[0] <= hz <= centres[-1]]
-  axis.set_yticks(np.interp(shown, centres, np.arange(len(centres))),
-                  [f"{hz:,}" for hz in shown])
+  axis.set_yticks(np.interp(shown, centres, np.arange(len(centres))), [f"{hz:,}" for hz in shown])
   axis.set_ylabel("Hz")
 
 

@@ -17,7 +17,11 @@ from genre_jax.errors import UserError
 
 # Names as ffmpeg has them: type, and what is full scale.
 SAMPLE_FORMATS = {
-  "u8": ("u1", 128.0), "s16le": ("<i2", 2.0**15), "s32le": ("<i4", 2.0**31), "f32le": ("<f4", 1.0)}
+  "u8": ("u1", 128.0),
+  "s16le": ("<i2", 2.0**15),
+  "s32le": ("<i4", 2.0**31),
+  "f32le": ("<f4", 1.0),
+}
 BLOCK_SECONDS = 0.05  # of a microphone and a file
 PIPE_BYTES = 1 << 16  # read at once: what a pipe holds
 # Blocks of a microphone that may wait: 30 s. A machine that is too slow loses the rest.
@@ -67,14 +71,20 @@ def pipe_blocks(descriptor: int, sample_format: str, channels: int) -> Iterator[
     if wrong.any():
       values[wrong] = 0
       if not told:
-        print(f"notice: standard input holds samples that are no numbers or far too large; is it"
-              f" {sample_format}? They are taken as silence", file=sys.stderr)
+        print(
+          f"notice: standard input holds samples that are no numbers or far too large; is it"
+          f" {sample_format}? They are taken as silence",
+          file=sys.stderr,
+        )
         told = True
     if whole:
       yield values.reshape(-1, channels)
   if waiting:
-    print(f"notice: standard input ended with {len(waiting)} bytes of a sample of {size}; they are"
-          " left out", file=sys.stderr)
+    print(
+      f"notice: standard input ended with {len(waiting)} bytes of a sample of {size}; they are"
+      " left out",
+      file=sys.stderr,
+    )
 
 
 def microphone_blocks(device: str = "") -> tuple[Iterator[np.ndarray], int]:
@@ -89,11 +99,14 @@ def microphone_blocks(device: str = "") -> tuple[Iterator[np.ndarray], int]:
   try:
     import sounddevice
   except ImportError as error:
-    raise UserError("--source=mic needs the package sounddevice: pip install sounddevice, or"
-                    " pip install '.[mic]' in the checkout") from error
+    raise UserError(
+      "--source=mic needs the package sounddevice: pip install sounddevice, or"
+      " pip install '.[mic]' in the checkout"
+    ) from error
   except OSError as error:  # the package is there, the library that it drives is not
-    raise UserError(f"--source=mic: {error}; install PortAudio (Debian: apt install libportaudio2)"
-                    ) from error
+    raise UserError(
+      f"--source=mic: {error}; install PortAudio (Debian: apt install libportaudio2)"
+    ) from error
   try:
     name = int(device) if device.isdigit() else device or None
     rate = int(sounddevice.query_devices(name, "input")["default_samplerate"])
@@ -107,12 +120,20 @@ def microphone_blocks(device: str = "") -> tuple[Iterator[np.ndarray], int]:
       except queue.Full:
         lost += 1
 
-    stream = sounddevice.InputStream(samplerate=rate, device=name, channels=1, dtype="float32",
-                                     blocksize=int(rate * BLOCK_SECONDS), callback=heard)
+    stream = sounddevice.InputStream(
+      samplerate=rate,
+      device=name,
+      channels=1,
+      dtype="float32",
+      blocksize=int(rate * BLOCK_SECONDS),
+      callback=heard,
+    )
     stream.start()
   except (sounddevice.PortAudioError, ValueError) as error:
-    raise UserError(f"--source=mic: there is no microphone to use ({error}); `python -m"
-                    " sounddevice` lists what there is, --device=NUMBER chooses") from error
+    raise UserError(
+      f"--source=mic: there is no microphone to use ({error}); `python -m"
+      " sounddevice` lists what there is, --device=NUMBER chooses"
+    ) from error
 
   def hear():
     try:
@@ -125,7 +146,10 @@ def microphone_blocks(device: str = "") -> tuple[Iterator[np.ndarray], int]:
     finally:
       stream.close()
       if lost:
-        print(f"notice: {lost * BLOCK_SECONDS:.1f} s of sound were lost: this machine is too slow"
-              " for the model", file=sys.stderr)
+        print(
+          f"notice: {lost * BLOCK_SECONDS:.1f} s of sound were lost: this machine is too slow"
+          " for the model",
+          file=sys.stderr,
+        )
 
   return hear(), rate

@@ -89,7 +89,7 @@ class Spectrum:
       float32[windows, num_frames, n_mels] and int[windows], how many frames are no padding.
     """
     length = self.recipe.num_frames
-    powers = (self.frames[int(start):int(start) + length] for start in starts)
+    powers = (self.frames[int(start) : int(start) + length] for start in starts)
     return stack_windows([compress(power, self.recipe, self.peak) for power in powers], length)
 
 
@@ -104,8 +104,10 @@ def stack_windows(pieces: list[np.ndarray], length: int) -> tuple[np.ndarray, np
   Returns:
     float32[windows, length, n_mels] and int[windows], how many frames are no padding.
   """
-  padded = [np.pad(piece, ((0, length - len(piece)), (0, 0)), constant_values=piece.min())
-            for piece in pieces]
+  padded = [
+    np.pad(piece, ((0, length - len(piece)), (0, 0)), constant_values=piece.min())
+    for piece in pieces
+  ]
   return np.stack(padded), np.array([len(piece) for piece in pieces])
 
 
@@ -131,6 +133,7 @@ def _read(path, recipe, folder):
   stream = MelPowerStream(recipe)
   held, count, waiting = [], 0, None
   try:
+
     def keep(frames):
       nonlocal count, waiting
       count += len(frames)
@@ -148,7 +151,8 @@ def _read(path, recipe, folder):
     if count < LEAST_FRAMES:
       raise UnreadableAudio(
         f"is {stream.samples / recipe.sample_rate:.2f} s long, too short to be judged: give at"
-        f" least {LEAST_FRAMES * recipe.seconds_per_frame:.2f} s")
+        f" least {LEAST_FRAMES * recipe.seconds_per_frame:.2f} s"
+      )
     if waiting:
       waiting.close()
       return Spectrum(recipe, pathlib.Path(waiting.name), stream.peak, stream.samples)

@@ -25,17 +25,22 @@ def convert(function, samples: int) -> bytes:
   absl.logging.set_verbosity(absl.logging.ERROR)  # it tells how it converts
   converted = jax2tf.convert(function, with_gradient=False, native_serialization_platforms=("cpu",))
   traced = tf.function(
-    converted, autograph=False,
-    input_signature=[tf.TensorSpec((1, samples), tf.float32, name="audio")])
+    converted,
+    autograph=False,
+    input_signature=[tf.TensorSpec((1, samples), tf.float32, name="audio")],
+  )
   owner = tf.Module()
   owner.traced = traced
   try:
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
-      [traced.get_concrete_function()], owner)
+      [traced.get_concrete_function()], owner
+    )
     return converter.convert()
   except Exception as error:  # the converter raises many kinds
-    raise UserError("--format=tflite: TensorFlow's converter cannot convert this network:"
-                    f" {str(error).strip().splitlines()[0][:200]}") from error
+    raise UserError(
+      "--format=tflite: TensorFlow's converter cannot convert this network:"
+      f" {str(error).strip().splitlines()[0][:200]}"
+    ) from error
 
 
 def runner(content: bytes):

@@ -91,8 +91,11 @@ def find_files(paths: Iterable[str | os.PathLike]) -> Iterator[tuple[str, str]]:
     found = False
     unlisted: list[OSError] = []
     for folder, inside, names in os.walk(path, followlinks=True, onerror=unlisted.append):
-      inside[:] = sorted(name for name in inside if not name.startswith(".")
-                         and not _met(os.path.join(folder, name), seen))
+      inside[:] = sorted(
+        name
+        for name in inside
+        if not name.startswith(".") and not _met(os.path.join(folder, name), seen)
+      )
       for name in sorted(names):
         file = os.path.join(folder, name)
         if is_audio_name(name) and not name.startswith("."):
@@ -116,8 +119,12 @@ def _met(path: str, seen: set[str]) -> bool:
 
 def predict(
   paths: str | os.PathLike | Iterable[str | os.PathLike],
-  model: str | Model = model_dir.DEFAULT_MODEL, *, windows: int | None = None,
-  timeline: bool = False, min_confidence: float = 0.0, workers: int = 0,
+  model: str | Model = model_dir.DEFAULT_MODEL,
+  *,
+  windows: int | None = None,
+  timeline: bool = False,
+  min_confidence: float = 0.0,
+  workers: int = 0,
 ) -> Iterator[Answer]:
   """The genre of each file.
 
@@ -136,13 +143,24 @@ def predict(
   """
   if isinstance(paths, (str, os.PathLike)):
     paths = [paths]
-  return predict_found(find_files(paths), model, windows=windows, timeline=timeline,
-                       min_confidence=min_confidence, workers=workers)
+  return predict_found(
+    find_files(paths),
+    model,
+    windows=windows,
+    timeline=timeline,
+    min_confidence=min_confidence,
+    workers=workers,
+  )
 
 
 def predict_found(
-  files: Iterable[tuple[str, str]], model: str | Model, *, windows: int | None = None,
-  timeline: bool = False, min_confidence: float = 0.0, workers: int = 0,
+  files: Iterable[tuple[str, str]],
+  model: str | Model,
+  *,
+  windows: int | None = None,
+  timeline: bool = False,
+  min_confidence: float = 0.0,
+  workers: int = 0,
 ) -> Iterator[Answer]:
   """`predict` of what `find_files` found."""
   model = load(model)
@@ -165,8 +183,14 @@ def _answers(files, model, windows, timeline, min_confidence, workers):
       if isinstance(spectrum, str):
         yield Answer(shown(path), path, "failed", model.name, error=spectrum)
       else:
-        yield answer_of(path, spectrum.opened(), model, windows=windows, timeline=timeline,
-                        min_confidence=min_confidence)
+        yield answer_of(
+          path,
+          spectrum.opened(),
+          model,
+          windows=windows,
+          timeline=timeline,
+          min_confidence=min_confidence,
+        )
 
 
 def read_all(read, tasks: list[tuple], workers: int) -> Iterator[Spectrum | str]:
@@ -180,15 +204,22 @@ def read_all(read, tasks: list[tuple], workers: int) -> Iterator[Spectrum | str]
     except concurrent.futures.process.BrokenProcessPool:
       # It broke for one of those in flight: the next in line is asked alone, in a pool of its own.
       try:
-        result = next(in_order(read, tasks[at:at + 1], 2))
+        result = next(in_order(read, tasks[at : at + 1], 2))
       except concurrent.futures.process.BrokenProcessPool:
         result = "ended the process that read it: its decoder failed, or memory did not suffice"
       yield result
       at += 1
 
 
-def answer_of(path: str, spectrum: Spectrum, model: Model, *, windows: int | None = None,
-              timeline: bool = False, min_confidence: float = 0.0) -> Answer:
+def answer_of(
+  path: str,
+  spectrum: Spectrum,
+  model: Model,
+  *,
+  windows: int | None = None,
+  timeline: bool = False,
+  min_confidence: float = 0.0,
+) -> Answer:
   """The answer for a file that was read; arguments as those of `predict`."""
   if windows is None:
     windows = model.eval_per_track * max(1, round(spectrum.seconds / CLIP_SECONDS))
@@ -200,15 +231,23 @@ def answer_of(path: str, spectrum: Spectrum, model: Model, *, windows: int | Non
   probabilities = model.calibrated(total / count)
   genre, confidence = model.verdict(probabilities, min_confidence)
   return Answer(
-    shown(path), path, "ok", model.name, genre, confidence, named(model, probabilities),
-    seconds=spectrum.seconds, embedding=(embedding / count).astype(np.float32),
-    timeline=_timeline(model, spectrum, min_confidence) if timeline else ())
+    shown(path),
+    path,
+    "ok",
+    model.name,
+    genre,
+    confidence,
+    named(model, probabilities),
+    seconds=spectrum.seconds,
+    embedding=(embedding / count).astype(np.float32),
+    timeline=_timeline(model, spectrum, min_confidence) if timeline else (),
+  )
 
 
 def _ask(model, spectrum, starts):
   """Probabilities and embeddings of the windows, some at a time."""
   for at in range(0, len(starts), WINDOWS_AT_ONCE):
-    yield model.infer(*spectrum.windows(starts[at:at + WINDOWS_AT_ONCE]))
+    yield model.infer(*spectrum.windows(starts[at : at + WINDOWS_AT_ONCE]))
 
 
 def _timeline(model, spectrum, min_confidence):
@@ -222,8 +261,9 @@ def _timeline(model, spectrum, min_confidence):
     for row in model.calibrated(probabilities):
       genre, confidence = model.verdict(row, min_confidence)
       number = len(spans)
-      spans.append(Span(float(edges[number]), float(edges[number + 1]), genre, confidence,
-                        named(model, row)))
+      spans.append(
+        Span(float(edges[number]), float(edges[number + 1]), genre, confidence, named(model, row))
+      )
   return tuple(spans)
 
 

@@ -41,13 +41,18 @@ def build_model(fields: dict[str, Any], num_classes: int, dtype: str = "float32"
   Raises:
     UserError: for an unknown name, size or dtype.
   """
-  sizes = {key: tuple(value) if isinstance(value, list) else value
-           for key, value in fields.items() if key != "name"}
+  sizes = {
+    key: tuple(value) if isinstance(value, list) else value
+    for key, value in fields.items()
+    if key != "name"
+  }
   name = fields["name"]
   if name not in MODELS:
     near = difflib.get_close_matches(name, MODELS, 1)
-    raise UserError(f"--config.model.name={name}: no such network{_did_you_mean(near)}; there are "
-                    + ", ".join(MODELS))
+    raise UserError(
+      f"--config.model.name={name}: no such network{_did_you_mean(near)}; there are "
+      + ", ".join(MODELS)
+    )
   if dtype not in DTYPES:
     raise UserError(f"--config.dtype={dtype}: give one of {', '.join(DTYPES)}")
   if dtype == "float64" and not jax.config.jax_enable_x64:
@@ -58,7 +63,8 @@ def build_model(fields: dict[str, Any], num_classes: int, dtype: str = "float32"
     if size not in known:
       raise UserError(
         f"config.model.{size}: {name} has no such size; it has {', '.join(sorted(known))}. Another"
-        " network has an experiment file of its own")
+        " network has an experiment file of its own"
+      )
   return MODELS[name](num_classes=num_classes, dtype=DTYPES[dtype], **sizes)
 
 

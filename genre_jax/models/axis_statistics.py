@@ -78,10 +78,10 @@ def _differences(x, axis, square):
   x, out = x[..., 0], []
   for frames, bands in _offsets(axis, square):
     frames = min(frames, x.shape[1])
-    low, high = x[:, :x.shape[1] - frames], x[:, frames:]
+    low, high = x[:, : x.shape[1] - frames], x[:, frames:]
     up, down = max(bands, 0), max(-bands, 0)
     size = x.shape[2] - up - down
-    difference = high[..., up:up + size] - low[..., down:down + size]
+    difference = high[..., up : up + size] - low[..., down : down + size]
     out.append(jnp.pad(difference, ((0, 0), (0, frames), (0, up + down))))
   return jnp.stack(out, -1)
 
@@ -128,9 +128,13 @@ def frequency_statistics(shape, distances, mask, square):
   valid = _lag_masks(mask, "frequency", square)
   size = _grouped(_lags_as_batch(distances), "frequency", square)
   signed = masked_statistics(
-    _lags_as_batch(_differences(shape, "frequency", square)), valid, ("mean",))
-  parts = [masked_statistics(size, valid, ("mean", "std")), _mean_step(size, valid),
-           _grouped(jnp.abs(signed)[:, None], "frequency", square)[:, 0]]
+    _lags_as_batch(_differences(shape, "frequency", square)), valid, ("mean",)
+  )
+  parts = [
+    masked_statistics(size, valid, ("mean", "std")),
+    _mean_step(size, valid),
+    _grouped(jnp.abs(signed)[:, None], "frequency", square)[:, 0],
+  ]
   return jnp.concatenate(parts, -1).reshape(shape.shape[0], -1)
 
 
@@ -147,8 +151,10 @@ def time_statistics(level, distances, mask, square):
   signed = _lags_as_batch(_differences(level, "time", square))
   second, third = (masked_statistics(signed**k, valid, ("mean",)) for k in (2, 3))
   skewness = third / (second * jnp.sqrt(second + 1e-9) + _LEAST_CUBE)
-  parts = [masked_statistics(size, valid, ("mean", "std")),
-           _grouped(skewness[:, None], "time", square)[:, 0]]
+  parts = [
+    masked_statistics(size, valid, ("mean", "std")),
+    _grouped(skewness[:, None], "time", square)[:, 0],
+  ]
   return jnp.concatenate(parts, -1).reshape(level.shape[0], -1)
 
 
@@ -163,8 +169,9 @@ def cepstral_statistics(cepstra, mask):
   """Mean, deviation, skewness and correlations of float[B, T, M - 1]: float[B, D]."""
   fine, first = cepstra[..., CEPSTRA:], cepstra[..., :CORRELATED]
   parts = [masked_statistics(cepstra[..., :CEPSTRA], mask, ("mean", "std"))]
-  parts += [pool_axis(masked_statistics(x, mask, ("mean",)), 4, 1, "mean")
-            for x in (fine, jnp.abs(fine))]
+  parts += [
+    pool_axis(masked_statistics(x, mask, ("mean",)), 4, 1, "mean") for x in (fine, jnp.abs(fine))
+  ]
   weight = mask[..., None]
   count = weight.sum(1)
   centred = (first - ((first * weight).sum(1) / count)[:, None]) * weight
@@ -227,8 +234,12 @@ def _waves_along_time(x, rates):
   length = min(MODULATION_FRAMES, x.shape[1])
   columns = x.swapaxes(1, 2).reshape(-1, x.shape[1], 1)
   waves = jax.lax.conv_general_dilated(
-    columns, jnp.asarray(_waves(rates, length), x.dtype)[:, None], (1,), "VALID",
-    dimension_numbers=("NWC", "WIO", "NWC"))
+    columns,
+    jnp.asarray(_waves(rates, length), x.dtype)[:, None],
+    (1,),
+    "VALID",
+    dimension_numbers=("NWC", "WIO", "NWC"),
+  )
   return waves.reshape(x.shape[0], x.shape[2], -1, 2 * len(rates)).swapaxes(1, 2), length, 1
 
 
@@ -243,6 +254,10 @@ def _waves_along_both(x, rates):
   kernel = np.where(rising, waves[row + column], waves[row + SQUARE_SIDE - 1 - column])
   kernel = kernel - kernel.mean((0, 1))
   waves = jax.lax.conv_general_dilated(
-    x[..., None], jnp.asarray(kernel, x.dtype)[:, :, None], (SQUARE_STRIDE, 1), "VALID",
-    dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    x[..., None],
+    jnp.asarray(kernel, x.dtype)[:, :, None],
+    (SQUARE_STRIDE, 1),
+    "VALID",
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+  )
   return waves, side, SQUARE_STRIDE

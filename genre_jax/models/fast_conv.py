@@ -40,8 +40,12 @@ class FastConv(nn.Module):
   @nn.compact
   def __call__(self, x):
     """float[B, T, F, C] -> dtype[B, T, F, features]."""
-    kernel = self.param("kernel", nn.initializers.lecun_normal(),
-                        (*self.kernel, x.shape[-1], self.features), jnp.float32)
+    kernel = self.param(
+      "kernel",
+      nn.initializers.lecun_normal(),
+      (*self.kernel, x.shape[-1], self.features),
+      jnp.float32,
+    )
     bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
     return conv(*(value.astype(self.dtype) for value in (x, kernel, bias)))
 
@@ -81,7 +85,8 @@ conv.defvjp(_forward, _backward)
 
 def _plain(x, kernel, padding="SAME"):
   return jax.lax.conv_general_dilated(
-    x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+  )
 
 
 def _same(size):
@@ -91,8 +96,11 @@ def _same(size):
 
 def _few_products(kernel):
   """Whether `winograd` is the fastest form."""
-  return (min(kernel.shape[2:]) >= _MANY and 3 <= kernel.shape[1] <= winograd.WIDEST
-          and jnp.finfo(kernel.dtype).bits >= 32)  # narrower ones lack the digits
+  return (
+    min(kernel.shape[2:]) >= _MANY
+    and 3 <= kernel.shape[1] <= winograd.WIDEST
+    and jnp.finfo(kernel.dtype).bits >= 32
+  )  # narrower ones lack the digits
 
 
 def _output(x, kernel, turned=False):
@@ -105,7 +113,7 @@ def _output(x, kernel, turned=False):
   Returns:
     float[B, T, F, D].
   """
-  padding = tuple(_same(n)[::-1 if turned else 1] for n in kernel.shape[:2])
+  padding = tuple(_same(n)[:: -1 if turned else 1] for n in kernel.shape[:2])
   form = winograd.convolve if _few_products(kernel) else _widened
   return form(x, kernel, padding)
 
@@ -136,8 +144,9 @@ def _widened(x, kernel, padding):
   x = jnp.pad(x, ((0, 0), (0, 0), (before, total - before - bands), (0, 0)))
   x = x.reshape(size, frames, blocks + reach - 1, group * channels)
   room = reach * group - width
-  kernel = jnp.stack([jnp.pad(kernel, ((0, 0), (i, room - i), (0, 0), (0, 0)))
-                      for i in range(group)], 3)
+  kernel = jnp.stack(
+    [jnp.pad(kernel, ((0, 0), (i, room - i), (0, 0), (0, 0))) for i in range(group)], 3
+  )
   kernel = kernel.reshape(height, reach, group * channels, group * features)
   y = _plain(x, kernel, (time, (0, 0)))
   return y.reshape(size, frames, blocks * group, features)[:, :, :bands]
@@ -157,14 +166,17 @@ def _kernel_gradient(x, kernel, dy):
 
   def row(x, kernel):
     return jax.lax.conv_general_dilated(
-      x.reshape(-1, bands, channels), kernel, (1,), "SAME",
-      dimension_numbers=("NHC", "HIO", "NHC"))
+      x.reshape(-1, bands, channels), kernel, (1,), "SAME", dimension_numbers=("NHC", "HIO", "NHC")
+    )
 
   x = jnp.pad(x, ((0, 0), _same(height), (0, 0), (0, 0)))
   dy = dy.reshape(-1, bands, features)
-  return jnp.stack([
-    jax.linear_transpose(functools.partial(row, x[:, i:i + frames]), kernel[0])(dy)[0]
-    for i in range(height)])
+  return jnp.stack(
+    [
+      jax.linear_transpose(functools.partial(row, x[:, i : i + frames]), kernel[0])(dy)[0]
+      for i in range(height)
+    ]
+  )
 
 
 def _bias_gradient(dy):
@@ -197,7 +209,8 @@ def conv_1d(x, kernel, stride=1, padding=(0, 0)):
 
 def _plain_1d(x, kernel, stride, padding):
   return jax.lax.conv_general_dilated(
-    x, kernel, (stride,), [padding], dimension_numbers=("NHC", "HIO", "NHC"))
+    x, kernel, (stride,), [padding], dimension_numbers=("NHC", "HIO", "NHC")
+  )
 
 
 def _forms_1d(stride, padding):
@@ -211,8 +224,10 @@ def _forward_1d(x, kernel, stride, padding):
 
 
 def _backward_1d(stride, padding, saved, dy):
-  fast, plain = (lambda x, kernel, dy, form=form: jax.vjp(form, x, kernel)[1](dy)
-                 for form in _forms_1d(stride, padding))
+  fast, plain = (
+    lambda x, kernel, dy, form=form: jax.vjp(form, x, kernel)[1](dy)
+    for form in _forms_1d(stride, padding)
+  )
   return jax.lax.platform_dependent(*saved, dy, cpu=fast, default=plain)
 
 
@@ -232,9 +247,10 @@ def _blocks(x, kernel, stride, padding):
   after = (blocks + reach - 1) * step - padding[0] - length
   x = jax.lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (padding[0], after, 0), (0, 0, 0)))
   x = x.reshape(rows, blocks + reach - 1, step * channels)
-  x = jnp.concatenate([x[:, i:i + blocks] for i in range(reach)], -1)
+  x = jnp.concatenate([x[:, i : i + blocks] for i in range(reach)], -1)
   room = reach * step - width
-  kernel = jnp.stack([jnp.pad(kernel, ((i * stride, room - i * stride), (0, 0), (0, 0)))
-                      for i in range(group)], 2)
+  kernel = jnp.stack(
+    [jnp.pad(kernel, ((i * stride, room - i * stride), (0, 0), (0, 0))) for i in range(group)], 2
+  )
   y = x.reshape(rows * blocks, -1) @ kernel.reshape(reach * step * channels, group * features)
   return y.reshape(rows, blocks * group, features)[:, :outputs]

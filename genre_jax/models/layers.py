@@ -113,7 +113,7 @@ def mask_after(mask, kernel, stride=1):
     float[B, (T - kernel) // stride + 1].
   """
   length = (mask.shape[1] - kernel) // stride + 1
-  return mask[:, kernel - 1:kernel + (length - 1) * stride:stride]
+  return mask[:, kernel - 1 : kernel + (length - 1) * stride : stride]
 
 
 def pool_axis(x, size, axis, kind="max"):
@@ -133,7 +133,7 @@ def pool_axis(x, size, axis, kind="max"):
     return x
   length = x.shape[axis] // size
   x = jax.lax.slice_in_dim(x, 0, length * size, axis=axis)
-  x = x.reshape(*x.shape[:axis], length, size, *x.shape[axis + 1:])
+  x = x.reshape(*x.shape[:axis], length, size, *x.shape[axis + 1 :])
   return x.max(axis + 1) if kind == "max" else x.mean(axis + 1)
 
 
@@ -165,8 +165,10 @@ class Conv(nn.Module):
     batch, time, bands, channels = x.shape
     frames, width = self.kernel
     kernel = self.param(
-      "kernel", nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal"),
-      (frames, width, channels, self.features))
+      "kernel",
+      nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal"),
+      (frames, width, channels, self.features),
+    )
     if self.zero_sum:
       kernel = kernel - kernel.mean((0, 1), keepdims=True)
     x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
@@ -183,8 +185,12 @@ class Conv(nn.Module):
       x = conv_1d(x, kernel[:, 0], 1, (0, 0))
       return x.reshape(batch, bands, x.shape[1], self.features).swapaxes(1, 2)
     return jax.lax.conv_general_dilated(
-      x, kernel, (1, self.frequency_stride), [(0, 0), padding],
-      dimension_numbers=("NHWC", "HWIO", "NHWC"))
+      x,
+      kernel,
+      (1, self.frequency_stride),
+      [(0, 0), padding],
+      dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
 
 
 @jax.custom_vjp

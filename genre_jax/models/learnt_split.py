@@ -104,7 +104,8 @@ class LearntSplit(nn.Module):
     x, mask = _join(parts)
     x = nn.relu(self._norm("branches_norm", train)(x))
     for i, (kernel, features) in enumerate(
-        zip(self.fusion_kernels, self.fusion_features, strict=True)):
+      zip(self.fusion_kernels, self.fusion_features, strict=True)
+    ):
       x = Conv(features, (kernel, 1), dtype=self.dtype, name=f"fusion_{i}")(x[:, :, None])[:, :, 0]
       x = nn.relu(self._norm(f"fusion_norm_{i}", train)(x))
       mask = mask_after(mask, kernel)
@@ -124,7 +125,8 @@ class LearntSplit(nn.Module):
     x = pool_axis(x, self.frequency_frames, 1, "mean")
     mask = mask_after(mask, self.frequency_frames, self.frequency_frames)
     for i, (length, channels, pool) in enumerate(
-        zip(self.frequency_kernels, self.frequency_channels, self.frequency_pools, strict=True)):
+      zip(self.frequency_kernels, self.frequency_channels, self.frequency_pools, strict=True)
+    ):
       kernel = self._kernel(1, length)
       x = Conv(channels, kernel, 2 if i == 0 else 1, dtype=self.dtype, name=f"frequency_{i}")(x)
       x = pool_axis(x, pool, 2)
@@ -138,7 +140,8 @@ class LearntSplit(nn.Module):
     """(dtype[B, T', branch_features], float[B, T']): how each band changes."""
     x = pool_axis(log_mel / DB_SCALE, log_mel.shape[2] // self.time_bands, 2, "mean")
     for i, (length, channels, pool) in enumerate(
-        zip(self.time_kernels, self.time_channels, self.time_pools, strict=True)):
+      zip(self.time_kernels, self.time_channels, self.time_pools, strict=True)
+    ):
       kernel = self._kernel(length, 1)
       x = Conv(channels, kernel, zero_sum=i == 0, dtype=self.dtype, name=f"time_{i}")(x)
       x = pool_axis(x, pool, 1)
@@ -150,8 +153,13 @@ class LearntSplit(nn.Module):
     """dtype[B, profile_features]: how each band lies in the spectrum, varies and moves."""
     shapes = center_frames(log_mel, self.floor_db)[..., 0] / DB_SCALE
     steps = jnp.abs(log_mel[:, 1:, :, 0] - log_mel[:, :-1, :, 0]) / DB_SCALE
-    x = jnp.concatenate([masked_statistics(shapes, mask, ("mean", "std")),
-                         masked_statistics(steps, mask_after(mask, 2), ("mean",))], -1)
+    x = jnp.concatenate(
+      [
+        masked_statistics(shapes, mask, ("mean", "std")),
+        masked_statistics(steps, mask_after(mask, 2), ("mean",)),
+      ],
+      -1,
+    )
     x = self._norm("profile_in_norm", train)(x)
     x = nn.Dense(self.profile_features, use_bias=False, dtype=self.dtype, name="profile")(x)
     return nn.relu(self._norm("profile_norm", train)(x))
@@ -208,8 +216,8 @@ def _join(parts):
   out, masks = [], []
   for x, mask in parts:
     start = (x.shape[1] - length) // 2
-    out.append(x[:, start:start + length])
-    masks.append(mask[:, start:start + length])
+    out.append(x[:, start : start + length])
+    masks.append(mask[:, start : start + length])
   mask = masks[0]
   for other in masks[1:]:
     mask = jnp.minimum(mask, other)

@@ -71,8 +71,13 @@ class Musicnn(nn.Module):
     wide = jnp.promote_types(self.dtype, jnp.float32)
 
     def norm(x, name, mask=None):
-      return nn.BatchNorm(use_running_average=not train, momentum=NORM_MOMENTUM,
-                          epsilon=NORM_EPSILON, dtype=self.dtype, name=name)(x, mask=mask)
+      return nn.BatchNorm(
+        use_running_average=not train,
+        momentum=NORM_MOMENTUM,
+        epsilon=NORM_EPSILON,
+        dtype=self.dtype,
+        name=name,
+      )(x, mask=mask)
 
     def conv(x, channels, kernel, padding, name):
       x = nn.relu(nn.Conv(channels, kernel, padding=padding, dtype=self.dtype, name=name)(x))
@@ -86,10 +91,20 @@ class Musicnn(nn.Module):
     x = jnp.where(valid[..., None], x, 0)
     # Timbral filters slide over frequency without padding and over time with it.
     half = self.timbral_frames // 2
-    front = [conv(x, self.timbral_filters, (self.timbral_frames, bands), ((half, half), (0, 0)),
-                  f"timbral_{i}") for i, bands in enumerate(self.timbral_bands)]
-    front += [conv(x, self.temporal_filters, (frames, 1), "SAME", f"temporal_{i}")
-              for i, frames in enumerate(self.temporal_frames)]
+    front = [
+      conv(
+        x,
+        self.timbral_filters,
+        (self.timbral_frames, bands),
+        ((half, half), (0, 0)),
+        f"timbral_{i}",
+      )
+      for i, bands in enumerate(self.timbral_bands)
+    ]
+    front += [
+      conv(x, self.temporal_filters, (frames, 1), "SAME", f"temporal_{i}")
+      for i, frames in enumerate(self.temporal_frames)
+    ]
     x = jnp.concatenate([y.max(2) for y in front], axis=-1)
     x = jnp.where(valid, x, 0)
     layers, residual = [x], None

@@ -79,14 +79,17 @@ class PublishedTfSplit(nn.Module):
     Returns:
       float32[batch, num_classes].
     """
+
     def dropout(x, rate):
       return nn.Dropout(rate, deterministic=not train)(x)
 
     x = standardize_window(log_mel, frame_mask).astype(self.dtype)
     branches = []
     for name, kernel in (("time", (self.kernel, 1)), ("frequency", (1, self.kernel))):
-      first, second = (FastConv(channels, kernel, dtype=self.dtype, name=f"{name}_{i}")
-                       for i, channels in enumerate(self.channels))
+      first, second = (
+        FastConv(channels, kernel, dtype=self.dtype, name=f"{name}_{i}")
+        for i, channels in enumerate(self.channels)
+      )
       branches.append(dropout(nn.relu(_pool(second(nn.relu(first(x))))), self.pool_dropout))
     x = jnp.concatenate(branches, axis=-1)
     x = nn.relu(FastConv(256, (5, 5), dtype=self.dtype, name="merged_0")(x))

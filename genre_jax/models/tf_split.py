@@ -79,8 +79,9 @@ class TfSplit(nn.Module):
     x = self._statistics(log_mel, mask)
     x = BatchNorm(not train, momentum=0.9, dtype=wide, name="statistics_norm")(x)
     linear = self._drop(self.dropout, x, train)
-    linear = nn.Dense(self.num_classes, dtype=wide, kernel_init=nn.initializers.zeros,
-                      name="logits_linear")(linear)
+    linear = nn.Dense(
+      self.num_classes, dtype=wide, kernel_init=nn.initializers.zeros, name="logits_linear"
+    )(linear)
     x = self._drop(self.statistics_dropout, x, train)
     x = nn.Dense(self.hidden, use_bias=False, dtype=self.dtype, name="hidden")(x)
     x = nn.relu(BatchNorm(not train, momentum=0.9, dtype=self.dtype, name="hidden_norm")(x))
@@ -103,12 +104,16 @@ class TfSplit(nn.Module):
     parts = []
     if "frequency" in self.axes:
       distances = DistanceConv("frequency", self.square, name="frequency")(shape)
-      parts += [cepstral_statistics(cepstra, mask),
-                frequency_statistics(shape, distances, mask, self.square)]
+      parts += [
+        cepstral_statistics(cepstra, mask),
+        frequency_statistics(shape, distances, mask, self.square),
+      ]
     if "time" in self.axes:
       distances = DistanceConv("time", self.square, name="time")(level)
-      parts += [time_statistics(level, distances, mask, self.square),
-                modulations(level[..., 0], mask, self.square)]
+      parts += [
+        time_statistics(level, distances, mask, self.square),
+        modulations(level[..., 0], mask, self.square),
+      ]
     if "frequency" in self.axes and "time" in self.axes:
       parts.append(cepstrum_in_time(cepstra, mask, self.square))
     return jnp.concatenate(parts, -1)

@@ -63,8 +63,10 @@ def convolve(x, kernel, padding):
   kernels = jnp.einsum("vw,twcd->vtcd", of_kernels.astype(kernel.dtype), kernel)[:, :, None]
   products = [
     jax.lax.conv_general_dilated(
-      value, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-    for value, kernel in zip(_values(x, kernel.shape[1], padding), kernels, strict=True)]
+      value, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    for value, kernel in zip(_values(x, kernel.shape[1], padding), kernels, strict=True)
+  ]
   y = jnp.stack(_sums(to_outputs, products), 3)
   return y.reshape(*y.shape[:2], -1, y.shape[-1])[:, :, :bands]
 
@@ -87,9 +89,12 @@ def kernel_gradient(x, dy, shape, padding):
   dy = jnp.pad(dy, ((0, 0), (0, 0), (0, -bands % outputs), (0, 0)))
   dy = dy.reshape(*dy.shape[:2], -1, outputs, features)
   d_products = _sums(to_outputs.T, [dy[:, :, :, i] for i in range(outputs)])
-  d_kernels = jnp.stack([
-    jnp.stack([_columns(value[:, i:i + frames]).T @ _columns(d_product) for i in range(height)])
-    for value, d_product in zip(_values(x, width, padding), d_products, strict=True)])
+  d_kernels = jnp.stack(
+    [
+      jnp.stack([_columns(value[:, i : i + frames]).T @ _columns(d_product) for i in range(height)])
+      for value, d_product in zip(_values(x, width, padding), d_products, strict=True)
+    ]
+  )
   return jnp.einsum("vw,vtcd->twcd", of_kernels.astype(x.dtype), d_kernels)
 
 
@@ -100,8 +105,9 @@ def _values(x, width, padding):
   time, (before, _) = padding
   after = tiles * outputs + width - 1 - before - x.shape[2]
   x = jnp.pad(x, ((0, 0), time, (before, after), (0, 0)))
-  inputs = [jax.lax.slice_in_dim(x, i, i + (tiles - 1) * outputs + 1, outputs, 2)
-            for i in range(_TILE)]
+  inputs = [
+    jax.lax.slice_in_dim(x, i, i + (tiles - 1) * outputs + 1, outputs, 2) for i in range(_TILE)
+  ]
   return _sums(matrices(width)[0], inputs)
 
 
@@ -109,8 +115,11 @@ def _sums(matrix, arrays):
   """`matrix` times a column of arrays, without the products with 0 and 1."""
   sums = []
   for row in matrix:
-    terms = [array if weight == 1 else float(weight) * array
-             for weight, array in zip(row, arrays, strict=True) if weight]
+    terms = [
+      array if weight == 1 else float(weight) * array
+      for weight, array in zip(row, arrays, strict=True)
+      if weight
+    ]
     sums.append(functools.reduce(jnp.add, terms))
   return sums
 

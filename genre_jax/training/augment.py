@@ -226,8 +226,19 @@ def augment(rng, batch, config):
     raise ValueError(f"unknown augment fields {sorted(unknown)}: give some of {sorted(DEFAULTS)}")
   c = {**DEFAULTS, **dict(config)}
   # One key per change: switching one on leaves the randomness of the others as it was.
-  (rng_stretch, rng_shift, rng_drop, rng_eq, rng_style, rng_floor, rng_noise, rng_mixup, rng_time,
-   rng_frequency, rng_gain) = jax.random.split(rng, 11)
+  (
+    rng_stretch,
+    rng_shift,
+    rng_drop,
+    rng_eq,
+    rng_style,
+    rng_floor,
+    rng_noise,
+    rng_mixup,
+    rng_time,
+    rng_frequency,
+    rng_gain,
+  ) = jax.random.split(rng, 11)
   x = batch["log_mel"][..., 0]
   num_frames, labels, label_mask = batch["num_frames"], batch["labels"], batch["label_mask"]
   size, length, _ = x.shape
@@ -249,7 +260,8 @@ def augment(rng, batch, config):
     x = x + c["noise_db"] * jax.random.normal(rng_noise, x.shape, x.dtype)
   if c["mixup_alpha"]:
     x, num_frames, labels, label_mask = mixup(
-      rng_mixup, x, num_frames, labels, label_mask, c["mixup_alpha"], c["mixup_share"])
+      rng_mixup, x, num_frames, labels, label_mask, c["mixup_alpha"], c["mixup_share"]
+    )
   valid = _valid(num_frames, length)
   if c["time_masks"] and c["time_mask_frames"]:
     x = spec_mask(rng_time, x, valid, c["time_masks"], c["time_mask_frames"], 1)
@@ -257,7 +269,8 @@ def augment(rng, batch, config):
     x = spec_mask(rng_frequency, x, valid, c["frequency_masks"], c["frequency_mask_bands"], 2)
   if c["gain_db"]:
     gain = jax.random.uniform(
-      rng_gain, (size, 1, 1), x.dtype, minval=-c["gain_db"], maxval=c["gain_db"])
+      rng_gain, (size, 1, 1), x.dtype, minval=-c["gain_db"], maxval=c["gain_db"]
+    )
     x, padding = x + gain, padding + gain
   x = jnp.where(valid, x, padding)[..., None]
   return {

@@ -56,9 +56,15 @@ def reliability(
   for i in range(bins):
     there = place == i
     n = int(there.sum())
-    out.append({"from": float(edges[i]), "to": float(edges[i + 1]), "n": n,
-                "confidence": float(confidence[there].mean()) if n else None,
-                "accuracy": float(correct[there].mean()) if n else None})
+    out.append(
+      {
+        "from": float(edges[i]),
+        "to": float(edges[i + 1]),
+        "n": n,
+        "confidence": float(confidence[there].mean()) if n else None,
+        "accuracy": float(correct[there].mean()) if n else None,
+      }
+    )
   return out
 
 
@@ -79,17 +85,22 @@ def summarize_calibration(predictions: Predictions) -> dict[str, Any]:
   if not len(predictions.labels):
     return {"brier": None, "ece": None, "reliability": []}
   table = reliability(predictions.probabilities, predictions.labels)
-  return {"brier": brier_score(predictions.probabilities, predictions.labels),
-          "ece": expected_calibration_error(table), "reliability": table}
+  return {
+    "brier": brier_score(predictions.probabilities, predictions.labels),
+    "ece": expected_calibration_error(table),
+    "reliability": table,
+  }
 
 
 def calibration_figures(
   probabilities: np.ndarray, labels: np.ndarray, least: float = 0.0
 ) -> dict[str, float]:
   """nll (see `negative_log_likelihood`), brier and ece of float[n, classes] and int[n]."""
-  return {"nll": negative_log_likelihood(probabilities, labels, least),
-          "brier": brier_score(probabilities, labels),
-          "ece": expected_calibration_error(reliability(probabilities, labels))}
+  return {
+    "nll": negative_log_likelihood(probabilities, labels, least),
+    "brier": brier_score(probabilities, labels),
+    "ece": expected_calibration_error(reliability(probabilities, labels)),
+  }
 
 
 def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
@@ -116,8 +127,9 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
   from scipy.optimize import minimize_scalar  # here: predicting, which only applies, starts quickly
 
   def nll(log_temperature):
-    return negative_log_likelihood(apply_temperature(probabilities, np.exp(log_temperature)),
-                                   labels)
+    return negative_log_likelihood(
+      apply_temperature(probabilities, np.exp(log_temperature)), labels
+    )
 
   return float(np.exp(minimize_scalar(nll, bounds=(-np.log(8), np.log(8)), method="bounded").x))
 
@@ -143,7 +155,8 @@ def cross_fitted(
     there = fold == k
     if not there.all():
       out[there] = apply_temperature(
-        out[there], fit_temperature(probabilities[~there], labels[~there]))
+        out[there], fit_temperature(probabilities[~there], labels[~there])
+      )
   return out
 
 
@@ -163,8 +176,12 @@ def perfect_calibration_error(
   rng = np.random.default_rng(seed)
   ends = probabilities.cumsum(1)
   ends /= ends[:, -1:]
-  errors = [expected_calibration_error(reliability(
-    probabilities, (rng.random((len(ends), 1)) > ends).sum(1))) for _ in range(draws)]
+  errors = [
+    expected_calibration_error(
+      reliability(probabilities, (rng.random((len(ends), 1)) > ends).sum(1))
+    )
+    for _ in range(draws)
+  ]
   return float(np.quantile(errors, quantile))
 
 
@@ -178,5 +195,7 @@ def summarize_temperature(tracks: Predictions) -> dict[str, Any]:
   if len(tracks.labels) < LEAST_TRACKS:
     return {"temperature": None, "nll": None, "brier": None, "ece": None}
   fitted = cross_fitted(tracks.probabilities, tracks.labels, tracks.groups)
-  return {"temperature": fit_temperature(tracks.probabilities, tracks.labels),
-          **calibration_figures(fitted, tracks.labels)}
+  return {
+    "temperature": fit_temperature(tracks.probabilities, tracks.labels),
+    **calibration_figures(fitted, tracks.labels),
+  }

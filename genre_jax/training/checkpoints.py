@@ -63,8 +63,10 @@ def _whole(path: pathlib.Path) -> bool:
 
 def _set_aside(path: pathlib.Path, reason: str) -> None:
   """Renames a damaged checkpoint, so that nothing reads it and nothing is lost."""
-  print(f"checkpoint {path} cannot be read ({reason}); it is now {path.name}{DAMAGED} and the one"
-        " before it is used")
+  print(
+    f"checkpoint {path} cannot be read ({reason}); it is now {path.name}{DAMAGED} and the one"
+    " before it is used"
+  )
   shutil.rmtree(aside := path.with_name(path.name + DAMAGED), ignore_errors=True)
   path.rename(aside)
 
@@ -93,11 +95,18 @@ class Checkpoints:
     return ocp.training.Checkpointer(
       self._folder,
       save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
-      preservation_policy=policies.AnyPreservationPolicy([
-        policies.LatestN(2),
-        policies.BestN(get_metric_fn=lambda figures: score(figures, self._metric), n=1,
-                       keep_checkpoints_without_metrics=False)]),
-      cleanup_tmp_directories=self._writing)
+      preservation_policy=policies.AnyPreservationPolicy(
+        [
+          policies.LatestN(2),
+          policies.BestN(
+            get_metric_fn=lambda figures: score(figures, self._metric),
+            n=1,
+            keep_checkpoints_without_metrics=False,
+          ),
+        ]
+      ),
+      cleanup_tmp_directories=self._writing,
+    )
 
   def steps(self) -> list[int]:
     """Steps of the checkpoints that are there, ascending."""
@@ -111,8 +120,9 @@ class Checkpoints:
     if self._metric == "last":
       return checkpoints[-1].step
     # Of equals the first, as a run that waits for a better one has it; without figures the last.
-    return max(checkpoints, key=lambda c: (
-      score(c.metrics, self._metric), -c.step if c.metrics else c.step)).step
+    return max(
+      checkpoints, key=lambda c: (score(c.metrics, self._metric), -c.step if c.metrics else c.step)
+    ).step
 
   def figures(self, step: int) -> dict[str, float] | None:
     """The validation figures that were saved with a checkpoint."""
@@ -146,14 +156,17 @@ class Checkpoints:
         return self.restore(template, step)
       except Exception as error:  # orbax and tensorstore raise many kinds for damaged files
         if _whole(self._folder / str(step)):
-          raise UserError(f"the checkpoint {self._folder / str(step)} does not fit this network"
-                          f" ({_first_line(error)}); train in a new --workdir") from error
+          raise UserError(
+            f"the checkpoint {self._folder / str(step)} does not fit this network"
+            f" ({_first_line(error)}); train in a new --workdir"
+          ) from error
         _set_aside(self._folder / str(step), _first_line(error))
         self._manager.close()
         self._manager = self._open()
     if any(self._folder.glob("*" + DAMAGED)):
-      raise UserError(f"no checkpoint in {self._folder} can be read; delete the folder to train"
-                      " anew")
+      raise UserError(
+        f"no checkpoint in {self._folder} can be read; delete the folder to train anew"
+      )
     return None
 
   def close(self) -> None:
@@ -179,13 +192,14 @@ def locate(path: str, metric: str = "accuracy") -> pathlib.Path:
       try:
         checkpoints = Checkpoints(candidate, _metric_of(candidate, metric), writing=False)
       except Exception as error:
-        raise UserError(f"{candidate} has a damaged checkpoint ({_first_line(error)}); give another"
-                        " with --checkpoint=DIR, or train on, which sets it aside") from error
+        raise UserError(
+          f"{candidate} has a damaged checkpoint ({_first_line(error)}); give another"
+          " with --checkpoint=DIR, or train on, which sets it aside"
+        ) from error
       step = checkpoints.best_step()
       checkpoints.close()
       return candidate / str(step)
-  raise UserError(f"{path}: no checkpoint here; give a run's folder or one of its"
-                  " checkpoints/STEP")
+  raise UserError(f"{path}: no checkpoint here; give a run's folder or one of its checkpoints/STEP")
 
 
 def about(folder: pathlib.Path) -> dict[str, Any]:
@@ -195,8 +209,10 @@ def about(folder: pathlib.Path) -> dict[str, Any]:
   except Exception as error:
     raise UserError(f"{folder} cannot be read as a checkpoint: {_first_line(error)}") from error
   if not isinstance(stored, dict) or not DESCRIBED <= stored.keys():
-    raise UserError(f"{folder} cannot be read as a checkpoint: its description is damaged; give"
-                    " another one with --checkpoint")
+    raise UserError(
+      f"{folder} cannot be read as a checkpoint: its description is damaged; give"
+      " another one with --checkpoint"
+    )
   return stored
 
 
@@ -218,8 +234,13 @@ def _metric_of(folder: pathlib.Path, default: str) -> str:
 
 def _abstract(template):
   """Shapes, types and placement of a state, without its numbers."""
-  return None if template is None else jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), template)
+  return (
+    None
+    if template is None
+    else jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), template
+    )
+  )
 
 
 def _first_line(error: Exception) -> str:

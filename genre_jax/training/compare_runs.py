@@ -71,8 +71,10 @@ class Pair:
 def choose_side(folders) -> str:
   """'test' where every run has clips there, else 'valid'."""
   try:
-    sizes = [json.loads((pathlib.Path(folder) / "eval" / "test.json").read_text())["track"]["n"]
-             for folder in folders]
+    sizes = [
+      json.loads((pathlib.Path(folder) / "eval" / "test.json").read_text())["track"]["n"]
+      for folder in folders
+    ]
   except (OSError, ValueError, KeyError, TypeError):
     return "valid"
   return "test" if all(sizes) else "valid"
@@ -96,14 +98,18 @@ def read_systems(folders, side: str) -> list[System]:
     same = systems.setdefault(json.dumps(key, sort_keys=True), [])
     for other in same:
       if other.config["seed"] == run.config["seed"]:
-        raise UserError(f"{other.folder} and {run.folder} are the same run: one config, seed"
-                        f" {run.config['seed']}. Give it once")
+        raise UserError(
+          f"{other.folder} and {run.folder} are the same run: one config, seed"
+          f" {run.config['seed']}. Give it once"
+        )
     same.append(run)
   if len(systems) < 2:
     raise UserError("these runs differ in the seed alone: give runs of two or more configs")
   names = _names(list(systems.values()))
-  return [System(name, tuple(sorted(same, key=lambda run: run.config["seed"])))
-          for name, same in zip(names, systems.values(), strict=True)]
+  return [
+    System(name, tuple(sorted(same, key=lambda run: run.config["seed"])))
+    for name, same in zip(names, systems.values(), strict=True)
+  ]
 
 
 def check_same_tracks(a: Run, b: Run) -> None:
@@ -116,8 +122,10 @@ def check_same_tracks(a: Run, b: Run) -> None:
     raise UserError(f"{where}their genres are {', '.join(a.classes)} and {', '.join(b.classes)}")
   if a.tracks != b.tracks:
     missing = sorted(set(a.tracks) ^ set(b.tracks))
-    raise UserError(f"{where}{len(a.tracks)} and {len(b.tracks)} tracks, and {len(missing)} that"
-                    f" only one has, as {missing[0]}")
+    raise UserError(
+      f"{where}{len(a.tracks)} and {len(b.tracks)} tracks, and {len(missing)} that"
+      f" only one has, as {missing[0]}"
+    )
   for kind, one, other in (("label", a.labels, b.labels), ("group", a.groups, b.groups)):
     for track, x, y in zip(a.tracks, one, other, strict=True):
       if x != y:
@@ -160,31 +168,44 @@ def to_markdown(systems: list[System], pairs: list[Pair], side: str) -> str:
   groups = len(set(run.groups))
   lines = [
     f"{len(run.tracks)} tracks of {groups} groups, {side} side of {run.split['name']}"
-    + (" (LEAKY)" if run.split["leaky"] else "") + ".", "",
+    + (" (LEAKY)" if run.split["leaky"] else "")
+    + ".",
+    "",
     "| system | seeds | track accuracy %, mean | sd over seeds | seeds' mean probabilities % |",
-    "|---|---|---|---|---|"]
+    "|---|---|---|---|---|",
+  ]
   for system in systems:
     accuracy = 100 * system.correct.mean(1)
     sd = f"{accuracy.std(ddof=1):.1f}" if len(accuracy) > 1 else "-"
-    lines.append(f"| {system.name} | {len(accuracy)} | {accuracy.mean():.1f} | {sd} "
-                 f"| {100 * system.together.mean():.1f} |")
-  lines += ["", "| A | B | A - B, points [95 %] | only A right | only B right | McNemar p "
-            "| after Holm |", "|---|---|---|---|---|---|---|"]
+    lines.append(
+      f"| {system.name} | {len(accuracy)} | {accuracy.mean():.1f} | {sd} "
+      f"| {100 * system.together.mean():.1f} |"
+    )
+  lines += [
+    "",
+    "| A | B | A - B, points [95 %] | only A right | only B right | McNemar p | after Holm |",
+    "|---|---|---|---|---|---|---|",
+  ]
   for pair in pairs:
     lines.append(
       f"| {pair.a} | {pair.b} | {100 * pair.difference:+.1f} "
       f"[{100 * pair.low:+.1f}, {100 * pair.high:+.1f}] | {pair.only_a} | {pair.only_b} "
-      f"| {pair.p:.3g} | {pair.p_holm:.3g} |")
+      f"| {pair.p:.3g} | {pair.p_holm:.3g} |"
+    )
   lines += [
-    "", "A - B is the difference of mean accuracies over seeds on the same tracks; its interval is"
+    "",
+    "A - B is the difference of mean accuracies over seeds on the same tracks; its interval is"
     " a bootstrap over groups (artists) within genre and over seeds. McNemar's test asks the mean"
     " of each system's seeds once a track and takes tracks as independent, which songs of one"
-    f" artist are not; Holm's correction is over the {len(pairs)} pair{'s' * (len(pairs) > 1)}."]
+    f" artist are not; Holm's correction is over the {len(pairs)} pair{'s' * (len(pairs) > 1)}.",
+  ]
   if any(len(system.runs) == 1 for system in systems):
     lines.append("A system of one seed says nothing about other seeds: its interval is too narrow.")
   if side == "valid":
-    lines.append("Where train.best_metric is not last, the valid side chose the checkpoint as well,"
-                 " and accuracies on it are flattered.")
+    lines.append(
+      "Where train.best_metric is not last, the valid side chose the checkpoint as well,"
+      " and accuracies on it are flattered."
+    )
   return "\n".join(lines) + "\n"
 
 
@@ -205,8 +226,13 @@ def forest_plot(pairs: list[Pair], path: pathlib.Path) -> None:
   axes.set_xlim(-reach, reach)
   axes.set_xlabel("difference in track accuracy, percentage points, with its 95 % interval")
   right = axes.secondary_yaxis("right")
-  right.set_yticks(y, [f"{pair.difference * 100:+.1f} [{pair.low * 100:+.1f},"
-                       f" {pair.high * 100:+.1f}]" for pair in pairs])
+  right.set_yticks(
+    y,
+    [
+      f"{pair.difference * 100:+.1f} [{pair.low * 100:+.1f}, {pair.high * 100:+.1f}]"
+      for pair in pairs
+    ],
+  )
   for spine in (axes.spines["top"], axes.spines["right"], right.spines["right"]):
     spine.set_visible(False)
   right.tick_params(length=0)

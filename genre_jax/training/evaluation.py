@@ -12,8 +12,17 @@ from genre_jax.training import metrics, multi_label_metrics, records, steps
 from genre_jax.training.calibration import summarize_temperature
 
 
-def predict_side(eval_step, variables, prepared: Prepared, split: Split, side: str, mesh, *,
-                 batch_size: int, per_track: int) -> metrics.Predictions:
+def predict_side(
+  eval_step,
+  variables,
+  prepared: Prepared,
+  split: Split,
+  side: str,
+  mesh,
+  *,
+  batch_size: int,
+  per_track: int,
+) -> metrics.Predictions:
   """Probabilities of every window of one side.
 
   Args:
@@ -40,12 +49,15 @@ def predict_side(eval_step, variables, prepared: Prepared, split: Split, side: s
   labels, logits = np.concatenate(labels or empty), np.concatenate(logits or empty)
   return metrics.Predictions(
     names=tuple(prepared.clips[i].track for i in index),
-    groups=tuple(prepared.clips[i].track if side in split.known_groups else prepared.clips[i].group
-                 for i in index),
+    groups=tuple(
+      prepared.clips[i].track if side in split.known_groups else prepared.clips[i].group
+      for i in index
+    ),
     labels=labels > 0.5 if several else labels.argmax(-1),
     probabilities=metrics.sigmoid(logits) if several else metrics.softmax(logits),
     classes=prepared.classes,
-    known=np.concatenate(known or empty).astype(bool) if several else None)
+    known=np.concatenate(known or empty).astype(bool) if several else None,
+  )
 
 
 def validation_figures(tracks: metrics.Predictions) -> dict[str, float] | None:
@@ -58,9 +70,17 @@ def validation_figures(tracks: metrics.Predictions) -> dict[str, float] | None:
   return {name: figures[name] for name in ("accuracy", "nll")}
 
 
-def write_evaluation(folder: pathlib.Path, predictions: metrics.Predictions, split: Split,
-                     side: str, *, seed: int, checkpoint_step: int, parameters: int,
-                     thresholds: dict[str, float] | None = None) -> dict:
+def write_evaluation(
+  folder: pathlib.Path,
+  predictions: metrics.Predictions,
+  split: Split,
+  side: str,
+  *,
+  seed: int,
+  checkpoint_step: int,
+  parameters: int,
+  thresholds: dict[str, float] | None = None,
+) -> dict:
   """Writes a side's files into a run's eval folder.
 
   SIDE.json holds the figures, SIDE.csv a row for each track, SIDE_segments.csv one for each window;
@@ -77,16 +97,26 @@ def write_evaluation(folder: pathlib.Path, predictions: metrics.Predictions, spl
   """
   tracks = predictions.by_track()
   if thresholds is None:
-    figures = {"segment": metrics.summarize(predictions), "track": metrics.summarize(tracks),
-               "temperature": summarize_temperature(tracks)}
+    figures = {
+      "segment": metrics.summarize(predictions),
+      "track": metrics.summarize(tracks),
+      "temperature": summarize_temperature(tracks),
+    }
   else:
     figures = {"thresholds": thresholds} | {
       unit: multi_label_metrics.summarize_multi_label(answers, thresholds)
-      for unit, answers in (("segment", predictions), ("track", tracks))}
+      for unit, answers in (("segment", predictions), ("track", tracks))
+    }
   report = {
     "task": "single_label" if thresholds is None else "multi_label",
-    "split": split.name, "leaky": split.leaky, "classes": list(predictions.classes), "seed": seed,
-    "checkpoint_step": checkpoint_step, "parameters": parameters, **figures}
+    "split": split.name,
+    "leaky": split.leaky,
+    "classes": list(predictions.classes),
+    "seed": seed,
+    "checkpoint_step": checkpoint_step,
+    "parameters": parameters,
+    **figures,
+  }
   folder.mkdir(parents=True, exist_ok=True)
   _write_rows(folder / f"{side}.csv", tracks, thresholds)
   _write_rows(folder / f"{side}_segments.csv", predictions, thresholds)
@@ -98,12 +128,15 @@ def _write_rows(path: pathlib.Path, answers: metrics.Predictions, thresholds) ->
   """One row for each thing that was asked: track, group, label, prediction, probabilities."""
   with open(path, "w", newline="") as file:
     writer = csv.writer(file)
-    writer.writerow(["track", "group", "label", "prediction"]
-                    + [f"p_{name}" for name in answers.classes])
+    writer.writerow(
+      ["track", "group", "label", "prediction"] + [f"p_{name}" for name in answers.classes]
+    )
     for i, (name, group, row) in enumerate(
-        zip(answers.names, answers.groups, answers.probabilities, strict=True)):
-      writer.writerow([name, group, *_label_cells(answers, i, thresholds)]
-                      + [f"{p:.6f}" for p in row])
+      zip(answers.names, answers.groups, answers.probabilities, strict=True)
+    ):
+      writer.writerow(
+        [name, group, *_label_cells(answers, i, thresholds)] + [f"{p:.6f}" for p in row]
+      )
 
 
 def _label_cells(tracks: metrics.Predictions, i: int, thresholds) -> tuple[str, str]:
@@ -111,7 +144,10 @@ def _label_cells(tracks: metrics.Predictions, i: int, thresholds) -> tuple[str, 
   classes, row = tracks.classes, tracks.probabilities[i]
   if thresholds is None:
     return classes[tracks.labels[i]], classes[row.argmax()]
-  true = [name if known else f"?{name}" for name, held, known in
-          zip(classes, tracks.labels[i], tracks.known[i], strict=True) if held or not known]
+  true = [
+    name if known else f"?{name}"
+    for name, held, known in zip(classes, tracks.labels[i], tracks.known[i], strict=True)
+    if held or not known
+  ]
   found = [name for name, p in zip(classes, row, strict=True) if p >= thresholds[name]]
   return ";".join(true), ";".join(found)

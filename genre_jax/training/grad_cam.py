@@ -48,11 +48,13 @@ def _kind(module: nn.Module) -> str:
 
 def _intercepted(run, on_output):
   """Calls run() with on_output(module, output) -> output in place of every module's output."""
+
   def interceptor(next_function, args, kwargs, context):
     output = next_function(*args, **kwargs)
     if context.method_name != "__call__" or not isinstance(output, jax.Array):
       return output
     return on_output(context.module, output)
+
   with nn.intercept_methods(interceptor):
     return run()
 
@@ -73,7 +75,8 @@ def feature_maps(model: nn.Module, variables, window: jax.ShapeDtypeStruct) -> l
     return output
 
   jax.eval_shape(
-    lambda v, x: _intercepted(lambda: model.apply(v, x, train=False), note), variables, window)
+    lambda v, x: _intercepted(lambda: model.apply(v, x, train=False), note), variables, window
+  )
   last: dict[str, FeatureMap] = {}
   for i, (kind, path, shape) in enumerate(seen):
     if kind != "conv" or min(shape[:2]) < 2:
@@ -97,8 +100,7 @@ def _apply(model, variables, log_mel, frame_mask, deltas):
     outputs[layer] = output + deltas[layer].astype(output.dtype)
     return outputs[layer]
 
-  logits = _intercepted(
-    lambda: model.apply(variables, log_mel, frame_mask, train=False), add)
+  logits = _intercepted(lambda: model.apply(variables, log_mel, frame_mask, train=False), add)
   return logits, outputs
 
 
@@ -119,8 +121,7 @@ class GradCam:
     self._model, self._variables = model, variables
     self._num = len(log_mel)
     self._window = log_mel.shape[1:3]
-    self.maps = feature_maps(
-      model, variables, jax.ShapeDtypeStruct(log_mel.shape, jnp.float32))
+    self.maps = feature_maps(model, variables, jax.ShapeDtypeStruct(log_mel.shape, jnp.float32))
     self._zeros = {m.layer: np.zeros((self._num, *m.shape), np.float32) for m in self.maps}
 
     def heat(variables, log_mel, frame_mask, classes):
@@ -152,6 +153,7 @@ class GradCam:
     def sees(variables, log_mel, lines):
       def outputs(x):
         return _apply(self._model, variables, x, None, zeros)[1]
+
       seen, pull = jax.vjp(outputs, log_mel)
       lines = {layer: line.astype(seen[layer].dtype) for layer, line in lines.items()}
       return jnp.square(pull(lines)[0][..., 0]).sum(0)
@@ -177,10 +179,10 @@ class GradCam:
         at = 4 * number + 2 * axis
         first, last = places[at], places[at + 1]
         step = (centres[at + 1] - centres[at]) / max(last - first, 1)
-        ends.append((centres[at] - first * step,
-                     centres[at] + (m.shape[axis] - 1 - first) * step))
-      spans = np.array([[abs(end[1][k] - end[0][k]) / self._window[k] for k in (0, 1)]
-                        for end in ends])
+        ends.append((centres[at] - first * step, centres[at] + (m.shape[axis] - 1 - first) * step))
+      spans = np.array(
+        [[abs(end[1][k] - end[0][k]) / self._window[k] for k in (0, 1)] for end in ends]
+      )
       transposed = spans[0, 1] + spans[1, 0] > spans[0, 0] + spans[1, 1]
       time, band = (ends[1], ends[0]) if transposed else (ends[0], ends[1])
       views[m.layer] = (bool(transposed), ((time[0][0], time[1][0]), (band[0][1], band[1][1])))
@@ -202,13 +204,14 @@ class GradCam:
     parts: dict[str, list[np.ndarray]] = {m.branch: [] for m in self.maps}
     for begin in range(0, n, self._num):
       rows = np.minimum(np.arange(begin, begin + self._num), n - 1)
-      heats = self._heat(self._variables, log_mel[rows], frame_mask[rows],
-                         np.asarray(classes)[rows])
+      heats = self._heat(
+        self._variables, log_mel[rows], frame_mask[rows], np.asarray(classes)[rows]
+      )
       for m in self.maps:
         transposed, ends = self._views[m.layer]
-        heat = np.asarray(heats[m.layer], np.float32)[:n - begin]
+        heat = np.asarray(heats[m.layer], np.float32)[: n - begin]
         heat = _stretch(heat.swapaxes(1, 2) if transposed else heat, ends, self._window)
-        heat = heat * frame_mask[rows][:n - begin, :, None]
+        heat = heat * frame_mask[rows][: n - begin, :, None]
         peak = heat.max((1, 2), keepdims=True)
         parts[m.branch].append(heat / np.where(peak > 0, peak, 1))
     return {branch: np.concatenate(part) for branch, part in parts.items()}

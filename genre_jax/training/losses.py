@@ -31,8 +31,17 @@ def cross_entropy(logits, labels, weight, *, label_smoothing=0.0):
   return (losses * weight).sum() / jnp.maximum(weight.sum(), 1)
 
 
-def binary_cross_entropy(logits, labels, weight, *, label_smoothing=0.0, positive_weight=None,
-                         focus_positive=0.0, focus_negative=0.0, negative_margin=0.0):
+def binary_cross_entropy(
+  logits,
+  labels,
+  weight,
+  *,
+  label_smoothing=0.0,
+  positive_weight=None,
+  focus_positive=0.0,
+  focus_negative=0.0,
+  negative_margin=0.0,
+):
   """Mean sigmoid cross-entropy over the labels that count, with the asymmetric loss's fields.
 
   Args:
@@ -100,10 +109,12 @@ def make_loss(config, positive_weight: np.ndarray | None = None) -> Callable:
   """
   smoothing = config.train.label_smoothing
   if config.get("task", "single_label") == "single_label":
+
     def single_label(logits, batch):
       labels = batch["labels"].astype(logits.dtype)
       loss = cross_entropy(logits, labels, batch["mask"], label_smoothing=smoothing)
       return loss, (logits.argmax(-1) == labels.argmax(-1)).mean()
+
     return single_label
 
   fields = config.loss
@@ -113,10 +124,16 @@ def make_loss(config, positive_weight: np.ndarray | None = None) -> Callable:
     labels = batch["labels"].astype(logits.dtype)
     known = batch["label_mask"].astype(logits.dtype) * batch["mask"][:, None].astype(logits.dtype)
     loss = binary_cross_entropy(
-      logits, labels, known, label_smoothing=smoothing,
+      logits,
+      labels,
+      known,
+      label_smoothing=smoothing,
       positive_weight=None if given is None else given.astype(logits.dtype),
-      focus_positive=fields.focus_positive, focus_negative=fields.focus_negative,
-      negative_margin=fields.negative_margin)
+      focus_positive=fields.focus_positive,
+      focus_negative=fields.focus_negative,
+      negative_margin=fields.negative_margin,
+    )
     right = ((logits > 0) == (labels > 0.5)) * known
     return loss, right.sum() / jnp.maximum(known.sum(), 1)
+
   return multi_label

@@ -44,8 +44,14 @@ class Predictions:
     total = np.zeros((len(names), len(self.classes)))
     np.add.at(total, track, self.probabilities)
     mean = total / np.bincount(track)[:, None]
-    return Predictions(names, tuple(self.groups[i] for i in first), self.labels[first], mean,
-                       self.classes, None if self.known is None else self.known[first])
+    return Predictions(
+      names,
+      tuple(self.groups[i] for i in first),
+      self.labels[first],
+      mean,
+      self.classes,
+      None if self.known is None else self.known[first],
+    )
 
 
 def wilson_interval(proportion: float, n: float, z: float = 1.959964) -> tuple[float, float]:
@@ -104,9 +110,15 @@ def summarize(predictions: Predictions) -> dict[str, Any]:
   classes, k = predictions.classes, len(predictions.classes)
   n = len(predictions.labels)
   if not n:
-    return {"n": 0, "accuracy": None, "ci95": [None, None], "macro_f1": None, "nll": None,
-            "confusion": [[0] * k for _ in range(k)],
-            "per_class": {name: {"precision": None, "recall": None, "n": 0} for name in classes}}
+    return {
+      "n": 0,
+      "accuracy": None,
+      "ci95": [None, None],
+      "macro_f1": None,
+      "nll": None,
+      "confusion": [[0] * k for _ in range(k)],
+      "per_class": {name: {"precision": None, "recall": None, "n": 0} for name in classes},
+    }
   predicted = predictions.probabilities.argmax(-1)
   correct = predicted == predictions.labels
   confusion = np.zeros((k, k), int)
@@ -122,9 +134,13 @@ def summarize(predictions: Predictions) -> dict[str, Any]:
     "nll": float(-np.log(np.maximum(likelihood, 1e-12)).mean()),
     "confusion": confusion.tolist(),
     "per_class": {
-      name: {"precision": float(hits[i] / guessed[i]) if guessed[i] else None,
-             "recall": float(hits[i] / true[i]) if true[i] else None, "n": int(true[i])}
-      for i, name in enumerate(classes)},
+      name: {
+        "precision": float(hits[i] / guessed[i]) if guessed[i] else None,
+        "recall": float(hits[i] / true[i]) if true[i] else None,
+        "n": int(true[i]),
+      }
+      for i, name in enumerate(classes)
+    },
   }
 
 

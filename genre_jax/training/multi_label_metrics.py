@@ -16,8 +16,17 @@ from genre_jax.training.statistics import draw_weights
 DRAWS, FEWEST_DRAWS = 1000, 200
 # Numbers that the bootstrap of one side may touch, and hold at once: bounds time and memory.
 MOST_WORK, AT_ONCE = 10**9, 4 * 10**6
-FIGURES = ("roc_auc_macro", "roc_auc_micro", "pr_auc_macro", "pr_auc_micro", "map", "f1_macro",
-           "f1_micro", "exact_match", "top_match")
+FIGURES = (
+  "roc_auc_macro",
+  "roc_auc_micro",
+  "pr_auc_macro",
+  "pr_auc_micro",
+  "map",
+  "f1_macro",
+  "f1_micro",
+  "exact_match",
+  "top_match",
+)
 SHARES = FIGURES[-2:]  # of rows
 
 
@@ -47,10 +56,13 @@ def areas(scores: np.ndarray, held: np.ndarray, weights: np.ndarray) -> np.ndarr
     precision = np.where(found > 0, hits / found, 1.0)
   precision_before = np.hstack([zero + 1, precision[:, :-1]])
   step = np.diff(recall, axis=1)
-  return np.stack([
-    (np.diff(fall_out, axis=1) * (recall[:, 1:] + recall[:, :-1]) / 2).sum(1),
-    (step * (precision + precision_before) / 2).sum(1) + 0 * fall_out[:, -1],
-    (step * precision).sum(1) + 0 * fall_out[:, -1]])
+  return np.stack(
+    [
+      (np.diff(fall_out, axis=1) * (recall[:, 1:] + recall[:, :-1]) / 2).sum(1),
+      (step * (precision + precision_before) / 2).sum(1) + 0 * fall_out[:, -1],
+      (step * precision).sum(1) + 0 * fall_out[:, -1],
+    ]
+  )
 
 
 def choose_thresholds(predictions: Predictions) -> dict[str, float]:
@@ -97,12 +109,14 @@ def row_weights(groups, draws: int, seed: int = 0) -> tuple[np.ndarray, int]:
   return weights, len(number)
 
 
-def _figures(p: Predictions, cuts: np.ndarray, weights: np.ndarray, lost=np.nan
-             ) -> dict[str, np.ndarray]:
+def _figures(
+  p: Predictions, cuts: np.ndarray, weights: np.ndarray, lost=np.nan
+) -> dict[str, np.ndarray]:
   """Each figure, float[draws], and 'per_class', float[4, classes, draws]: areas and F1.
 
   Macro figures take `lost`, float[4, classes, 1], for a class that a draw loses; NaN leaves it out.
   """
+
   def areas_of(c):
     rows = p.known[:, c]
     return areas(p.probabilities[rows, c], p.labels[rows, c], weights[:, rows])
@@ -111,8 +125,10 @@ def _figures(p: Predictions, cuts: np.ndarray, weights: np.ndarray, lost=np.nan
   rows, columns = np.nonzero(p.known)
   micro = areas(p.probabilities[rows, columns], p.labels[rows, columns], weights[:, rows])
   found, held = p.probabilities >= cuts, p.labels
-  hits, wrong, missed = (weights @ (p.known & cell).astype(float) for cell in (
-    found & held, found & ~held, ~found & held))  # [draws, classes]
+  hits, wrong, missed = (
+    weights @ (p.known & cell).astype(float)
+    for cell in (found & held, found & ~held, ~found & held)
+  )  # [draws, classes]
   exact = ((found == held) | ~p.known).all(1)
   lowest_held = np.where(held & p.known, p.probabilities, np.inf).min(1)
   highest_other = np.where(~held & p.known, p.probabilities, -np.inf).max(1)
@@ -123,17 +139,24 @@ def _figures(p: Predictions, cuts: np.ndarray, weights: np.ndarray, lost=np.nan
     per_class = np.concatenate([by_class, f1.T[None]])
     macro = np.nanmean(np.where(np.isnan(per_class), lost, per_class), 1)
     return {
-      "roc_auc_macro": macro[0], "roc_auc_micro": micro[0], "pr_auc_macro": macro[1],
-      "pr_auc_micro": micro[1], "map": macro[2], "f1_macro": macro[3],
+      "roc_auc_macro": macro[0],
+      "roc_auc_micro": micro[0],
+      "pr_auc_macro": macro[1],
+      "pr_auc_micro": micro[1],
+      "map": macro[2],
+      "f1_macro": macro[3],
       "f1_micro": 2 * hits.sum(1) / (2 * hits + wrong + missed).sum(1),
       "exact_match": weights @ exact / weights.sum(1),
-      "top_match": weights @ (with_labels & (lowest_held > highest_other)) / (
-        weights @ with_labels),
-      "per_class": per_class}
+      "top_match": weights
+      @ (with_labels & (lowest_held > highest_other))
+      / (weights @ with_labels),
+      "per_class": per_class,
+    }
 
 
-def _interval(seen: float, drawn: np.ndarray, groups: int, least: float = 0.0,
-              share: bool = False) -> list[float | None]:
+def _interval(
+  seen: float, drawn: np.ndarray, groups: int, least: float = 0.0, share: bool = False
+) -> list[float | None]:
   """95 % of bootstrap draws, widened for few groups as Student's t is, within `least` and 1.
 
   Draws are moved so that their median is the figure seen. A draw repeats some artists and misses
@@ -151,16 +174,19 @@ def _interval(seen: float, drawn: np.ndarray, groups: int, least: float = 0.0,
   return [float(x) for x in np.clip(ends, least, 1)]
 
 
-def _drawn(p: Predictions, cuts: np.ndarray, weights: np.ndarray, seen: dict[str, np.ndarray]
-           ) -> dict[str, np.ndarray]:
+def _drawn(
+  p: Predictions, cuts: np.ndarray, weights: np.ndarray, seen: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
   """`_figures` of many weightings, some at a time.
 
   A class that a draw loses keeps the figure that is `seen`, so that macro figures of all draws are
   means over the same classes. A class of a single artist hence does not vary at all.
   """
   size = max(1, AT_ONCE // p.known.size)
-  parts = [_figures(p, cuts, weights[i:i + size], seen["per_class"])
-           for i in range(0, len(weights), size)]
+  parts = [
+    _figures(p, cuts, weights[i : i + size], seen["per_class"])
+    for i in range(0, len(weights), size)
+  ]
   return {name: np.concatenate([part[name] for part in parts], -1) for name in parts[0]}
 
 
@@ -224,8 +250,9 @@ def _nll(p: Predictions) -> float:
   return float(-np.log(np.maximum(likelihood, 1e-12)).mean()) if len(likelihood) else 0.0
 
 
-def summarize_multi_label(p: Predictions, thresholds: dict[str, float],
-                          draws: int | None = None) -> dict[str, Any]:
+def summarize_multi_label(
+  p: Predictions, thresholds: dict[str, float], draws: int | None = None
+) -> dict[str, Any]:
   """The figures of one unit, segments or tracks, as they stand in eval/*.json.
 
   Args:
@@ -244,11 +271,18 @@ def summarize_multi_label(p: Predictions, thresholds: dict[str, float],
   n, k = p.known.shape
   if not n:
     empty = {"n": 0, "known": 0} | dict.fromkeys(
-      ("roc_auc", "pr_auc", "average_precision", "precision", "recall", "f1"))
-    return {"n": 0, "nll": None, **dict.fromkeys(FIGURES),
-            "ci95": {name: [None, None] for name in FIGURES},
-            "per_class": {name: {**empty, "pr_auc_ci95": [None, None],
-                                 "threshold": thresholds[name]} for name in p.classes}}
+      ("roc_auc", "pr_auc", "average_precision", "precision", "recall", "f1")
+    )
+    return {
+      "n": 0,
+      "nll": None,
+      **dict.fromkeys(FIGURES),
+      "ci95": {name: [None, None] for name in FIGURES},
+      "per_class": {
+        name: {**empty, "pr_auc_ci95": [None, None], "threshold": thresholds[name]}
+        for name in p.classes
+      },
+    }
   seen = _figures(p, cuts, np.ones((1, n)))
   if draws is None:
     draws = int(np.clip(MOST_WORK // (n * k), FEWEST_DRAWS, DRAWS))
@@ -261,12 +295,23 @@ def summarize_multi_label(p: Predictions, thresholds: dict[str, float],
     hits, guessed = int((found & held)[:, c].sum()), int((found & p.known)[:, c].sum())
     n_held = int(held[:, c].sum())
     per_class[name] = {
-      "n": n_held, "known": int(p.known[:, c].sum()), "roc_auc": roc, "pr_auc": pr,
+      "n": n_held,
+      "known": int(p.known[:, c].sum()),
+      "roc_auc": roc,
+      "pr_auc": pr,
       "pr_auc_ci95": _interval(seen["per_class"][1, c, 0], drawn["per_class"][1, c], groups),
       "average_precision": average,
-      "precision": hits / guessed if guessed else None, "recall": hits / n_held if n_held else None,
-      "f1": f1, "threshold": thresholds[name]}
-  return {"n": n, "nll": _nll(p), **{name: _number(seen[name][0]) for name in FIGURES},
-          "ci95": {name: _interval(seen[name][0], drawn[name], groups, share=name in SHARES)
-                   for name in FIGURES},
-          "per_class": per_class}
+      "precision": hits / guessed if guessed else None,
+      "recall": hits / n_held if n_held else None,
+      "f1": f1,
+      "threshold": thresholds[name],
+    }
+  return {
+    "n": n,
+    "nll": _nll(p),
+    **{name: _number(seen[name][0]) for name in FIGURES},
+    "ci95": {
+      name: _interval(seen[name][0], drawn[name], groups, share=name in SHARES) for name in FIGURES
+    },
+    "per_class": per_class,
+  }

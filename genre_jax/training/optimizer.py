@@ -25,9 +25,12 @@ def learning_rate_schedule(config, total_steps: int) -> optax.Schedule:
 
 def decay_mask(pattern: str):
   """A function of parameters: True at those whose path, as 'conv_0/kernel', matches `pattern`."""
+
   def matches(params):
     return jax.tree_util.tree_map_with_path(
-      lambda path, _: re.search(pattern, "/".join(key.key for key in path)) is not None, params)
+      lambda path, _: re.search(pattern, "/".join(key.key for key in path)) is not None, params
+    )
+
   return matches
 
 
@@ -48,8 +51,11 @@ def make_optimizer(config, total_steps: int) -> optax.GradientTransformation:
   elif config.name in ("adam", "sgd"):
     if config.weight_decay:
       parts.append(optax.add_decayed_weights(config.weight_decay, mask))
-    parts.append(optax.adam(schedule) if config.name == "adam"
-                 else optax.sgd(schedule, config.momentum or None))
+    parts.append(
+      optax.adam(schedule)
+      if config.name == "adam"
+      else optax.sgd(schedule, config.momentum or None)
+    )
   else:
     raise UserError(f"--config.optimizer.name={config.name}: give adamw, adam or sgd")
   return optax.chain(*parts)

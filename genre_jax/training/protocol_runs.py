@@ -29,8 +29,9 @@ KEPT = "†"  # marks lines of runs that are not at hand any more
 OTHER_PARTS = ("musicnn", "transfer")  # of programs in benchmarks/
 
 
-def run_protocol(name: str, *, data: str, workdir: str, into: str, entries: str = "",
-                 seeds: int = 1000) -> int:
+def run_protocol(
+  name: str, *, data: str, workdir: str, into: str, entries: str = "", seeds: int = 1000
+) -> int:
   """Makes the runs of a protocol that are not finished, and writes its part of the page.
 
   Args:
@@ -62,11 +63,12 @@ def run_protocol(name: str, *, data: str, workdir: str, into: str, entries: str 
   except UnicodeDecodeError as error:
     raise UserError(f"--into={into}: is not UTF-8 text; name another file") from error
   except OSError as error:
-    raise UserError(f"cannot write to {error.filename or into}: {error.strerror or error}; name"
-                    " another place with --into or --workdir") from error
+    raise UserError(
+      f"cannot write to {error.filename or into}: {error.strerror or error}; name"
+      " another place with --into or --workdir"
+    ) from error
   print(text)
-  print(f"written   {into}"
-        + (f"; {failed} runs failed, see logs/ in {folder}" if failed else ""))
+  print(f"written   {into}" + (f"; {failed} runs failed, see logs/ in {folder}" if failed else ""))
   return failed
 
 
@@ -82,9 +84,11 @@ def _check_material(entry: Entry, data: pathlib.Path, folder: pathlib.Path) -> N
   for run in runs:
     before = json.loads((run / "config.json").read_text())["material"]
     if before != now:
-      raise UserError(f"{run} is of other clips, or of files of another date, than {data}:"
-                      f" {before} before, {now} now. Name another folder with --workdir, or delete"
-                      " that one")
+      raise UserError(
+        f"{run} is of other clips, or of files of another date, than {data}:"
+        f" {before} before, {now} now. Name another folder with --workdir, or delete"
+        " that one"
+      )
 
 
 def _wanted(protocol: Protocol, entries: str) -> tuple[Entry, ...]:
@@ -107,8 +111,9 @@ def _write(path: pathlib.Path, name: str, material: pathlib.Path, folder: pathli
   protocol = PROTOCOLS[name]
   page = path.read_text(encoding="utf-8") if path.exists() else HEADER
   before = page.partition(f"<!-- {name} -->")[2].partition(f"<!-- /{name} -->")[0]
-  if before.strip() and not any(protocol_tables.finished(entry, material, folder)
-                                for entry in protocol.entries):
+  if before.strip() and not any(
+    protocol_tables.finished(entry, material, folder) for entry in protocol.entries
+  ):
     return before.strip() + "\n"
   several = "mixtures" in {entry.experiment for entry in protocol.entries}
   write = protocol_multi_label.to_markdown if several else protocol_tables.to_markdown
@@ -122,8 +127,11 @@ def _write(path: pathlib.Path, name: str, material: pathlib.Path, folder: pathli
 
 def _with_kept_rows(text: str, before: str) -> str:
   """A part of the page, in which lines of runs that are not at hand stay as the page had them."""
-  old = {(line.split("|")[1].strip(f" {KEPT}"), line.count("|")): line  # of tables of that width
-         for line in before.splitlines() if line.startswith("| ") and "not run" not in line}
+  old = {
+    (line.split("|")[1].strip(f" {KEPT}"), line.count("|")): line  # of tables of that width
+    for line in before.splitlines()
+    if line.startswith("| ") and "not run" not in line
+  }
   lines, kept = [], False
   for line in text.splitlines():
     name = line.split("|")[1].strip() if line.startswith("| ") else ""
@@ -132,8 +140,11 @@ def _with_kept_rows(text: str, before: str) -> str:
       line, kept = "|".join([cells[0], f" {name} {KEPT} ", *cells[2:]]), True
     lines.append(line)
   if kept:
-    lines += ["", f"{KEPT} From runs that are not at hand any more, under the recipe of their"
-              " commit; not compared in pairs."]
+    lines += [
+      "",
+      f"{KEPT} From runs that are not at hand any more, under the recipe of their"
+      " commit; not compared in pairs.",
+    ]
   return "\n".join(lines) + "\n"
 
 
@@ -150,7 +161,8 @@ def run_entry(entry: Entry, data: pathlib.Path, folder: pathlib.Path, seeds: int
   """
   place = entry_folder(folder, entry)
   place.mkdir(parents=True, exist_ok=True)
-  runner = sweep_runs.Runner(f"experiments/{entry.experiment}.py",
-                             sweep_runs.arguments_of(fields_of(entry, data)), place)
+  runner = sweep_runs.Runner(
+    f"experiments/{entry.experiment}.py", sweep_runs.arguments_of(fields_of(entry, data)), place
+  )
   wanted = [m for m in members(entry, data) if int(m.values["seed"]) < seeds]
   return sum(row.status == "failed" for row in sweep_runs.run_all(wanted, runner, place))

@@ -15,8 +15,10 @@ from genre_jax.training.protocols import Entry, Protocol, entry_folder, members
 from genre_jax.training.run_folder import pool_folds, read_run, training_minutes
 
 LEAST = 1e-6  # the last digit of probabilities in eval/*.csv
-MINUTES = ("Training minutes are of one run on 1 or 2 cores that other work shared: they bound what"
-           " it takes.")
+MINUTES = (
+  "Training minutes are of one run on 1 or 2 cores that other work shared: they bound what"
+  " it takes."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,32 +71,45 @@ def facts(whole: list[list[pathlib.Path]], side: str) -> Facts:
   return Facts(parameters, float(np.mean(minutes)), ", ".join(commits))
 
 
-def outcome(protocol: Protocol, entry: Entry, data: pathlib.Path, folder: pathlib.Path
-            ) -> Outcome | None:
+def outcome(
+  protocol: Protocol, entry: Entry, data: pathlib.Path, folder: pathlib.Path
+) -> Outcome | None:
   """Reads an entry's finished runs; seeds that lack a fold do not count; None without any."""
   whole = finished(entry, data, folder)
   if not whole:
     return None
-  runs = [pool_folds([read_run(run, protocol.side, protocol.unit) for run in folders])
-          for folders in whole]
+  runs = [
+    pool_folds([read_run(run, protocol.side, protocol.unit) for run in folders])
+    for folders in whole
+  ]
   nll = [calibration.negative_log_likelihood(run.probabilities, run.truth, LEAST) for run in runs]
-  return Outcome(compare_runs.System(entry.name, tuple(runs)), float(np.mean(nll)),
-                 facts(whole, protocol.side))
+  return Outcome(
+    compare_runs.System(entry.name, tuple(runs)), float(np.mean(nll)), facts(whole, protocol.side)
+  )
 
 
 def to_markdown(protocol: Protocol, data: pathlib.Path, folder: pathlib.Path) -> str:
   """A protocol's part of RESULTS.md."""
   outcomes = {entry.name: outcome(protocol, entry, data, folder) for entry in protocol.entries}
-  lines = [f"## {protocol.title}", "", protocol.about, "",
-           f"| network | parameters | seeds | {protocol.unit}s n | accuracy %, mean [95 %] "
-           "| sd over seeds | NLL | training min | commit |", "|---" * 9 + "|"]
+  lines = [
+    f"## {protocol.title}",
+    "",
+    protocol.about,
+    "",
+    f"| network | parameters | seeds | {protocol.unit}s n | accuracy %, mean [95 %] "
+    "| sd over seeds | NLL | training min | commit |",
+    "|---" * 9 + "|",
+  ]
   for entry in protocol.entries:
     lines.append(_line(entry, outcomes[entry.name]))
   done = {name: o.system for name, o in outcomes.items() if o}
   groups = protocol.groups or f"{protocol.unit}s"
-  lines += ["", f"Interval: bootstrap over {groups} within class, and over seeds where"
-            " there are several, around the mean over seeds; Wilson's where all are right or all"
-            f" wrong. {MINUTES}"]
+  lines += [
+    "",
+    f"Interval: bootstrap over {groups} within class, and over seeds where"
+    " there are several, around the mean over seeds; Wilson's where all are right or all"
+    f" wrong. {MINUTES}",
+  ]
   lines += _differences(protocol, done)
   lines += _never_right(protocol, done)
   if protocol.side == "valid" and (first := outcomes[protocol.entries[0].name]):
@@ -110,9 +125,11 @@ def _line(entry: Entry, result: Outcome | None) -> str:
   mean, low, high = statistics.accuracy_of_seeds(correct, run.groups, run.labels)
   accuracy = 100 * correct.mean(1)
   sd = f"{accuracy.std(ddof=1):.1f}" if len(accuracy) > 1 else "-"
-  return (f"| {entry.name} | {result.facts.parameters:,} | {len(accuracy)} | {correct.shape[1]} "
-          f"| {100 * mean:.1f} [{100 * low:.1f}, {100 * high:.1f}] | {sd} "
-          f"| {result.nll:.3f} | {result.facts.minutes:.1f} | {result.facts.commits} |")
+  return (
+    f"| {entry.name} | {result.facts.parameters:,} | {len(accuracy)} | {correct.shape[1]} "
+    f"| {100 * mean:.1f} [{100 * low:.1f}, {100 * high:.1f}] | {sd} "
+    f"| {result.nll:.3f} | {result.facts.minutes:.1f} | {result.facts.commits} |"
+  )
 
 
 def _differences(protocol: Protocol, systems: dict[str, Any]) -> list[str]:
@@ -120,21 +137,29 @@ def _differences(protocol: Protocol, systems: dict[str, Any]) -> list[str]:
   first, *others = _asked_alike(protocol, systems) or [None]
   if not others:
     return []
-  lines = ["", f"| {first.name} minus | points [95 %] | McNemar p | after Holm | |",
-           "|---|---|---|---|---|"]
+  lines = [
+    "",
+    f"| {first.name} minus | points [95 %] | McNemar p | after Holm | |",
+    "|---|---|---|---|---|",
+  ]
   stated = [s for s in others if s.name == protocol.primary]
   rest = [s for s in others if s.name != protocol.primary]
   for group, word in ((stated, "primary"), (rest, "exploratory")):
     pairs = compare_runs.compare([first], [(first, other) for other in group]) if group else []
     for pair in pairs:
-      lines.append(f"| {pair.b} | {100 * pair.difference:+.1f} [{100 * pair.low:+.1f}, "
-                   f"{100 * pair.high:+.1f}] | {pair.p:.2g} | "
-                   f"{'-' if word == 'primary' else f'{pair.p_holm:.2g}'} | {word} |")
+      lines.append(
+        f"| {pair.b} | {100 * pair.difference:+.1f} [{100 * pair.low:+.1f}, "
+        f"{100 * pair.high:+.1f}] | {pair.p:.2g} | "
+        f"{'-' if word == 'primary' else f'{pair.p_holm:.2g}'} | {word} |"
+      )
   if protocol.groups:
-    lines += ["", "McNemar's test counts the answers of each network's mean over its seeds, the"
-              f" difference is of single seeds. The test takes {protocol.unit}s as independent,"
-              f" which those of the same {protocol.groups} are not: where it and the interval"
-              " disagree, believe the interval."]
+    lines += [
+      "",
+      "McNemar's test counts the answers of each network's mean over its seeds, the"
+      f" difference is of single seeds. The test takes {protocol.unit}s as independent,"
+      f" which those of the same {protocol.groups} are not: where it and the interval"
+      " disagree, believe the interval.",
+    ]
   return lines
 
 
@@ -150,9 +175,11 @@ def _never_right(protocol: Protocol, systems: dict[str, Any]) -> list[str]:
   if len(alike) < 2:
     return []
   wrong = ~np.any([system.correct.any(0) for system in alike], axis=0)
-  text = (f"No seed of any of {len(alike)} networks has {wrong.sum()} of {len(wrong)}"
-          f" {protocol.unit}s right; a choice among them that is always right would have"
-          f" {100 * (1 - wrong.mean()):.1f} %.")
+  text = (
+    f"No seed of any of {len(alike)} networks has {wrong.sum()} of {len(wrong)}"
+    f" {protocol.unit}s right; a choice among them that is always right would have"
+    f" {100 * (1 - wrong.mean()):.1f} %."
+  )
   run = alike[0].runs[0]
   if protocol.unit == "track" and wrong.any():
     text += f" They are, and seed {run.config['seed']} of {alike[0].name} takes them for: "
@@ -166,16 +193,28 @@ def _calibration(system: compare_runs.System, groups: str) -> list[str]:
   rows, limits = [], []
   for run in system.runs:
     fitted = calibration.cross_fitted(run.probabilities, run.truth, run.groups)
-    rows.append([figure for p in (run.probabilities, fitted)
-                 for figure in calibration.calibration_figures(p, run.truth, LEAST).values()])
+    rows.append(
+      [
+        figure
+        for p in (run.probabilities, fitted)
+        for figure in calibration.calibration_figures(p, run.truth, LEAST).values()
+      ]
+    )
     limits.append(calibration.perfect_calibration_error(fitted))
-  mean, within = np.mean(rows, 0), sum(row[5] <= limit for row, limit in zip(rows, limits,
-                                                                             strict=True))
-  return ["", f"Calibration of {system.name}, mean over {len(rows)} seeds, n = {len(run.tracks)}: ",
-          "", "| probabilities | NLL | Brier | ECE, 10 bins |", "|---|---|---|---|",
-          "| as they come | " + " | ".join(f"{x:.3f}" for x in mean[:3]) + " |",
-          f"| temperature fitted on other {groups} | " + " | ".join(f"{x:.3f}" for x in mean[3:])
-          + " |", "",
-          f"A perfectly calibrated model of these probabilities stays below an ECE of"
-          f" {np.mean(limits):.3f} in 95 % of draws at this n; after the temperature"
-          f" {within} of {len(rows)} seeds do."]
+  mean, within = (
+    np.mean(rows, 0),
+    sum(row[5] <= limit for row, limit in zip(rows, limits, strict=True)),
+  )
+  return [
+    "",
+    f"Calibration of {system.name}, mean over {len(rows)} seeds, n = {len(run.tracks)}: ",
+    "",
+    "| probabilities | NLL | Brier | ECE, 10 bins |",
+    "|---|---|---|---|",
+    "| as they come | " + " | ".join(f"{x:.3f}" for x in mean[:3]) + " |",
+    f"| temperature fitted on other {groups} | " + " | ".join(f"{x:.3f}" for x in mean[3:]) + " |",
+    "",
+    f"A perfectly calibrated model of these probabilities stays below an ECE of"
+    f" {np.mean(limits):.3f} in 95 % of draws at this n; after the temperature"
+    f" {within} of {len(rows)} seeds do.",
+  ]

@@ -16,12 +16,27 @@ import genre_jax
 from genre_jax.errors import UserError
 from genre_jax.files import write_whole
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-cpu",
-            "tensorflow-datasets", "librosa")
+PACKAGES = (
+  "jax",
+  "jaxlib",
+  "flax",
+  "optax",
+  "orbax-checkpoint",
+  "numpy",
+  "tensorflow-cpu",
+  "tensorflow-datasets",
+  "librosa",
+)
 
 # Fields that may change between a run and its continuation, because no number depends on them.
-FREE_FIELDS = ("dataset.path", "dataset.source", "dataset.prepared_dir", "dataset.workers",
-               "train.report", "profile")
+FREE_FIELDS = (
+  "dataset.path",
+  "dataset.source",
+  "dataset.prepared_dir",
+  "dataset.workers",
+  "train.report",
+  "profile",
+)
 
 
 def flat(tree: dict, prefix: str = "") -> dict[str, Any]:
@@ -34,9 +49,16 @@ def flat(tree: dict, prefix: str = "") -> dict[str, Any]:
 
 def git_commit() -> str:
   """The commit of the checkout that the package runs from, '-dirty' if changed, or 'unknown'."""
+
   def git(*arguments):
-    return subprocess.run(("git", *arguments), cwd=pathlib.Path(__file__).parent,
-                          capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+      ("git", *arguments),
+      cwd=pathlib.Path(__file__).parent,
+      capture_output=True,
+      text=True,
+      check=True,
+    ).stdout.strip()
+
   try:
     return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "-uno") else "")
   except (OSError, subprocess.CalledProcessError):
@@ -56,8 +78,9 @@ def sole_use(workdir: pathlib.Path) -> Iterator[None]:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-      raise UserError(f"{workdir} is in use by another process; wait for it or name another folder"
-                      " with --workdir") from error
+      raise UserError(
+        f"{workdir} is in use by another process; wait for it or name another folder with --workdir"
+      ) from error
     yield
 
 
@@ -78,17 +101,24 @@ def claim_workdir(workdir: pathlib.Path, config: ml_collections.ConfigDict, mate
       stored = json.loads(path.read_text())
       before, material_before = flat(stored["config"]), stored["material"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-      raise UserError(f"{path} is damaged ({error}); delete {workdir} or name another with"
-                      " --workdir") from error
+      raise UserError(
+        f"{path} is damaged ({error}); delete {workdir} or name another with --workdir"
+      ) from error
     after = flat(now)
     names = [name for name in sorted(before.keys() | after.keys()) if name not in FREE_FIELDS]
-    changed = [f"  config.{name}: {before.get(name)!r} before, {after.get(name)!r} now"
-               for name in names if before.get(name) != after.get(name)]
+    changed = [
+      f"  config.{name}: {before.get(name)!r} before, {after.get(name)!r} now"
+      for name in names
+      if before.get(name) != after.get(name)
+    ]
     if material_before != material:
       changed.append(f"  the prepared clips: {material_before} before, {material} now")
     if changed:
-      raise UserError(f"{workdir} holds a run with another config:\n" + "\n".join(changed)
-                      + "\nName another folder with --workdir, or delete this one")
+      raise UserError(
+        f"{workdir} holds a run with another config:\n"
+        + "\n".join(changed)
+        + "\nName another folder with --workdir, or delete this one"
+      )
     return
   versions = {}
   for name in PACKAGES:
@@ -96,10 +126,18 @@ def claim_workdir(workdir: pathlib.Path, config: ml_collections.ConfigDict, mate
       versions[name] = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
       versions[name] = "absent"
-  write_json(path, {
-    "config": now, "material": material, "genre_jax": genre_jax.__version__,
-    "commit": git_commit(), "packages": versions, "backend": jax.default_backend(),
-    "devices": jax.device_count()})
+  write_json(
+    path,
+    {
+      "config": now,
+      "material": material,
+      "genre_jax": genre_jax.__version__,
+      "commit": git_commit(),
+      "packages": versions,
+      "backend": jax.default_backend(),
+      "devices": jax.device_count(),
+    },
+  )
 
 
 class Curves:

@@ -68,8 +68,10 @@ def surest(tracks: Predictions) -> list[tuple[int, bool, int | None]]:
 def read_log_mels(prepared: Prepared, names) -> dict[str, np.ndarray]:
   """{track: float32[time, frequency]} of some clips of a prepared set."""
   wanted = np.array([clip.track in set(names) for clip in prepared.clips])
-  return {prepared.clips[int(index)].track: clip["log_mel"]
-          for index, clip in read_clips(prepared, wanted).as_numpy_iterator()}
+  return {
+    prepared.clips[int(index)].track: clip["log_mel"]
+    for index, clip in read_clips(prepared, wanted).as_numpy_iterator()
+  }
 
 
 class Asker:
@@ -91,7 +93,7 @@ class Asker:
 
   def cut(self, log_mel: np.ndarray, start: int) -> tuple[np.ndarray, int]:
     """A window as the pipeline cuts it, and its number of valid frames."""
-    window = log_mel[start:start + self.recipe.num_frames]
+    window = log_mel[start : start + self.recipe.num_frames]
     fill = self.recipe.num_frames - len(window)
     return np.pad(window, ((0, fill), (0, 0)), constant_values=log_mel.min()), len(window)
 
@@ -101,10 +103,15 @@ class Asker:
     for begin in range(0, len(windows), size):
       rows = np.minimum(np.arange(begin, begin + size), len(windows) - 1)
       unknown = np.zeros((size, len(self._session.prepared.classes)), np.float32)
-      batch = {"log_mel": windows[rows][..., None], "num_frames": num_frames[rows].astype(np.int32),
-               "labels": unknown, "label_mask": unknown, "mask": np.ones(size, bool)}
+      batch = {
+        "log_mel": windows[rows][..., None],
+        "num_frames": num_frames[rows].astype(np.int32),
+        "labels": unknown,
+        "label_mask": unknown,
+        "mask": np.ones(size, bool),
+      }
       logits = self._eval_step(self._variables, steps.shard_batch(batch, self._mesh))
-      answers.append(np.asarray(logits)[:len(windows) - begin])
+      answers.append(np.asarray(logits)[: len(windows) - begin])
     return softmax(np.concatenate(answers))
 
   def along(self, tracks: Predictions, index: int, log_mel: np.ndarray) -> Example:
@@ -114,19 +121,26 @@ class Asker:
     windows, frames = zip(*(self.cut(log_mel, start) for start in starts), strict=True)
     frames = np.array(frames)
     return Example(
-      tracks.names[index], int(tracks.labels[index]), int(tracks.probabilities[index].argmax()),
-      tracks.probabilities[index], log_mel,
+      tracks.names[index],
+      int(tracks.labels[index]),
+      int(tracks.probabilities[index].argmax()),
+      tracks.probabilities[index],
+      log_mel,
       times=(starts + frames / 2) * self.recipe.seconds_per_frame,
-      along=self.probabilities(np.stack(windows), frames))
+      along=self.probabilities(np.stack(windows), frames),
+    )
 
   def starts(self, side: str) -> np.ndarray:
     """First frame of each window of a side, in the order of its predictions."""
-    plan = plan_windows(self._session.prepared, self._session.split, side,
-                        self._session.config.segments.eval_per_track)
+    plan = plan_windows(
+      self._session.prepared,
+      self._session.split,
+      side,
+      self._session.config.segments.eval_per_track,
+    )
     return plan[plan >= 0]
 
-  def explain(self, chosen: list[tuple[str, int, int, int, np.ndarray]], log_mels
-              ) -> list[Example]:
+  def explain(self, chosen: list[tuple[str, int, int, int, np.ndarray]], log_mels) -> list[Example]:
     """Grad-CAM of the predicted genre.
 
     Args:
@@ -135,8 +149,9 @@ class Asker:
     """
     if not chosen:
       return []
-    windows, frames = zip(*(self.cut(log_mels[track], start) for track, _, _, start, _ in chosen),
-                          strict=True)
+    windows, frames = zip(
+      *(self.cut(log_mels[track], start) for track, _, _, start, _ in chosen), strict=True
+    )
     windows = np.stack(windows)[..., None]
     mask = np.arange(self.recipe.num_frames)[None] < np.array(frames)[:, None]
     if self._cam is None:
@@ -144,19 +159,33 @@ class Asker:
       self._cam = GradCam(self._session.model, self._variables, windows[some])
     heats = self._cam(windows, mask, np.array([prediction for _, _, prediction, _, _ in chosen]))
     return [
-      Example(track, label, prediction, probabilities, window[:count, :, 0],
-              start * self.recipe.seconds_per_frame,
-              heats={branch: heat[i, :count] for branch, heat in heats.items()})
-      for i, ((track, label, prediction, start, probabilities), window, count)
-      in enumerate(zip(chosen, windows, frames, strict=True))]
+      Example(
+        track,
+        label,
+        prediction,
+        probabilities,
+        window[:count, :, 0],
+        start * self.recipe.seconds_per_frame,
+        heats={branch: heat[i, :count] for branch, heat in heats.items()},
+      )
+      for i, ((track, label, prediction, start, probabilities), window, count) in enumerate(
+        zip(chosen, windows, frames, strict=True)
+      )
+    ]
 
 
-def window_of(segments: Predictions, starts: np.ndarray, tracks: Predictions, index: int
-              ) -> tuple[str, int, int, int, np.ndarray]:
+def window_of(
+  segments: Predictions, starts: np.ndarray, tracks: Predictions, index: int
+) -> tuple[str, int, int, int, np.ndarray]:
   """The window of a track that speaks most for what the track was taken for, for `explain`."""
   name = tracks.names[index]
   prediction = int(tracks.probabilities[index].argmax())
   rows = np.array([i for i, other in enumerate(segments.names) if other == name])
   row = rows[segments.probabilities[rows, prediction].argmax()]
-  return (name, int(tracks.labels[index]), prediction, int(starts[row]),
-          segments.probabilities[row])
+  return (
+    name,
+    int(tracks.labels[index]),
+    prediction,
+    int(starts[row]),
+    segments.probabilities[row],
+  )

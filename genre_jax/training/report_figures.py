@@ -19,9 +19,16 @@ from genre_jax.training.report_examples import Example
 
 BLUE, VERMILION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "0.6"
 WIDTH = 4.2  # inches: about a phone's width, so that letters keep their size there
-STYLE = {"font.size": 10, "axes.titlesize": 10, "font.family": "sans-serif",
-         "svg.fonttype": "none", "svg.hashsalt": "genre_jax", "legend.frameon": False,
-         "axes.spines.top": False, "axes.spines.right": False}
+STYLE = {
+  "font.size": 10,
+  "axes.titlesize": 10,
+  "font.family": "sans-serif",
+  "svg.fonttype": "none",
+  "svg.hashsalt": "genre_jax",
+  "legend.frameon": False,
+  "axes.spines.top": False,
+  "axes.spines.right": False,
+}
 FEW = 10  # a bin of fewer predictions is drawn hollow
 HZ_TICKS = (125, 250, 500, 1000, 2000, 4000, 8000, 16000)
 
@@ -46,18 +53,28 @@ def learning_curves(lines: list[dict], checkpoint_step: int) -> list[str]:
   pictures = []
   several = any("valid/pr_auc" in line for line in lines)
   with matplotlib.rc_context(STYLE):
-    for title, ours, theirs in (("loss", "train/loss", "valid/nll"), (
-        "accuracy", "train/accuracy", "valid/pr_auc" if several else "valid/accuracy")):
+    for title, ours, theirs in (
+      ("loss", "train/loss", "valid/nll"),
+      ("accuracy", "train/accuracy", "valid/pr_auc" if several else "valid/accuracy"),
+    ):
       figure = _figure(2.6)
       axes = figure.add_subplot(xlabel="epoch")
       axes.set_title(title, loc="left")
       unit = "NLL of tracks" if title == "loss" else "PR-AUC" if several else "tracks"
-      for key, colour, style, name in ((ours, BLUE, "-", "train, windows"),
-                                       (theirs, VERMILION, "--", f"valid, {unit}")):
+      for key, colour, style, name in (
+        (ours, BLUE, "-", "train, windows"),
+        (theirs, VERMILION, "--", f"valid, {unit}"),
+      ):
         points = [(line["epoch"], line[key]) for line in lines if key in line]
         if points:
-          axes.plot(*zip(*points, strict=True), style, color=colour, label=name,
-                    marker="o" if len(points) < 30 else None, markersize=3)
+          axes.plot(
+            *zip(*points, strict=True),
+            style,
+            color=colour,
+            label=name,
+            marker="o" if len(points) < 30 else None,
+            markersize=3,
+          )
       if title == "accuracy":
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.set_ylim(0, 1.02)
@@ -90,8 +107,15 @@ def confusion(counts: np.ndarray, classes, unit: str) -> str:
       for j in range(k):
         if counts[i, j]:
           text = f"{counts[i, j]}" + (f"\n{100 * share[i, j]:.0f} %" if k <= 5 else "")
-          axes.text(j, i, text, ha="center", va="center", fontsize=10 if k <= 5 else 10.5,
-                    color="black" if share[i, j] > 0.55 else "white")
+          axes.text(
+            j,
+            i,
+            text,
+            ha="center",
+            va="center",
+            fontsize=10 if k <= 5 else 10.5,
+            color="black" if share[i, j] > 0.55 else "white",
+          )
     return to_svg(figure)
 
 
@@ -104,16 +128,24 @@ def reliability(table: list[dict], unit: str) -> str:
     figure.subplots_adjust(hspace=0.1)
     axes.set_title(f"{unit}, n = {sum(row['n'] for row in table)}", loc="left")
     axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="calibrated")
-    axes.plot([row["confidence"] for row in filled], [row["accuracy"] for row in filled],
-              color=BLUE, linewidth=1)
+    axes.plot(
+      [row["confidence"] for row in filled],
+      [row["accuracy"] for row in filled],
+      color=BLUE,
+      linewidth=1,
+    )
     for few, fill, name in ((False, BLUE, "measured"), (True, "white", f"n < {FEW}")):
       points = [(row["confidence"], row["accuracy"]) for row in filled if (row["n"] < FEW) == few]
       if points:
         axes.plot(*zip(*points, strict=True), "o", color=BLUE, markerfacecolor=fill, label=name)
     axes.set(ylim=(-0.03, 1.03), xlim=(0, 1), ylabel="accuracy")
     axes.legend(fontsize=9, loc="lower right")
-    below.bar([(row["from"] + row["to"]) / 2 for row in table], [row["n"] for row in table], 0.085,
-              color=BLUE)
+    below.bar(
+      [(row["from"] + row["to"]) / 2 for row in table],
+      [row["n"] for row in table],
+      0.085,
+      color=BLUE,
+    )
     below.set(xlabel="confidence in the prediction", ylabel="n")
     below.yaxis.set_major_locator(MaxNLocator(2, integer=True))
     for one in (axes, below):
@@ -127,12 +159,22 @@ def _log_mel(axes, example: Example, recipe: Recipe, cmap: str) -> tuple[float, 
   begin = example.start_seconds
   extent = (begin, begin + frames * recipe.seconds_per_frame, -0.5, bands - 0.5)
   low, high = scale_of(recipe)
-  axes.imshow(example.log_mel.T, cmap=cmap, origin="lower", aspect="auto", extent=extent, vmin=low,
-              vmax=high, interpolation="nearest")
+  axes.imshow(
+    example.log_mel.T,
+    cmap=cmap,
+    origin="lower",
+    aspect="auto",
+    extent=extent,
+    vmin=low,
+    vmax=high,
+    interpolation="nearest",
+  )
   centres = mel_frequencies(recipe)
   ticks = [hz for hz in HZ_TICKS if centres[0] < hz < centres[-1]][-5:]
-  axes.set_yticks(np.interp(ticks, centres, np.arange(bands)),
-                  [f"{hz // 1000}k" if hz >= 1000 else str(hz) for hz in ticks])
+  axes.set_yticks(
+    np.interp(ticks, centres, np.arange(bands)),
+    [f"{hz // 1000}k" if hz >= 1000 else str(hz) for hz in ticks],
+  )
   axes.set_ylabel("Hz")
   return extent
 
@@ -156,13 +198,26 @@ def track(example: Example, classes, recipe: Recipe) -> str:
       if genre not in (example.label, example.prediction):
         below.plot(example.times, example.along[:, genre], color=GREY, linewidth=0.8)
     shown = [(example.label, BLUE, "-", "true"), (example.prediction, VERMILION, "--", "predicted")]
-    for genre, colour, style, name in shown[:1 if example.label == example.prediction else 2]:
-      below.plot(example.times, example.along[:, genre], style, color=colour, linewidth=2,
-                 marker="o" if len(example.times) == 1 else None,
-                 label=f"{classes[genre]} ({name})")
+    for genre, colour, style, name in shown[: 1 if example.label == example.prediction else 2]:
+      below.plot(
+        example.times,
+        example.along[:, genre],
+        style,
+        color=colour,
+        linewidth=2,
+        marker="o" if len(example.times) == 1 else None,
+        label=f"{classes[genre]} ({name})",
+      )
     below.set(ylim=(-0.03, 1.03), xlabel="seconds", ylabel="probability", xlim=extent[:2])
-    figure.legend(*below.get_legend_handles_labels(), fontsize=9, loc="lower center", ncols=2,
-                  handlelength=1.8, columnspacing=1.2, borderaxespad=0.1)
+    figure.legend(
+      *below.get_legend_handles_labels(),
+      fontsize=9,
+      loc="lower center",
+      ncols=2,
+      handlelength=1.8,
+      columnspacing=1.2,
+      borderaxespad=0.1,
+    )
     return to_svg(figure)
 
 
@@ -177,8 +232,17 @@ def heat(example: Example, recipe: Recipe) -> str:
     panels[0].set_title("log-mel", loc="left")
     for axes, (branch, evidence) in zip(panels[1:], example.heats.items(), strict=True):
       extent = _log_mel(axes, example, recipe, "gray")
-      axes.imshow(evidence.T, cmap="plasma", origin="lower", aspect="auto", extent=extent,
-                  vmin=0, vmax=1, alpha=0.8 * evidence.T, interpolation="nearest")
+      axes.imshow(
+        evidence.T,
+        cmap="plasma",
+        origin="lower",
+        aspect="auto",
+        extent=extent,
+        vmin=0,
+        vmax=1,
+        alpha=0.8 * evidence.T,
+        interpolation="nearest",
+      )
       name = "Grad-CAM" if len(example.heats) == 1 else f"Grad-CAM, {branch} branch"
       axes.set_title(name + ("" if evidence.any() else ": nothing speaks for it"), loc="left")
     panels[-1].set_xlabel("seconds")

@@ -45,18 +45,34 @@ figcaption {{ font-size: 0.88rem; color: #333; margin-bottom: 4px; overflow-wrap
 
 def html_table(header: list[str], rows: list[list[str]], words: int) -> str:
   """An HTML table; the first `words` columns are text, the others numbers."""
+
   def line(cells, tag):
-    return "<tr>" + "".join(
-      f"<{tag}{'' if i < words else ' class=n'}>{html.escape(cell)}</{tag}>"
-      for i, cell in enumerate(cells)) + "</tr>"
-  return ("<div class=wide><table>" + line(header, "th")
-          + "\n".join(line(row, "td") for row in rows) + "</table></div>")
+    return (
+      "<tr>"
+      + "".join(
+        f"<{tag}{'' if i < words else ' class=n'}>{html.escape(cell)}</{tag}>"
+        for i, cell in enumerate(cells)
+      )
+      + "</tr>"
+    )
+
+  return (
+    "<div class=wide><table>"
+    + line(header, "th")
+    + "\n".join(line(row, "td") for row in rows)
+    + "</table></div>"
+  )
 
 
 def html_pictures(pictures: list[tuple[str, str, str]], large: bool = False) -> str:
   """Pictures side by side where there is room, each (data URI, alternative text, caption)."""
-  return "<div class=pictures>" + "\n".join(
-    f"<figure{' class=large' if large else ''}>"
-    + (f"<figcaption>{html.escape(caption)}</figcaption>" if caption else "")
-    + f'<img src="{uri}" alt="{html.escape(text, quote=True)}"></figure>'
-    for uri, text, caption in pictures) + "</div>"
+  return (
+    "<div class=pictures>"
+    + "\n".join(
+      f"<figure{' class=large' if large else ''}>"
+      + (f"<figcaption>{html.escape(caption)}</figcaption>" if caption else "")
+      + f'<img src="{uri}" alt="{html.escape(text, quote=True)}"></figure>'
+      for uri, text, caption in pictures
+    )
+    + "</div>"
+  )

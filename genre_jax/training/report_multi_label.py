@@ -10,11 +10,17 @@ from genre_jax.training.multi_label_metrics import FIGURES
 from genre_jax.training.report_html import html_pictures, html_table
 
 CURVES_SHOWN, TRACKS_LISTED = 12, 20  # curves of the classes that most clips have
-TITLES = {"roc_auc_macro": "ROC-AUC, macro", "roc_auc_micro": "ROC-AUC, micro",
-          "pr_auc_macro": "PR-AUC, macro", "pr_auc_micro": "PR-AUC, micro", "map": "mAP",
-          "f1_macro": "F1, macro", "f1_micro": "F1, micro",
-          "exact_match": "all labels right and complete",
-          "top_match": "labels held lead the others"}
+TITLES = {
+  "roc_auc_macro": "ROC-AUC, macro",
+  "roc_auc_micro": "ROC-AUC, micro",
+  "pr_auc_macro": "PR-AUC, macro",
+  "pr_auc_micro": "PR-AUC, micro",
+  "map": "mAP",
+  "f1_macro": "F1, macro",
+  "f1_micro": "F1, micro",
+  "exact_match": "all labels right and complete",
+  "top_match": "labels held lead the others",
+}
 
 
 def chapter(side: str, tracks: Predictions, folder: pathlib.Path) -> str:
@@ -23,8 +29,10 @@ def chapter(side: str, tracks: Predictions, folder: pathlib.Path) -> str:
 
   report = json.loads((folder / "eval" / f"{side}.json").read_text())
   units = {unit: report[unit] for unit in ("track", "segment")}
-  rows = [[TITLES[name], *(_interval(unit[name], unit["ci95"][name]) for unit in units.values())]
-          for name in FIGURES]
+  rows = [
+    [TITLES[name], *(_interval(unit[name], unit["ci95"][name]) for unit in units.values())]
+    for name in FIGURES
+  ]
   rows.append(["NLL", *(f"{unit['nll']:.3f}" for unit in units.values())])
   by_class = units["track"]["per_class"]
   none = int((~tracks.labels & tracks.known).all(1).sum())
@@ -32,24 +40,57 @@ def chapter(side: str, tracks: Predictions, folder: pathlib.Path) -> str:
   curves = {name: _curve(tracks, name, by_class) for name in frequent if by_class[name]["n"]}
   parts = [
     f"<h2>{side.capitalize()} side</h2>",
-    "<p>" + ("Thresholds were chosen on this side, so what hangs on them is flattered. " if
-             side == "valid" else "Thresholds were chosen on the valid side. ")
+    "<p>"
+    + (
+      "Thresholds were chosen on this side, so what hangs on them is flattered. "
+      if side == "valid"
+      else "Thresholds were chosen on the valid side. "
+    )
     + "Intervals draw groups (artists)."
     + (f" {none} tracks hold none of the classes: right where nothing is found." if none else "")
     + "</p>",
     html_table(["figure", *(f"{unit}s, n = {of['n']}" for unit, of in units.items())], rows, 1),
     "<h3>By class, tracks</h3>",
     html_table(
-      ["class", "held", "known", "ROC-AUC", "PR-AUC [95 %]", "precision", "recall", "F1",
-       "threshold"],
-      [[name, str(of["n"]), str(of["known"]), _number(of["roc_auc"]),
-        _interval(of["pr_auc"], of["pr_auc_ci95"]), *(
-          _number(of[key]) for key in ("precision", "recall", "f1", "threshold"))]
-       for name, of in by_class.items()], 1)]
+      [
+        "class",
+        "held",
+        "known",
+        "ROC-AUC",
+        "PR-AUC [95 %]",
+        "precision",
+        "recall",
+        "F1",
+        "threshold",
+      ],
+      [
+        [
+          name,
+          str(of["n"]),
+          str(of["known"]),
+          _number(of["roc_auc"]),
+          _interval(of["pr_auc"], of["pr_auc_ci95"]),
+          *(_number(of[key]) for key in ("precision", "recall", "f1", "threshold")),
+        ]
+        for name, of in by_class.items()
+      ],
+      1,
+    ),
+  ]
   if curves:
-    parts += ["<p>Dots are the thresholds.</p>", html_pictures(
-      [(figures.precision_recall(curves, "tracks"),
-        f"Precision and recall of tracks on the {side} side", "")], large=True)]
+    parts += [
+      "<p>Dots are the thresholds.</p>",
+      html_pictures(
+        [
+          (
+            figures.precision_recall(curves, "tracks"),
+            f"Precision and recall of tracks on the {side} side",
+            "",
+          )
+        ],
+        large=True,
+      ),
+    ]
   return "\n".join([*parts, "<h3>Tracks furthest from the truth</h3>", _furthest(tracks, report)])
 
 
@@ -79,8 +120,17 @@ def _furthest(tracks: Predictions, report: dict) -> str:
   rows = []
   for i in np.argsort(-loss, kind="stable")[:TRACKS_LISTED]:
     true = [name for name, held in zip(tracks.classes, tracks.labels[i], strict=True) if held]
-    found = [f"{tracks.classes[c]} ({tracks.probabilities[i, c]:.2f})"
-             for c in np.flatnonzero(tracks.probabilities[i] >= cuts)]
-    rows.append([tracks.names[i], tracks.groups[i], ", ".join(true) or "none",
-                 ", ".join(found) or "none", f"{loss[i]:.2f}"])
+    found = [
+      f"{tracks.classes[c]} ({tracks.probabilities[i, c]:.2f})"
+      for c in np.flatnonzero(tracks.probabilities[i] >= cuts)
+    ]
+    rows.append(
+      [
+        tracks.names[i],
+        tracks.groups[i],
+        ", ".join(true) or "none",
+        ", ".join(found) or "none",
+        f"{loss[i]:.2f}",
+      ]
+    )
   return html_table(["track", "group", "true", "found", "-log likelihood"], rows, 4)

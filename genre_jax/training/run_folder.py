@@ -83,18 +83,25 @@ def read_run(folder: str | os.PathLike, side: str, unit: str = "track") -> Run:
     probabilities = np.array([[float(row[f"p_{name}"]) for name in classes] for row in rows])
     split = {"name": report["split"], "leaky": report["leaky"]}
     split |= {name: value for name, value in config.items() if name.startswith("split.")}
-    columns = (tuple(row[name] for row in rows)
-               for name in ("track", "group", "label", "prediction"))
+    columns = (
+      tuple(row[name] for row in rows) for name in ("track", "group", "label", "prediction")
+    )
     run = Run(folder, config, split, classes, *columns, probabilities)
   except (OSError, ValueError, KeyError, TypeError) as error:
-    raise UserError(f"{folder} holds no evaluated run ({error}): give folders that genre_jax.main"
-                    " wrote, as runs/tf_split") from error
+    raise UserError(
+      f"{folder} holds no evaluated run ({error}): give folders that genre_jax.main"
+      " wrote, as runs/tf_split"
+    ) from error
   if config["task"] != "single_label":
-    raise UserError(f"{folder} is of the task {config['task']}, and compare counts tracks with one"
-                    " genre: put such runs side by side with python -m genre_jax.table")
+    raise UserError(
+      f"{folder} is of the task {config['task']}, and compare counts tracks with one"
+      " genre: put such runs side by side with python -m genre_jax.table"
+    )
   if not run.tracks:
-    raise UserError(f"{folder} has no clip on the {side} side: give --side="
-                    + ("valid" if side == "test" else "test"))
+    raise UserError(
+      f"{folder} has no clip on the {side} side: give --side="
+      + ("valid" if side == "test" else "test")
+    )
   return run
 
 
@@ -106,7 +113,8 @@ def read_multi_label(folder: pathlib.Path, side: str) -> tuple[Predictions, dict
   classes = tuple(report["classes"])
   true = [set(row["label"].split(";")) for row in rows]
   return Predictions(
-    names=tuple(row["track"] for row in rows), groups=tuple(row["group"] for row in rows),
+    names=tuple(row["track"] for row in rows),
+    groups=tuple(row["group"] for row in rows),
     labels=np.array([[name in held for name in classes] for held in true]),
     probabilities=np.array([[float(row[f"p_{name}"]) for name in classes] for row in rows]),
     classes=classes,

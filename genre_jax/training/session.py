@@ -53,8 +53,9 @@ class Session:
     """A state of random weights: to train from, or to restore a checkpoint into."""
     recipe = self.prepared.recipe
     sample = jnp.zeros((1, recipe.num_frames, recipe.n_mels, 1), jnp.float32)
-    return create_state(self.model, self.tx, sample, self.config.seed,
-                        ema=self.config.train.ema_decay > 0)
+    return create_state(
+      self.model, self.tx, sample, self.config.seed, ema=self.config.train.ema_decay > 0
+    )
 
   def with_trained_weights(self, state: TrainState) -> TrainState:
     """The state with the weights of `config.init_from`, or as it is where that is empty."""
@@ -66,8 +67,11 @@ class Session:
     power = self.config.loss.positive_power
     if self.config.task != "multi_label" or not power:
       return None
-    rows = [label_vectors(clip, self.prepared.classes) for clip in self.prepared.clips
-            if self.split.side(clip.track) == "train"]
+    rows = [
+      label_vectors(clip, self.prepared.classes)
+      for clip in self.prepared.clips
+      if self.split.side(clip.track) == "train"
+    ]
     labels, known = (np.array(part) > 0.5 for part in zip(*rows, strict=True))
     return positive_weights(labels, known, power)
 
@@ -79,12 +83,22 @@ class Session:
 
 def describe(config, prepared: Prepared) -> dict[str, Any]:
   """Recipe, classes, task, network and normalisation, as stored with every checkpoint."""
-  return json.loads(json.dumps({  # as it comes back from disk: lists for tuples
-    "recipe": prepared.recipe.to_dict(), "classes": prepared.classes, "task": prepared.task,
-    "model": config.model.to_dict(), "normalisation": MODELS[config.model.name].normalisation,
-    "source": prepared.source, "material": prepared.path.name,
-    "split": config.split.to_dict(), "seed": config.seed,
-    "eval_per_track": config.segments.eval_per_track}))
+  return json.loads(
+    json.dumps(
+      {  # as it comes back from disk: lists for tuples
+        "recipe": prepared.recipe.to_dict(),
+        "classes": prepared.classes,
+        "task": prepared.task,
+        "model": config.model.to_dict(),
+        "normalisation": MODELS[config.model.name].normalisation,
+        "source": prepared.source,
+        "material": prepared.path.name,
+        "split": config.split.to_dict(),
+        "seed": config.seed,
+        "eval_per_track": config.segments.eval_per_track,
+      }
+    )
+  )
 
 
 def count_model(model: nn.Module, recipe: Recipe) -> int:
@@ -95,6 +109,7 @@ def count_model(model: nn.Module, recipe: Recipe) -> int:
 
 def check(config: ml_collections.ConfigDict) -> None:
   """Refuses values that no later room would name: UserError with the flag and what it may be."""
+
   def need(holds: bool, field: str, what: str) -> None:
     if not holds:
       value = config
@@ -110,14 +125,20 @@ def check(config: ml_collections.ConfigDict) -> None:
   for name in ("batch_size", "epochs", "eval_every_epochs", "shuffle_buffer"):
     need(train[name] >= 1, f"train.{name}", "1 or more")
   figure = "pr_auc" if config.task == "multi_label" else "accuracy"
-  need(train.best_metric in (figure, "nll", "last"), "train.best_metric",
-       f"{figure}, nll or last with task={config.task}")
+  need(
+    train.best_metric in (figure, "nll", "last"),
+    "train.best_metric",
+    f"{figure}, nll or last with task={config.task}",
+  )
   for name, value in config.loss.items():
     need(0 <= value < float("inf"), f"loss.{name}", "0 or more")
     need(not value or config.task == "multi_label", f"loss.{name}", "0: it is of task=multi_label")
   need(config.loss.negative_margin < 1, "loss.negative_margin", "0 to below 1")
-  need(not (train.patience and train.best_metric == "last"), "train.patience",
-       "0, or another train.best_metric than last")
+  need(
+    not (train.patience and train.best_metric == "last"),
+    "train.patience",
+    "0, or another train.best_metric than last",
+  )
   need(0 <= train.label_smoothing < 1, "train.label_smoothing", "0 to below 1")
   need(0 <= train.ema_decay < 1, "train.ema_decay", "0 to below 1")
   need(0 <= config.optimizer.warmup_fraction < 1, "optimizer.warmup_fraction", "0 to below 1")
@@ -142,19 +163,30 @@ def open_material(config) -> tuple[Source, Recipe]:
   check(config)
   recipe = Recipe.from_dict(config.recipe.to_dict())
   dataset = config.dataset
-  source = open_source(dataset.source, dataset.path, dataset.genres, groups=dataset.groups,
-                       subset=dataset.subset, clip_seconds=dataset.clip_seconds, recipe=recipe,
-                       task=config.task)
-  print(f"source    {source.name} {dataset.path}: {len(source.clips)} clips, "
-        f"{len(source.classes)} genres: {', '.join(source.classes)}")
+  source = open_source(
+    dataset.source,
+    dataset.path,
+    dataset.genres,
+    groups=dataset.groups,
+    subset=dataset.subset,
+    clip_seconds=dataset.clip_seconds,
+    recipe=recipe,
+    task=config.task,
+  )
+  print(
+    f"source    {source.name} {dataset.path}: {len(source.clips)} clips, "
+    f"{len(source.classes)} genres: {', '.join(source.classes)}"
+  )
   for note in source.notes:
     print(f"          {note}")
   if config.task == "single_label":
     unfit = [clip.track for clip in source.clips if len(clip.labels) != 1 or clip.unknown]
     if unfit:
-      raise UserError(f"--config.task=single_label asks for one genre a clip; {len(unfit)} clips"
-                      f" have none, several or unknown ones, as {', '.join(unfit[:MOST_NAMED])}:"
-                      " use --config.task=multi_label")
+      raise UserError(
+        f"--config.task=single_label asks for one genre a clip; {len(unfit)} clips"
+        f" have none, several or unknown ones, as {', '.join(unfit[:MOST_NAMED])}:"
+        " use --config.task=multi_label"
+      )
   return source, recipe
 
 
@@ -169,26 +201,36 @@ def check_classes(task: str, classes: tuple[str, ...], clips, where: str = "") -
   """
   if task == "single_label":
     if len(classes) < 2:
-      raise UserError(f"there is one genre, {classes[0]}: give at least two with"
-                      " --config.dataset.genres or in --config.dataset.path")
+      raise UserError(
+        f"there is one genre, {classes[0]}: give at least two with"
+        " --config.dataset.genres or in --config.dataset.path"
+      )
     return
-  labels, known = (np.array(part) > 0.5 for part in zip(
-    *(label_vectors(clip, classes) for clip in clips), strict=True))
+  labels, known = (
+    np.array(part) > 0.5
+    for part in zip(*(label_vectors(clip, classes) for clip in clips), strict=True)
+  )
   if not ((labels & known).any(0) & (~labels & known).any(0)).any():
-    which = ", ".join(f"{'every' if held else 'no'} clip carries {name}"
-                      for name, held in zip(classes[:MOST_NAMED], labels.any(0), strict=False))
-    raise UserError(f"there is nothing to tell apart among the {len(clips)} clips{where}: {which}."
-                    " Add clips with and without it, or ask for other classes with"
-                    " --config.dataset.genres")
+    which = ", ".join(
+      f"{'every' if held else 'no'} clip carries {name}"
+      for name, held in zip(classes[:MOST_NAMED], labels.any(0), strict=False)
+    )
+    raise UserError(
+      f"there is nothing to tell apart among the {len(clips)} clips{where}: {which}."
+      " Add clips with and without it, or ask for other classes with"
+      " --config.dataset.genres"
+    )
 
 
 def tell_of_empty_classes(prepared: Prepared) -> None:
   """Prints a warning of classes that no prepared clip carries, as where none could be read."""
   held = {name for clip in prepared.clips for name in clip.labels}
   if empty := [name for name in prepared.classes if name not in held]:
-    print(f"WARNING   no clip is left that carries {', '.join(empty)}: what is not heard"
-          f" cannot be learnt. {prepared.path / 'skipped.json'} says which files could not be read:"
-          " mend them, or choose others with --config.dataset.genres")
+    print(
+      f"WARNING   no clip is left that carries {', '.join(empty)}: what is not heard"
+      f" cannot be learnt. {prepared.path / 'skipped.json'} says which files could not be read:"
+      " mend them, or choose others with --config.dataset.genres"
+    )
 
 
 def open_session(config: ml_collections.ConfigDict) -> Session:
@@ -199,27 +241,40 @@ def open_session(config: ml_collections.ConfigDict) -> Session:
   """
   source, recipe = open_material(config)
   check_classes(config.task, source.classes, source.clips)
-  prepared = prepare(source, recipe, config.dataset.prepared_dir, task=config.task,
-                     workers=config.dataset.workers)
-  print(f"prepared  {len(prepared.clips)} clips in {prepared.path}"
-        + (f", {len(prepared.skipped)} skipped (skipped.json)" if prepared.skipped else ""))
+  prepared = prepare(
+    source, recipe, config.dataset.prepared_dir, task=config.task, workers=config.dataset.workers
+  )
+  print(
+    f"prepared  {len(prepared.clips)} clips in {prepared.path}"
+    + (f", {len(prepared.skipped)} skipped (skipped.json)" if prepared.skipped else "")
+  )
   tell_of_empty_classes(prepared)
   fixed = config.segments.train_per_track
-  split = make_split(prepared.clips, name=config.split.name, num_folds=config.split.num_folds,
-                     fold=config.split.fold, seed=config.split.seed,
-                     segments_per_track=fixed, train_share=config.split.train_share)
+  split = make_split(
+    prepared.clips,
+    name=config.split.name,
+    num_folds=config.split.num_folds,
+    fold=config.split.fold,
+    seed=config.split.seed,
+    segments_per_track=fixed,
+    train_share=config.split.train_share,
+  )
   check_groups_apart(split, prepared.clips)
-  if split.leaky and (config.segments.train != "fixed"
-                      or config.segments.eval_per_track != fixed):
+  if split.leaky and (config.segments.train != "fixed" or config.segments.eval_per_track != fixed):
     raise UserError(
       f"split.name={split.name} asks for the same fixed windows on both sides: set"
-      f" --config.segments.train=fixed --config.segments.eval_per_track={fixed}")
-  per_track = {"train": config.segments.train_per_track, "valid": config.segments.eval_per_track,
-               "test": config.segments.eval_per_track}
+      f" --config.segments.train=fixed --config.segments.eval_per_track={fixed}"
+    )
+  per_track = {
+    "train": config.segments.train_per_track,
+    "valid": config.segments.eval_per_track,
+    "test": config.segments.eval_per_track,
+  }
   counts, windows = [], {}
   for side, count in per_track.items():
-    plan = plan_windows(prepared, split, side, count,
-                        random=side == "train" and config.segments.train == "random")
+    plan = plan_windows(
+      prepared, split, side, count, random=side == "train" and config.segments.train == "random"
+    )
     windows[side] = int((plan >= 0).sum())
     counts.append(f"{side} {int((plan >= 0).any(1).sum())} tracks ({windows[side]} windows)")
   print(f"split     {split.name}: " + ", ".join(counts))
@@ -227,9 +282,11 @@ def open_session(config: ml_collections.ConfigDict) -> Session:
     print(f"          {note}")
   if short := sum(frames < recipe.num_frames for frames in prepared.num_frames):
     shortest = min(prepared.num_frames)
-    print(f"notice    {short} of {len(prepared.clips)} clips are shorter than a window of "
-          f"{recipe.window_seconds:.1f} s and are padded; where length goes with genre, a network"
-          f" can learn the length. The shortest has {shortest} frames: --config.recipe.num_frames")
+    print(
+      f"notice    {short} of {len(prepared.clips)} clips are shorter than a window of "
+      f"{recipe.window_seconds:.1f} s and are padded; where length goes with genre, a network"
+      f" can learn the length. The shortest has {shortest} frames: --config.recipe.num_frames"
+    )
   if training := [clip for clip in prepared.clips if split.side(clip.track) == "train"]:
     check_classes(config.task, prepared.classes, training, " of the train side")
   model = build_model(config.model.to_dict(), len(prepared.classes), config.dtype)
@@ -237,9 +294,11 @@ def open_session(config: ml_collections.ConfigDict) -> Session:
     count_model(model, recipe)
   except (ValueError, ZeroDivisionError, TypeError, IndexError) as error:
     reason = str(error).splitlines()[0]
-    raise UserError(f"{config.model.name} with these config.model sizes cannot take windows of"
-                    f" --config.recipe.num_frames={recipe.num_frames} x"
-                    f" --config.recipe.n_mels={recipe.n_mels}: {reason}") from error
+    raise UserError(
+      f"{config.model.name} with these config.model sizes cannot take windows of"
+      f" --config.recipe.num_frames={recipe.num_frames} x"
+      f" --config.recipe.n_mels={recipe.n_mels}: {reason}"
+    ) from error
   # None at all is right for evaluating a folder of test clips; `train` refuses it.
   steps_per_epoch = math.ceil(windows["train"] / config.train.batch_size)
   total_steps = steps_per_epoch * config.train.epochs
@@ -260,12 +319,15 @@ def init_from(state: TrainState, path: str, about: dict[str, Any], tx) -> TrainS
   other = Recipe.from_dict(stored["recipe"])
   mine = Recipe.from_dict(about["recipe"])
   if difference := dataclasses.replace(other, num_frames=mine.num_frames).difference(mine):
-    raise UserError(f"--config.init_from={path} hears with another recipe: "
-                    + ", ".join(f"{name} {a} there, {b} here" for name, (a, b)
-                                in difference.items()))
+    raise UserError(
+      f"--config.init_from={path} hears with another recipe: "
+      + ", ".join(f"{name} {a} there, {b} here" for name, (a, b) in difference.items())
+    )
   if stored["model"]["name"] != about["model"]["name"]:
-    raise UserError(f"--config.init_from={path} is a {stored['model']['name']}, this config makes"
-                    f" a {about['model']['name']}")
+    raise UserError(
+      f"--config.init_from={path} is a {stored['model']['name']}, this config makes"
+      f" a {about['model']['name']}"
+    )
   saved = checkpoints.load(folder)
   saved = saved["ema"] or {"params": saved["params"], "batch_stats": saved["batch_stats"]}
   same_classes = stored["classes"] == about["classes"]
@@ -287,8 +349,14 @@ def init_from(state: TrainState, path: str, about: dict[str, Any], tx) -> TrainS
   merged = jax.tree_util.tree_map_with_path(choose, mine)
   if not taken:
     raise UserError(f"--config.init_from={path}: no weight there fits this network")
-  print(f"weights   {len(taken)} arrays from {pathlib.Path(folder)}; new: "
-        + (", ".join(fresh) or "none"))
+  print(
+    f"weights   {len(taken)} arrays from {pathlib.Path(folder)}; new: "
+    + (", ".join(fresh) or "none")
+  )
   ema = jax.tree.map(jnp.copy, merged) if state.ema else {}
-  return state.replace(params=merged["params"], batch_stats=merged["batch_stats"], ema=ema,
-                       opt_state=tx.init(merged["params"]))
+  return state.replace(
+    params=merged["params"],
+    batch_stats=merged["batch_stats"],
+    ema=ema,
+    opt_state=tx.init(merged["params"]),
+  )

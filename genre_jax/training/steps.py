@@ -54,8 +54,10 @@ def shard_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array
   """Puts what the steps read of a batch on the devices, split along the first axis."""
   sharding = NamedSharding(mesh, PartitionSpec("data"))
   if len(batch["mask"]) % mesh.size:
-    raise UserError(f"--config.train.batch_size={len(batch['mask'])} cannot be shared by "
-                    f"{mesh.size} devices: give a multiple of {mesh.size}")
+    raise UserError(
+      f"--config.train.batch_size={len(batch['mask'])} cannot be shared by "
+      f"{mesh.size} devices: give a multiple of {mesh.size}"
+    )
   return {name: jax.device_put(batch[name], sharding) for name in DEVICE_FIELDS}
 
 
@@ -65,7 +67,11 @@ def replicate(state: TrainState, mesh: Mesh) -> TrainState:
 
 
 def create_state(
-  model: nn.Module, tx: optax.GradientTransformation, sample: jax.Array, seed: int, *,
+  model: nn.Module,
+  tx: optax.GradientTransformation,
+  sample: jax.Array,
+  seed: int,
+  *,
   ema: bool = False,
 ) -> TrainState:
   """A fresh state.
@@ -93,8 +99,12 @@ def frame_mask(batch: dict[str, jax.Array]) -> jax.Array:
   return jnp.arange(batch["log_mel"].shape[1])[None] < batch["num_frames"][:, None]
 
 
-def make_train_step(model: nn.Module, tx: optax.GradientTransformation, config,
-                    positive_weight: np.ndarray | None = None):
+def make_train_step(
+  model: nn.Module,
+  tx: optax.GradientTransformation,
+  config,
+  positive_weight: np.ndarray | None = None,
+):
   """The jitted update.
 
   Args:
@@ -116,8 +126,13 @@ def make_train_step(model: nn.Module, tx: optax.GradientTransformation, config,
 
     def loss_fn(params):
       logits, updates = model.apply(
-        {"params": params, "batch_stats": state.batch_stats}, batch["log_mel"], frame_mask(batch),
-        train=True, rngs={"dropout": dropout_rng}, mutable=["batch_stats"])
+        {"params": params, "batch_stats": state.batch_stats},
+        batch["log_mel"],
+        frame_mask(batch),
+        train=True,
+        rngs={"dropout": dropout_rng},
+        mutable=["batch_stats"],
+      )
       loss, right = loss_of(logits, batch)
       return loss, (right, updates.get("batch_stats", {}))
 
@@ -129,11 +144,16 @@ def make_train_step(model: nn.Module, tx: optax.GradientTransformation, config,
       # Young averages follow quickly, so that the random start is soon forgotten.
       decay = jnp.minimum(settings.ema_decay, (1 + state.step) / (10 + state.step))
       average = jax.tree.map(
-        lambda old, new: old + (1 - decay).astype(old.dtype) * (new - old), state.ema,
-        {"params": params, "batch_stats": batch_stats})
+        lambda old, new: old + (1 - decay).astype(old.dtype) * (new - old),
+        state.ema,
+        {"params": params, "batch_stats": batch_stats},
+      )
     new = TrainState(state.step + 1, params, batch_stats, opt_state, average)
-    finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(grads)) & jnp.isfinite(
-      optax.tree.norm(params))
+    finite = (
+      jnp.isfinite(loss)
+      & jnp.isfinite(optax.tree.norm(grads))
+      & jnp.isfinite(optax.tree.norm(params))
+    )
     new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
     return new, {"loss": jnp.where(finite, loss, jnp.nan), "accuracy": right}
 

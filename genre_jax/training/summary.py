@@ -35,8 +35,11 @@ def network_summary(
   for path, leaf in jax.tree_util.tree_leaves_with_path(variables["params"]):
     owner = tuple(key.key for key in path[:-1])
     own[owner] = own.get(owner, 0) + leaf.size
-  layers = [("/".join(path), kind, shape, own.get(path, 0))
-            for path, (kind, shape) in outputs.items() if path]
+  layers = [
+    ("/".join(path), kind, shape, own.get(path, 0))
+    for path, (kind, shape) in outputs.items()
+    if path
+  ]
   cost = jax.jit(model.apply).lower(variables, window).compile().cost_analysis()
   return layers, count_parameters(variables["params"]), float(cost["flops"])
 
@@ -49,6 +52,8 @@ def print_summary(config: ml_collections.ConfigDict) -> None:
   print(f"\n{'layer':28} {'kind':12} {'output':>18} {'parameters':>12}")
   for name, kind, shape, own in layers:
     print(f"{name:28} {kind:12} {' x '.join(map(str, shape)):>18} {own:>12,}")
-  print(f"\n{config.model.name}: {parameters:,} parameters, {flops / 1e6:,.1f} MFLOP a window of "
-        f"{recipe.window_seconds:.2f} s ({recipe.num_frames} frames x {recipe.n_mels} mels), "
-        f"{len(source.classes)} classes")
+  print(
+    f"\n{config.model.name}: {parameters:,} parameters, {flops / 1e6:,.1f} MFLOP a window of "
+    f"{recipe.window_seconds:.2f} s ({recipe.num_frames} frames x {recipe.n_mels} mels), "
+    f"{len(source.classes)} classes"
+  )

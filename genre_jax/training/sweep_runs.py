@@ -48,8 +48,10 @@ def split_values(text: str) -> list[str]:
       begin = place + 1
   if quote or depth:
     raise UserError(f"--sweep: a bracket or quote of {text!r} is not closed")
-  return [value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'" else value
-          for value in values]
+  return [
+    value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'" else value
+    for value in values
+  ]
 
 
 def parse_sweeps(sweeps: list[str]) -> dict[str, list[str]]:
@@ -76,16 +78,18 @@ def resolve(config: ConfigDict, values: dict[str, str]) -> dict[str, Any]:
   """
   holder, argv = flags.FlagValues(), ["sweep", *arguments_of(values)]
   try:
-    config_flags.DEFINE_config_dict("config", copy.deepcopy(config), flag_values=holder,
-                                    sys_argv=argv)
+    config_flags.DEFINE_config_dict(
+      "config", copy.deepcopy(config), flag_values=holder, sys_argv=argv
+    )
     holder(argv)
   except (AttributeError, KeyError, ValueError, TypeError, flags.Error) as error:
     known = flat(json.loads(config.to_json()))
     for field in values:
       if field not in known:
         near = difflib.get_close_matches(field, known, 1, 0.0)[0]
-        raise UserError(f"--sweep: there is no field config.{field} (did you mean {near}?)"
-                        ) from error
+        raise UserError(
+          f"--sweep: there is no field config.{field} (did you mean {near}?)"
+        ) from error
     raise UserError(f"--sweep: {str(error).splitlines()[-1]}") from error
   return json.loads(holder["config"].value.to_json())
 
@@ -98,17 +102,22 @@ def plan(config: ConfigDict, fields: dict[str, list[str]]) -> list[Member]:
     fields: what is swept.
   """
   short = {field: field.rpartition(".")[2] for field in fields}
-  names = {field: short[field] if list(short.values()).count(short[field]) == 1 else field
-           for field in fields}
+  names = {
+    field: short[field] if list(short.values()).count(short[field]) == 1 else field
+    for field in fields
+  }
   members = []
   for values in itertools.product(*fields.values()):
     chosen = dict(zip(fields, values, strict=True))
     name = ",".join(f"{names[field]}={value}" for field, value in chosen.items())
-    members.append(Member(chosen, re.sub(r"[^\w.,=+-]", "-", name)[:200],
-                          identity(resolve(config, chosen))))
+    members.append(
+      Member(chosen, re.sub(r"[^\w.,=+-]", "-", name)[:200], identity(resolve(config, chosen)))
+    )
   if len({member.name for member in members}) < len(members):
-    raise UserError("--sweep: two members would share a folder; give values that differ in letters,"
-                    " digits or any of . , = + -")
+    raise UserError(
+      "--sweep: two members would share a folder; give values that differ in letters,"
+      " digits or any of . , = + -"
+    )
   return members
 
 
@@ -124,8 +133,9 @@ def read_row(member: Member, folder: pathlib.Path) -> Row:
   try:
     if read_config(run) != member.config:
       return row
-    reports = {side: json.loads((run / "eval" / f"{side}.json").read_text())
-               for side in ("valid", "test")}
+    reports = {
+      side: json.loads((run / "eval" / f"{side}.json").read_text()) for side in ("valid", "test")
+    }
     # Accuracy is of one label a clip, PR-AUC of several: a run has either.
     row.figures = {name: reports[side][unit].get(figure) for name, side, unit, figure in FIGURES}
     row.status = "done"
@@ -159,13 +169,21 @@ class Runner:
     """Trains and evaluates one member in a process of its own."""
     log = self._folder / "logs" / f"{member.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [*self._command, *arguments_of(member.values),
-               f"--workdir={self._folder / member.name}"]
+    command = [
+      *self._command,
+      *arguments_of(member.values),
+      f"--workdir={self._folder / member.name}",
+    ]
     with open(log, "w") as file:
       # A session of its own: a Ctrl-C reaches it once, through `note`, not twice.
-      self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file,
-                                       stderr=subprocess.STDOUT, start_new_session=True,
-                                       env={**os.environ, "PYTHONUNBUFFERED": "1"})
+      self._process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=file,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+      )
       try:
         while (status := self._process.poll()) is None:
           if self.stopped_by and time.monotonic() > self._stopped_at + SECONDS_TO_SAVE:
@@ -189,7 +207,7 @@ def _reason(log: pathlib.Path, status: int) -> str:
   lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
   errors = [i for i, line in enumerate(lines) if line.startswith("error: ")]
   if errors:
-    return " ".join(lines[errors[-1]:]).removeprefix("error: ")
+    return " ".join(lines[errors[-1] :]).removeprefix("error: ")
   if status < 0:
     return f"killed by {signal.Signals(-status).name}"
   return (lines[-1] if lines else "no output") + f" (exit status {status})"
@@ -201,12 +219,17 @@ def _mismatch(member: Member, folder: pathlib.Path) -> str:
     config = read_config(folder / member.name)
   except (OSError, ValueError, KeyError):
     return "it left no config.json"
-  names = [name for name in sorted(config.keys() | member.config.keys())
-           if config.get(name) != member.config.get(name)]
+  names = [
+    name
+    for name in sorted(config.keys() | member.config.keys())
+    if config.get(name) != member.config.get(name)
+  ]
   if not names:
     return "it left no whole eval/"
-  return (f"it ran with another config ({', '.join(names)}): the config file was changed during the"
-          f" sweep. Delete {folder / member.name} to run it again")
+  return (
+    f"it ran with another config ({', '.join(names)}): the config file was changed during the"
+    f" sweep. Delete {folder / member.name} to run it again"
+  )
 
 
 def run_all(members: list[Member], runner: Runner, folder: pathlib.Path) -> list[Row]:
@@ -218,8 +241,9 @@ def run_all(members: list[Member], runner: Runner, folder: pathlib.Path) -> list
   rows = [read_row(member, folder) for member in members]
   if done := sum(row.status == "done" for row in rows):
     print(f"sweep     {done} of {len(rows)} runs were finished before")
-  before = {number: signal.signal(number, runner.note)
-            for number in (signal.SIGINT, signal.SIGTERM)}
+  before = {
+    number: signal.signal(number, runner.note) for number in (signal.SIGINT, signal.SIGTERM)
+  }
   try:
     for i, member in enumerate(members):
       if rows[i].status != "done" and not runner.stopped_by:
@@ -240,6 +264,11 @@ def run_all(members: list[Member], runner: Runner, folder: pathlib.Path) -> list
 def _one_line(row: Row) -> str:
   if row.status != "done":
     return f"failed: {row.reason}" if row.status == "failed" else "stopped"
-  return "  ".join(f"{name} {100 * row.figures[name]:.1f} %"
-                   for name, *_ in FIGURES if "segment" not in name and "nll" not in name
-                   and row.figures[name] is not None) or "done"
+  return (
+    "  ".join(
+      f"{name} {100 * row.figures[name]:.1f} %"
+      for name, *_ in FIGURES
+      if "segment" not in name and "nll" not in name and row.figures[name] is not None
+    )
+    or "done"
+  )

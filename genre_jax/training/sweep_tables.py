@@ -10,14 +10,16 @@ import statistics
 from typing import Any
 
 # What the tables show of each side's eval JSON.
-FIGURES = (("valid track accuracy", "valid", "track", "accuracy"),
-           ("valid segment accuracy", "valid", "segment", "accuracy"),
-           ("valid track PR-AUC", "valid", "track", "pr_auc_macro"),
-           ("valid track nll", "valid", "track", "nll"),
-           ("test track accuracy", "test", "track", "accuracy"),
-           ("test segment accuracy", "test", "segment", "accuracy"),
-           ("test track PR-AUC", "test", "track", "pr_auc_macro"),
-           ("test track nll", "test", "track", "nll"))
+FIGURES = (
+  ("valid track accuracy", "valid", "track", "accuracy"),
+  ("valid segment accuracy", "valid", "segment", "accuracy"),
+  ("valid track PR-AUC", "valid", "track", "pr_auc_macro"),
+  ("valid track nll", "valid", "track", "nll"),
+  ("test track accuracy", "test", "track", "accuracy"),
+  ("test segment accuracy", "test", "segment", "accuracy"),
+  ("test track PR-AUC", "test", "track", "pr_auc_macro"),
+  ("test track nll", "test", "track", "nll"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,15 +74,21 @@ def to_markdown(rows: list[Row]) -> str:
   table = summarize(rows)
   fields = [field for field in rows[0].member.values if field != "seed"]
   shown = [name for name, *_ in FIGURES if any(line[f"{name} mean"] is not None for line in table)]
-  lines = ["| " + " | ".join([*fields, "n", "failed", *(f"{name}, mean (sd)" for name in shown)])
-           + " |", "|---" * (len(fields) + 2 + len(shown)) + "|"]
+  lines = [
+    "| " + " | ".join([*fields, "n", "failed", *(f"{name}, mean (sd)" for name in shown)]) + " |",
+    "|---" * (len(fields) + 2 + len(shown)) + "|",
+  ]
   for line in table:
     cells = [_cell(line[field]) for field in fields] + [str(line["n"]), str(line["failed"])]
     for name in shown:
       scale, digits, unit = (1, 3, "") if name.endswith("nll") else (100, 1, " %")
       mean, sd = line[f"{name} mean"], line[f"{name} sd"]
-      cells.append("-" if mean is None else f"{scale * mean:.{digits}f}{unit}"
-                   + ("" if sd is None else f" ({scale * sd:.{digits}f})"))
+      cells.append(
+        "-"
+        if mean is None
+        else f"{scale * mean:.{digits}f}{unit}"
+        + ("" if sd is None else f" ({scale * sd:.{digits}f})")
+      )
     lines.append("| " + " | ".join(cells) + " |")
   lines += ["", "n: seeds. sd: over seeds, of n - 1; it holds nothing of the chance of tracks."]
   if failed := [row for row in rows if row.status == "failed"]:
@@ -96,9 +104,16 @@ def _cell(text: str) -> str:
 def write_tables(rows: list[Row], folder: pathlib.Path) -> None:
   """Writes runs.csv (a line a run), table.csv and table.md (a line a setting)."""
   names = [name for name, *_ in FIGURES]
-  lines = [{**row.member.values, "run": row.member.name, "status": row.status,
-            "reason": row.reason, **{name: row.figures.get(name) for name in names}}
-           for row in rows]
+  lines = [
+    {
+      **row.member.values,
+      "run": row.member.name,
+      "status": row.status,
+      "reason": row.reason,
+      **{name: row.figures.get(name) for name in names},
+    }
+    for row in rows
+  ]
   for file_name, content in (("runs.csv", lines), ("table.csv", summarize(rows))):
     with open(folder / file_name, "w", newline="") as file:
       writer = csv.DictWriter(file, list(content[0]))

@@ -8,7 +8,7 @@ from genre_jax.data.sources import open_source
 def write_audio(folder, names, tone):
   for i, name in enumerate(names):
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(folder / name, tone[100 * i:8000 + 100 * i], 22050)
+    soundfile.write(folder / name, tone[100 * i : 8000 + 100 * i], 22050)
 
 
 def open_several(name, path, genres="", **options):

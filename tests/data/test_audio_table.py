@@ -18,9 +18,11 @@ from tests.data.collections_of_audio import by_track, open_several, write_audio
 def csv_table(tmp_path, tone):
   write_audio(tmp_path, ["a/1.wav", "a/2.wav", "3.flac"], tone)
   path = tmp_path / "songs.csv"
-  path.write_text("\ufeffFile,Genre,Group,Side\na/1.wav,rock; pop,anna,train\na/2.wav,jazz;?pop,,\n"
-                  "./3.flac,pop,bert,test\n\ngone.wav,pop,bert,test\na/4.wav,,bert,\n",
-                  encoding="utf-8")
+  path.write_text(
+    "\ufeffFile,Genre,Group,Side\na/1.wav,rock; pop,anna,train\na/2.wav,jazz;?pop,,\n"
+    "./3.flac,pop,bert,test\n\ngone.wav,pop,bert,test\na/4.wav,,bert,\n",
+    encoding="utf-8",
+  )
   return path
 
 
@@ -36,9 +38,12 @@ def test_csv(csv_table, tmp_path):
   assert any("1 lines" in note and "no genre" in note for note in source.notes)
   assert any(note.startswith("1 of 4 audio files are missing") for note in source.notes)
   prepared = prepare(source, Recipe(), tmp_path / "prepared", task="multi_label", workers=1)
-  assert [dict(zip(("labels", "unknown", "side"), (clip.labels, clip.unknown, clip.side),
-                   strict=True)) for clip in prepared.clips] == [
-    {"labels": clip.labels, "unknown": clip.unknown, "side": clip.side} for clip in source.clips]
+  assert [
+    dict(zip(("labels", "unknown", "side"), (clip.labels, clip.unknown, clip.side), strict=True))
+    for clip in prepared.clips
+  ] == [
+    {"labels": clip.labels, "unknown": clip.unknown, "side": clip.side} for clip in source.clips
+  ]
   assert prepared.skipped == source.skipped
   labels, known = label_vectors(clips["a/2.wav"], source.classes)
   assert labels.tolist() == [1, 0, 0] and known.tolist() == [1, 0, 1]
@@ -71,14 +76,23 @@ def test_csv_clips_of_no_class_are_negatives_of_several_labels(csv_table, tmp_pa
   prepared = prepare(source, Recipe(), tmp_path / "prepared", task="multi_label", workers=1)
   assert [clip.labels for clip in prepared.clips] == [clip.labels for clip in source.clips]
   assert make_split(prepared.clips, name="official").sides == {
-    "a/1.wav": "train", "3.flac": "test", "b/5.wav": "valid"}
+    "a/1.wav": "train",
+    "3.flac": "test",
+    "b/5.wav": "valid",
+  }
   # One class can be asked; what a line does not name, its file does not carry.
   one = by_track(open_several("audio_table", csv_table, "rock"))
   assert {track: clip.labels for track, clip in one.items()} == {
-    "a/1.wav": ("rock",), "a/2.wav": (), "3.flac": (), "b/5.wav": ()}
+    "a/1.wav": ("rock",),
+    "a/2.wav": (),
+    "3.flac": (),
+    "b/5.wav": (),
+  }
   # Of one genre a clip, others are of no use.
   assert set(by_track(open_source("audio_table", str(csv_table), "rock,jazz"))) == {
-    "a/1.wav", "a/2.wav"}
+    "a/1.wav",
+    "a/2.wav",
+  }
 
 
 def test_csv_label_that_is_only_ever_unknown(csv_table):
@@ -100,37 +114,51 @@ def test_table_of_groups_beside_those_of_the_source(csv_table, tmp_path):
   table.write_text("file,group\na/2.wav,carl\n")
   source = open_source("audio_table", str(csv_table), groups=str(table))
   assert {track: clip.group for track, clip in by_track(source).items()} == {
-    "a/1.wav": "anna", "a/2.wav": "carl", "3.flac": "bert"}
+    "a/1.wav": "anna",
+    "a/2.wav": "carl",
+    "3.flac": "bert",
+  }
   assert all(clip.has_group for clip in source.clips)
-  assert any(note.startswith("2 clips are not in") and "keeps the group" in note
-             for note in source.notes)
+  assert any(
+    note.startswith("2 clips are not in") and "keeps the group" in note for note in source.notes
+  )
 
 
-@pytest.mark.parametrize("text, message", [
-  ("file,genre\na/1.wav,jazz;?\n", r"line 2: a '\?' stands alone; write \?GENRE"),
-  ("file,genre\na/1.wav,jazz\na/2.wav,? ;pop\n", r"line 3: a '\?' stands alone"),
-  ("file,genre,Label\na/1.wav,rock,pop\n", "line 1: the columns genre and Label both give the g"),
-  ("file,genre,group,group\na/1.wav,rock,x,y\n", "columns group and group both give the group"),
-  ("file,genre\na/1.wav,pop\na/2.wav,Rock\n3.flac,pop;rock\n",
-   "line 4: 'rock' is spelt 'Rock' in line 3; .* spell them alike"),
-  ("file,genre\na/1.wav,?Rock\na/2.wav,rock\n", "line 3: 'rock' is spelt 'Rock' in line 2"),
-  ('file,genre\n3.flac,pop\na/1.wav,"rock\na/2.wav,pop\n',
-   "line 3: cannot be read as a table: .*one that begins with a quote must end with one"),
-  ('file,genre\na/1.wav,"rock\na/2.wav,"pop"\n', "line 2: cannot be read as a table"),
-  ('file,genre\n\na/1.wav,"rock\na/2.wav,pop\n3.flac,"\n',
-   "line 3: there is a line break in the genre, beginning 'rock'; close the quote"),
-  ('file,genre\n"a/1.wav,rock\na/2.wav",pop\n', "line 2: there is a line break in the file"),
-  ("file,artist\na/1.wav,x\n", "the column genre is missing"),
-  ("a/1.wav,rock\n", "the column file is missing"),
-  ("file,genre\na/1.wav,rock,pop\n", "line 2: 3 cells under 2 columns"),
-  ("file,genre\n,rock\n", "line 2: the file is not named"),
-  ("file,genre\na/1.wav,rock\na/1.wav,pop\n", "line 3: a/1.wav was listed in line 2"),
-  ("file,genre\na/1.wav,rock;?rock\n", "rock is both held and unknown"),
-  ("file,genre,side\na/1.wav,rock,training\n", "side is 'training': give train, valid, test"),
-  ("file,genre\nx.wav,rock\ny.wav,rock\n", "none of the 2 audio files.*as x.wav"),
-  ("file,genre\na/1.wav,\n", "no line of the metadata names a genre"),
-  (b"file,genre\n\xff\xfe,x\n", "cannot be read as a table"),
-  ("", "the column file is missing")])
+@pytest.mark.parametrize(
+  "text, message",
+  [
+    ("file,genre\na/1.wav,jazz;?\n", r"line 2: a '\?' stands alone; write \?GENRE"),
+    ("file,genre\na/1.wav,jazz\na/2.wav,? ;pop\n", r"line 3: a '\?' stands alone"),
+    ("file,genre,Label\na/1.wav,rock,pop\n", "line 1: the columns genre and Label both give the g"),
+    ("file,genre,group,group\na/1.wav,rock,x,y\n", "columns group and group both give the group"),
+    (
+      "file,genre\na/1.wav,pop\na/2.wav,Rock\n3.flac,pop;rock\n",
+      "line 4: 'rock' is spelt 'Rock' in line 3; .* spell them alike",
+    ),
+    ("file,genre\na/1.wav,?Rock\na/2.wav,rock\n", "line 3: 'rock' is spelt 'Rock' in line 2"),
+    (
+      'file,genre\n3.flac,pop\na/1.wav,"rock\na/2.wav,pop\n',
+      "line 3: cannot be read as a table: .*one that begins with a quote must end with one",
+    ),
+    ('file,genre\na/1.wav,"rock\na/2.wav,"pop"\n', "line 2: cannot be read as a table"),
+    (
+      'file,genre\n\na/1.wav,"rock\na/2.wav,pop\n3.flac,"\n',
+      "line 3: there is a line break in the genre, beginning 'rock'; close the quote",
+    ),
+    ('file,genre\n"a/1.wav,rock\na/2.wav",pop\n', "line 2: there is a line break in the file"),
+    ("file,artist\na/1.wav,x\n", "the column genre is missing"),
+    ("a/1.wav,rock\n", "the column file is missing"),
+    ("file,genre\na/1.wav,rock,pop\n", "line 2: 3 cells under 2 columns"),
+    ("file,genre\n,rock\n", "line 2: the file is not named"),
+    ("file,genre\na/1.wav,rock\na/1.wav,pop\n", "line 3: a/1.wav was listed in line 2"),
+    ("file,genre\na/1.wav,rock;?rock\n", "rock is both held and unknown"),
+    ("file,genre,side\na/1.wav,rock,training\n", "side is 'training': give train, valid, test"),
+    ("file,genre\nx.wav,rock\ny.wav,rock\n", "none of the 2 audio files.*as x.wav"),
+    ("file,genre\na/1.wav,\n", "no line of the metadata names a genre"),
+    (b"file,genre\n\xff\xfe,x\n", "cannot be read as a table"),
+    ("", "the column file is missing"),
+  ],
+)
 def test_bad_csv(csv_table, text, message):
   csv_table.write_bytes(text if isinstance(text, bytes) else text.encode())
   with pytest.raises(UserError, match=message):
@@ -157,8 +185,9 @@ def test_class_whose_files_are_all_missing(csv_table):
 
 
 def test_class_whose_only_file_cannot_be_read(csv_table, tmp_path, capsys):
-  csv_table.write_text("file,genre,side\na/1.wav,rock,train\na/2.wav,pop,train\n3.flac,pop,test\n"
-                       "bad.wav,jazz,valid\n")
+  csv_table.write_text(
+    "file,genre,side\na/1.wav,rock,train\na/2.wav,pop,train\n3.flac,pop,test\nbad.wav,jazz,valid\n"
+  )
   (tmp_path / "bad.wav").write_bytes(b"no sound")
   config = base.get_config()
   config.dataset.source, config.dataset.path = "audio_table", str(csv_table)

@@ -44,7 +44,7 @@ def songs(tmp_path_factory):
   samples = synthesize(0, RATE)
   same, rate = soundfile.read(folder / "samba" / "0.flac", dtype="int16")
   soundfile.write(folder / "tango" / "same.wav", same, rate)
-  soundfile.write(folder / "tango" / "later.ogg", 0.25 * samples[2 * RATE:], RATE)
+  soundfile.write(folder / "tango" / "later.ogg", 0.25 * samples[2 * RATE :], RATE)
   (folder / "tango" / "<b>broken.mp3").write_bytes(b"no music at all")
   (folder / "samba" / "empty.wav").write_bytes(b"")
   soundfile.write(folder / "samba" / "silent.wav", np.zeros(RATE), RATE)
@@ -88,7 +88,7 @@ def test_content_is_that_of_the_decoded_samples(tmp_path):
 
 
 def test_silence_within_and_at_the_end(tmp_path):
-  sound, silence = synthesize(0, RATE)[:3 * RATE], np.zeros(2 * RATE)
+  sound, silence = synthesize(0, RATE)[: 3 * RATE], np.zeros(2 * RATE)
   facts = facts_of(tmp_path / "a.wav", np.concatenate([silence, sound, silence]), 44100)
   assert facts.seconds == pytest.approx(3.5)
   assert facts.silent_seconds == pytest.approx(2.0, abs=0.21)
@@ -116,8 +116,11 @@ def test_a_reader_that_fails_does_not_stop_the_audit():
 
 
 def test_facts_survive_storage(tmp_path):
-  stored = [facts_of(tmp_path / "a.wav", synthesize(0, RATE)), ClipFacts("broken", "is odd"),
-            facts_of(tmp_path / "b.wav", synthesize(1, RATE)[:100])]
+  stored = [
+    facts_of(tmp_path / "a.wav", synthesize(0, RATE)),
+    ClipFacts("broken", "is odd"),
+    facts_of(tmp_path / "b.wav", synthesize(1, RATE)[:100]),
+  ]
   clip_survey.save_facts(tmp_path / "facts.npz", stored)
   loaded = clip_survey.load_facts(tmp_path / "facts.npz")
   for one, other in zip(stored, loaded, strict=True):
@@ -181,7 +184,9 @@ def test_the_report_finds_copies_and_faults(report):
   assert [row["clip"] for row in found["unreadable"]] == ["samba/empty.wav", "tango/<b>broken.mp3"]
   assert [row["clip"] for row in found["silent"]] == ["samba/silent.wav"]
   assert {row["class"]: (row["clips"], row["usable"]) for row in found["classes"]} == {
-    "samba": (6, 4), "tango": (7, 6)}
+    "samba": (6, 4),
+    "tango": (7, 6),
+  }
   for row in found["classes"]:
     assert row["train"] + row["valid"] + row["test"] == row["usable"]
   assert json.loads(json.dumps(found)) == found
@@ -220,12 +225,20 @@ def _facts(names, content=None):
 
 
 def test_groups_on_two_sides_are_named():
-  clips = tuple(Clip(name, group, ("x",), has_group=known) for name, group, known in (
-    ("a", "one", True), ("b", "one", True), ("c", "two", True), ("d", "track:d", False)))
+  clips = tuple(
+    Clip(name, group, ("x",), has_group=known)
+    for name, group, known in (
+      ("a", "one", True),
+      ("b", "one", True),
+      ("c", "two", True),
+      ("d", "track:d", False),
+    )
+  )
   split = Split("made", {"a": "train", "b": "test", "c": "train", "d": "test"})
   sides = {clip.track: audit._side(split, clip) for clip in clips}
   assert audit.groups_across(clips, sides) == [
-    {"group": "one", "clips": [{"clip": "a", "side": "train"}, {"clip": "b", "side": "test"}]}]
+    {"group": "one", "clips": [{"clip": "a", "side": "train"}, {"clip": "b", "side": "test"}]}
+  ]
 
 
 def test_many_identical_clips_do_not_make_all_pairs():
@@ -251,21 +264,29 @@ def test_a_split_that_cannot_be_made_is_a_note(songs):
 
 
 def run(*arguments):
-  return subprocess.run([sys.executable, "-m", "genre_jax.audit", *arguments], cwd=ROOT,
-                        capture_output=True, text=True)
+  return subprocess.run(
+    [sys.executable, "-m", "genre_jax.audit", *arguments], cwd=ROOT, capture_output=True, text=True
+  )
 
 
 def test_the_command_writes_both_files(songs, tmp_path):
-  done = run("--config=experiments/base.py", f"--config.dataset.path={songs}",
-             "--config.dataset.workers=1", f"--out={tmp_path}/found")
+  done = run(
+    "--config=experiments/base.py",
+    f"--config.dataset.path={songs}",
+    "--config.dataset.workers=1",
+    f"--out={tmp_path}/found",
+  )
   assert done.returncode == 0, done.stderr
   assert "1 exact, 1 near" in done.stdout
   assert sorted(path.name for path in (tmp_path / "found").iterdir()) == [
-    "audit.html", "audit.json"]
+    "audit.html",
+    "audit.json",
+  ]
 
 
-@pytest.mark.parametrize("arguments,names", [
-  (("--out=x",), "--config"), (("--config=experiments/base.py",), "--out")])
+@pytest.mark.parametrize(
+  "arguments,names", [(("--out=x",), "--config"), (("--config=experiments/base.py",), "--out")]
+)
 def test_the_command_asks_for_what_is_missing(arguments, names):
   done = run(*arguments)
   assert done.returncode == 2 and names in done.stderr and "Traceback" not in done.stderr

@@ -79,8 +79,8 @@ def test_copies_are_found_and_measured(pieces):
 
 def test_the_order_of_clips_turns_the_offset(pieces):
   whole, part = heard(pieces[0]), heard(pieces[0][RATE:])
-  one, = find([whole, part])
-  other, = find([part, whole])
+  (one,) = find([whole, part])
+  (other,) = find([part, whole])
   assert one.offset == -other.offset and one.meeting == pytest.approx(other.meeting, abs=3)
 
 
@@ -119,13 +119,20 @@ def test_evidence_never_overstates(count, chance):
 
 def test_real_copies_are_found(gtzan):
   tracks = ("blues.00000", "classical.00003", "hiphop.00009", "metal.00006")
-  clips = [read_audio(gtzan / "audio" / track.split(".")[0] / f"{track}.flac", RATE)
-           for track in tracks]
+  clips = [
+    read_audio(gtzan / "audio" / track.split(".")[0] / f"{track}.flac", RATE) for track in tracks
+  ]
   copies = []
   for samples in clips:
     stream = io.BytesIO()
-    soundfile.write(stream, 0.3 * samples[3 * RATE:], RATE, format="MP3", bitrate_mode="CONSTANT",
-                    compression_level=0.6)
+    soundfile.write(
+      stream,
+      0.3 * samples[3 * RATE :],
+      RATE,
+      format="MP3",
+      bitrate_mode="CONSTANT",
+      compression_level=0.6,
+    )
     stream.seek(0)
     copies.append(soundfile.read(stream, dtype="float32")[0])
   for recipe in (DENSE, Recipe()):
@@ -137,6 +144,8 @@ def test_real_copies_are_found(gtzan):
 
 def test_real_clips_without_copies_are_no_pairs(gtzan):
   source = open_source("auto", str(gtzan / "log_mel.npz"), "all")
-  clips = [find_landmarks(source.log_mel(clip, Recipe()), Recipe().frame_rate)
-           for clip in source.clips[::5]]
+  clips = [
+    find_landmarks(source.log_mel(clip, Recipe()), Recipe().frame_rate)
+    for clip in source.clips[::5]
+  ]
   assert find(clips, Recipe()) == []

@@ -14,14 +14,15 @@ from tests.data.collections_of_audio import by_track, open_several, write_audio
 
 # MTG-Jamendo.
 
-JAMENDO = ["TRACK_ID\tARTIST_ID\tALBUM_ID\tPATH\tDURATION\tTAGS",
-           "track_0000214\tartist_000014\talbum_000031\t14/214.mp3\t124.6\tgenre---punkrock",
-           "track_0000215\tartist_000014\talbum_000031\t15/215.mp3\t151.4\tgenre---metal"
-           "\tgenre---punkrock",
-           "track_0000382\tartist_000020\talbum_000046\t82/382.mp3\t211.1\tgenre---rock"
-           "\tgenre---metal\tgenre---jazz",
-           "track_0000387\tartist_000021\talbum_000046\t87/387.mp3\t346.0\tgenre---metal",
-           "track_0000388\tartist_000022\talbum_000046\t88/388.mp3\t346.0\tgenre---rare"]
+JAMENDO = [
+  "TRACK_ID\tARTIST_ID\tALBUM_ID\tPATH\tDURATION\tTAGS",
+  "track_0000214\tartist_000014\talbum_000031\t14/214.mp3\t124.6\tgenre---punkrock",
+  "track_0000215\tartist_000014\talbum_000031\t15/215.mp3\t151.4\tgenre---metal\tgenre---punkrock",
+  "track_0000382\tartist_000020\talbum_000046\t82/382.mp3\t211.1\tgenre---rock"
+  "\tgenre---metal\tgenre---jazz",
+  "track_0000387\tartist_000021\talbum_000046\t87/387.mp3\t346.0\tgenre---metal",
+  "track_0000388\tartist_000022\talbum_000046\t88/388.mp3\t346.0\tgenre---rare",
+]
 
 
 @pytest.fixture
@@ -32,10 +33,12 @@ def jamendo(tmp_path, tone):
     (data / "splits" / f"split-{number}").mkdir(parents=True)
     for word, rows in (("train", order[:2]), ("validation", order[2:3]), ("test", order[3:])):
       (data / "splits" / f"split-{number}" / f"autotagging_genre-{word}.tsv").write_text(
-        "\n".join([JAMENDO[0], *(JAMENDO[row] for row in rows)]) + "\n")
+        "\n".join([JAMENDO[0], *(JAMENDO[row] for row in rows)]) + "\n"
+      )
   (data / "autotagging_genre.tsv").write_text("\n".join(JAMENDO) + "\n")
-  write_audio(tmp_path / "audio", ["14/214.mp3", "15/215.low.mp3", "82/382.mp3", "88/388.mp3"],
-              tone)
+  write_audio(
+    tmp_path / "audio", ["14/214.mp3", "15/215.low.mp3", "82/382.mp3", "88/388.mp3"], tone
+  )
   return tmp_path
 
 
@@ -64,9 +67,10 @@ def test_jamendo_with_parts_missing(jamendo):
   with pytest.raises(UserError, match="no split of its own"):
     make_split(source.clips, name="official")
   for subset, change, message in (
-      ("split-7", None, "jamendo has split-0"),
-      ("", "track_1\tartist_1\talbum_1\t1/1.mp3\t3.0", "line 7: 5 cells; there must be a tag"),
-      ("", "TRACK_ID\tPATH", "the column ARTIST_ID is missing")):
+    ("split-7", None, "jamendo has split-0"),
+    ("", "track_1\tartist_1\talbum_1\t1/1.mp3\t3.0", "line 7: 5 cells; there must be a tag"),
+    ("", "TRACK_ID\tPATH", "the column ARTIST_ID is missing"),
+  ):
     if change:
       lines = [change] if change.startswith("TRACK") else [*JAMENDO, change]
       (jamendo / "data" / "autotagging_genre.tsv").write_text("\n".join(lines))
@@ -79,12 +83,17 @@ def test_jamendo_with_parts_missing(jamendo):
 def test_jamendo_clips_of_no_class_are_negatives_of_several_labels(jamendo):
   clips = by_track(open_several("jamendo", jamendo, "punkrock"))
   assert {track: clip.labels for track, clip in clips.items()} == {
-    "track_0000214": ("punkrock",), "track_0000215": ("punkrock",), "track_0000382": (),
-    "track_0000388": ()}
+    "track_0000214": ("punkrock",),
+    "track_0000215": ("punkrock",),
+    "track_0000382": (),
+    "track_0000388": (),
+  }
   # The last has only a tag that the split leaves out, and so no side.
   assert [clips[f"track_0000{n}"].side for n in (382, 388)] == ["valid", ""]
   assert set(by_track(open_source("jamendo", str(jamendo), "punkrock"))) == {
-    "track_0000214", "track_0000215"}
+    "track_0000214",
+    "track_0000215",
+  }
 
 
 def test_jamendo_tracks_without_a_tag_are_left_out(jamendo):
@@ -95,15 +104,33 @@ def test_jamendo_tracks_without_a_tag_are_left_out(jamendo):
   assert any("1 tracks of" in note and "have no tag: left out" in note for note in source.notes)
 
 
-@pytest.mark.parametrize("old, new, message", [
-  ("track_0000387", "track_0000214", "line 5: track_0000214 was listed in line 2 already; put all"),
-  ("\talbum_000046\t82", "\t82", "line 4: ALBUM_ID is '82/382.mp3'; is a cell of the line missing"),
-  ("\talbum_000046\t87", "\t87", "line 5: ALBUM_ID is '87/387.mp3'"),
-  ("\t346.0\tgenre---metal", "\tgenre---metal\tgenre---x",
-   "line 5: DURATION is 'genre---metal'; is a cell"),
-  ("genre---jazz", "mood/theme---happy",
-   "line 4: mood/theme---happy is no genre, those begin with genre---; give autotagging_genre.tsv"),
-  ("genre---jazz", "genre---", "line 4: genre--- is no genre")])
+@pytest.mark.parametrize(
+  "old, new, message",
+  [
+    (
+      "track_0000387",
+      "track_0000214",
+      "line 5: track_0000214 was listed in line 2 already; put all",
+    ),
+    (
+      "\talbum_000046\t82",
+      "\t82",
+      "line 4: ALBUM_ID is '82/382.mp3'; is a cell of the line missing",
+    ),
+    ("\talbum_000046\t87", "\t87", "line 5: ALBUM_ID is '87/387.mp3'"),
+    (
+      "\t346.0\tgenre---metal",
+      "\tgenre---metal\tgenre---x",
+      "line 5: DURATION is 'genre---metal'; is a cell",
+    ),
+    (
+      "genre---jazz",
+      "mood/theme---happy",
+      "line 4: mood/theme---happy is no genre, those begin with genre---; give autotagging_genre.tsv",
+    ),
+    ("genre---jazz", "genre---", "line 4: genre--- is no genre"),
+  ],
+)
 def test_bad_jamendo(jamendo, old, new, message):
   table = jamendo / "data" / "autotagging_genre.tsv"
   assert old in table.read_text()
@@ -115,8 +142,11 @@ def test_bad_jamendo(jamendo, old, new, message):
 def test_jamendo_track_on_two_sides(jamendo):
   with open(jamendo / "data" / "splits" / "split-0" / "autotagging_genre-test.tsv", "a") as file:
     file.write(JAMENDO[2] + "\n")
-  with pytest.raises(UserError, match="autotagging_genre-test.tsv, line 3: track_0000215 is on the"
-                                      " train side of split-0 already"):
+  with pytest.raises(
+    UserError,
+    match="autotagging_genre-test.tsv, line 3: track_0000215 is on the"
+    " train side of split-0 already",
+  ):
     open_source("jamendo", str(jamendo))
 
 
@@ -125,8 +155,10 @@ def test_jamendo_split_of_tracks_that_are_not_listed(jamendo):
   with open(folder / "autotagging_genre-test.tsv", "a") as file:
     file.write(JAMENDO[4].replace("track_0000387", "track_0009999") + "\n")
   source = open_source("jamendo", str(jamendo))
-  assert any(note.startswith("1 of 5 tracks of") and "as track_0009999, are not in" in note
-             for note in source.notes)
+  assert any(
+    note.startswith("1 of 5 tracks of") and "as track_0009999, are not in" in note
+    for note in source.notes
+  )
   for path in folder.iterdir():
     path.write_text(path.read_text().replace("track_0000", "track_0001"))
   with pytest.raises(UserError, match="split-0: none of its 5 tracks, as track_0001214, is in"):
@@ -160,9 +192,18 @@ def fma(tmp_path, tone):
   (tmp_path / "fma_metadata").mkdir()
   (tmp_path / "fma_metadata" / "tracks.csv").write_text(FMA)
   (tmp_path / "fma_metadata" / "genres.csv").write_text(FMA_GENRES)
-  write_audio(tmp_path, ["fma_small/000/000002.mp3", "fma_small/000/000010.mp3",
-                         "fma_large/000/000003.mp3", "fma_large/000/000005.mp3",
-                         "fma_large/000/000020.mp3", "fma_large/000/000026.mp3"], tone)
+  write_audio(
+    tmp_path,
+    [
+      "fma_small/000/000002.mp3",
+      "fma_small/000/000010.mp3",
+      "fma_large/000/000003.mp3",
+      "fma_large/000/000005.mp3",
+      "fma_large/000/000020.mp3",
+      "fma_large/000/000026.mp3",
+    ],
+    tone,
+  )
   return tmp_path
 
 
@@ -173,7 +214,10 @@ def test_fma_one_genre(fma):
   assert clips["000002"].group == "artist-1" and clips["000002"].side == "train"
   assert clips["000010"].side == "test"
   assert set(by_track(open_source("fma", str(fma), subset="medium"))) == {
-    "000002", "000003", "000010"}
+    "000002",
+    "000003",
+    "000010",
+  }
   source = open_source("fma", str(fma))
   assert len(source.clips) == 3
   assert any("3 tracks have no genre_top: left out" in note for note in source.notes)
@@ -196,23 +240,34 @@ def test_fma_clips_of_no_class_are_negatives_of_several_labels(fma):
   source = open_several("fma", fma, "Folk", subset="large,genres_all")
   # 000020 and 000026 are of no genre that is known: nobody has said that they are not Folk.
   assert {clip.track: clip.labels for clip in source.clips} == {
-    "000002": (), "000003": (), "000005": ("Folk",), "000010": ()}
+    "000002": (),
+    "000003": (),
+    "000005": ("Folk",),
+    "000010": (),
+  }
   assert any("3 of 4 clips carry none of these labels: kept" in note for note in source.notes)
   one = open_source("fma", str(fma), "Hip-Hop", subset="large")
   assert set(by_track(one)) == {"000002", "000003"}
 
 
-@pytest.mark.parametrize("old, new, message", [
-  ("\n3,AWOL", "\n2,AWOL", "line 6: 000002 was listed in line 4 already; keep one of the lines"),
-  ("1,training,medium", "1,TRAINING,medium",
-   "line 6: set split is 'TRAINING': give training, validation, test"),
-  ("6,test,small", "6,test,tiny", "set subset is 'tiny': give small, medium, large"),
-  ("track_id,,,", "1,,,", "must begin with track_id"),
-  (",title,bio", ",bio", "two lines of headers of equal length"),
-  ("set,set,", "sets,sets,", "the column set split is missing"),
-  ('"[17, 10, 76, 103]"', "rock", "genres_all is 'rock', not a list"),
-  ('"[17, 10, 76, 103]"', '"[""__import__""]"', "not a list"),
-  ("10,Constant", "ten,Constant", "the first 'ten'")])
+@pytest.mark.parametrize(
+  "old, new, message",
+  [
+    ("\n3,AWOL", "\n2,AWOL", "line 6: 000002 was listed in line 4 already; keep one of the lines"),
+    (
+      "1,training,medium",
+      "1,TRAINING,medium",
+      "line 6: set split is 'TRAINING': give training, validation, test",
+    ),
+    ("6,test,small", "6,test,tiny", "set subset is 'tiny': give small, medium, large"),
+    ("track_id,,,", "1,,,", "must begin with track_id"),
+    (",title,bio", ",bio", "two lines of headers of equal length"),
+    ("set,set,", "sets,sets,", "the column set split is missing"),
+    ('"[17, 10, 76, 103]"', "rock", "genres_all is 'rock', not a list"),
+    ('"[17, 10, 76, 103]"', '"[""__import__""]"', "not a list"),
+    ("10,Constant", "ten,Constant", "the first 'ten'"),
+  ],
+)
 def test_bad_fma(fma, old, new, message):
   (fma / "fma_metadata" / "tracks.csv").write_text(FMA.replace(old, new))
   with pytest.raises(UserError, match=message):
@@ -232,13 +287,13 @@ def test_bad_fma_genres(fma):
 
 # MagnaTagATune.
 
-MTAT = '''"clip_id"\t"no voice"\t"singer"\t"solo"\t"mp3_path"
+MTAT = """"clip_id"\t"no voice"\t"singer"\t"solo"\t"mp3_path"
 "2"\t"0"\t"1"\t"0"\t"f/american_bach_soloists-j_s_bach_solo_cantatas-01-bwv54-30-59.mp3"
 "6"\t"1"\t"0"\t"1"\t"c/american_bach_soloists-j_s_bach_solo_cantatas-02-bwv1-146-175.mp3"
 "10"\t"0"\t"0"\t"0"\t"0/lvx_nova-lvx_nova-01-contimune-30-59.mp3"
 "11"\t"0"\t"0"\t"1"\t"0/lvx_nova-lvx_nova-01-contimune-59-88.mp3"
 "12"\t"1"\t"0"\t"1"\t"b/lvx_nova-lvx_nova-01-contimune-88-117.mp3"
-'''
+"""
 
 
 @pytest.fixture
@@ -270,12 +325,16 @@ def test_magnatagatune(mtat, tmp_path, monkeypatch):
   assert any("2 of 5 clips carry none of these labels: kept" in note for note in several.notes)
 
 
-@pytest.mark.parametrize("old, new, message", [
-  ('"mp3_path"', '"path"', "the column mp3_path is missing"),
-  ('"6"\t"1"', '"6"\t"2"', "line 3: no voice is '2', not 0 or 1"),
-  ('"2"\t"0"', '"2"', "line 2: 4 cells under 5 columns"),
-  ("contimune-59-88", "contimune-30-59", "line 5: 0/lvx.*30-59.mp3 was listed in line 4 already"),
-  ("\t", ",", "line 1: cannot be read as a table: .* put tabs between the cells")])
+@pytest.mark.parametrize(
+  "old, new, message",
+  [
+    ('"mp3_path"', '"path"', "the column mp3_path is missing"),
+    ('"6"\t"1"', '"6"\t"2"', "line 3: no voice is '2', not 0 or 1"),
+    ('"2"\t"0"', '"2"', "line 2: 4 cells under 5 columns"),
+    ("contimune-59-88", "contimune-30-59", "line 5: 0/lvx.*30-59.mp3 was listed in line 4 already"),
+    ("\t", ",", "line 1: cannot be read as a table: .* put tabs between the cells"),
+  ],
+)
 def test_bad_magnatagatune(mtat, old, new, message):
   (mtat / "annotations_final.csv").write_text(MTAT.replace(old, new, -1 if old == "\t" else 1))
   with pytest.raises(UserError, match=message):

@@ -47,8 +47,15 @@ def test_pairs_repeat_as_often_as_is_said(source):
 def test_no_artist_stands_on_two_sides(source):
   split = make_split(source.clips, name="official")
   check_groups_apart(split, source.clips)
-  artists = {side: {artist for clip in source.clips if split.sides[clip.track] == side
-                    for artist in clip.group.split(";")} for side in ("train", "valid")}
+  artists = {
+    side: {
+      artist
+      for clip in source.clips
+      if split.sides[clip.track] == side
+      for artist in clip.group.split(";")
+    }
+    for side in ("train", "valid")
+  }
   assert not artists["train"] & artists["valid"]
   assert not any("several sides" in note for note in split.notes)
   with pytest.raises(UserError, match="Groups that share a clip .* count as one"):

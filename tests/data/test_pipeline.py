@@ -21,17 +21,25 @@ def made(tmp_path_factory):
   names = [f"{genre}.{i:05d}" for genre in ("blues", "rock") for i in range(6)]
   level = np.zeros((12, 16, 39), np.uint8)
   np.savez(root / "archive.npz", log_mel=level, names=np.array(names))
-  source = open_source("mel_archive", str(root / "archive.npz"), "all", groups="",
-                       clip_seconds=39 / 12.9, recipe=RECIPE)
+  source = open_source(
+    "mel_archive",
+    str(root / "archive.npz"),
+    "all",
+    groups="",
+    clip_seconds=39 / 12.9,
+    recipe=RECIPE,
+  )
 
   class Ramp:
     @staticmethod
     def log_mel(clip, recipe):
-      return (100 * clip.index + np.arange(39 - 3 * clip.index)[:, None] + np.zeros(16)
-              ).astype(np.float32)
+      return (100 * clip.index + np.arange(39 - 3 * clip.index)[:, None] + np.zeros(16)).astype(
+        np.float32
+      )
 
-  clips = tuple(dataclasses.replace(clip, group=clip.track, index=i)
-                for i, clip in enumerate(source.clips))
+  clips = tuple(
+    dataclasses.replace(clip, group=clip.track, index=i) for i, clip in enumerate(source.clips)
+  )
   source = dataclasses.replace(source, clips=clips, reader=Ramp)
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(prepared, "CLIPS_PER_SHARD", 5)  # several shards, as large sets have
@@ -55,10 +63,19 @@ def _same(one, two):
       np.testing.assert_array_equal(a[name], b[name])
 
 
-@pytest.mark.parametrize(("frames", "window", "count", "expected"), [
-  (30, 10, 3, [0, 10, 20]), (30, 10, 0, [0, 10, 20]), (35, 10, 0, [0, 12, 25]),
-  (30, 10, 1, [10]), (10, 10, 4, [0]), (4, 10, 3, [0]), (12, 10, 5, [0, 1, 2]),
-  (12, 10, 10**13, [0, 1, 2])])
+@pytest.mark.parametrize(
+  ("frames", "window", "count", "expected"),
+  [
+    (30, 10, 3, [0, 10, 20]),
+    (30, 10, 0, [0, 10, 20]),
+    (35, 10, 0, [0, 12, 25]),
+    (30, 10, 1, [10]),
+    (10, 10, 4, [0]),
+    (4, 10, 3, [0]),
+    (12, 10, 5, [0, 1, 2]),
+    (12, 10, 10**13, [0, 1, 2]),
+  ],
+)
 def test_windows_are_evenly_spaced(frames, window, count, expected):
   assert pipeline.segment_starts(frames, window, count).tolist() == expected
 
@@ -75,7 +92,8 @@ def test_a_window_is_the_clips_own_frames(made, split):
       assert (window[valid:] == 100 * track).all()  # the clip's own minimum
       assert split.sides[made.clips[track].track] == "train"
       np.testing.assert_array_equal(
-        batch["labels"][row], [c in made.clips[track].labels for c in made.classes])
+        batch["labels"][row], [c in made.clips[track].labels for c in made.classes]
+      )
 
 
 def test_an_epoch_sees_every_window(made, split):
@@ -84,8 +102,11 @@ def test_an_epoch_sees_every_window(made, split):
   expected = {(int(i), int(k)) for i, k in np.argwhere(plan >= 0)}
   assert steps == -(-len(expected) // 5)
   for epoch in range(3):
-    seen = {(int(i), int(k)) for batch in batches[epoch * steps:(epoch + 1) * steps]
-            for i, k in zip(batch["track_index"], batch["segment"], strict=True)}
+    seen = {
+      (int(i), int(k))
+      for batch in batches[epoch * steps : (epoch + 1) * steps]
+      for i, k in zip(batch["track_index"], batch["segment"], strict=True)
+    }
     assert seen == expected
 
 
@@ -117,8 +138,12 @@ def test_evaluation_sees_every_window_once(made, split, batch_size):
   plan = pipeline.plan_windows(made, split, "valid", 0)
   batches = list(pipeline.eval_batches(made, split, "valid", batch_size=batch_size, per_track=0))
   assert all(len(batch["mask"]) == batch_size for batch in batches)
-  seen = [(int(i), int(k)) for batch in batches for i, k, real in zip(
-    batch["track_index"], batch["segment"], batch["mask"], strict=True) if real]
+  seen = [
+    (int(i), int(k))
+    for batch in batches
+    for i, k, real in zip(batch["track_index"], batch["segment"], batch["mask"], strict=True)
+    if real
+  ]
   assert seen == [(int(i), int(k)) for i, k in np.argwhere(plan >= 0)]
 
 
@@ -128,8 +153,9 @@ def test_an_empty_side_has_no_batches(made, split):
 
 
 def test_leaky_segments_stand_on_both_sides_of_one_song(made):
-  leaky = make_split(made.clips, name="leaky_segments", num_folds=3, fold=0, seed=0,
-                     segments_per_track=5)
+  leaky = make_split(
+    made.clips, name="leaky_segments", num_folds=3, fold=0, seed=0, segments_per_track=5
+  )
   assert leaky.leaky
   plans = [pipeline.plan_windows(made, leaky, side, 5) >= 0 for side in ("train", "valid", "test")]
   assert (sum(plan.astype(int) for plan in plans) <= 1).all()

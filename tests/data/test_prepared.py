@@ -37,14 +37,19 @@ def _source(music, recipe=RECIPE):
 
 def test_a_set_holds_each_clips_log_mel_and_labels(music, tmp_path):
   import tensorflow_datasets as tfds
+
   source = _source(music)
   made = prepared.prepare(source, RECIPE, tmp_path / "prepared", workers=1)
   assert made.classes == ("high", "low") and len(made.clips) == 40 and not made.skipped
   in_order = tfds.ReadConfig(interleave_cycle_length=1)
-  examples = list(tfds.as_numpy(tfds.builder_from_directory(made.path).as_dataset(
-    split="clips", read_config=in_order)))
-  for clip, stored, frames, example in zip(source.clips, made.clips, made.num_frames, examples,
-                                           strict=True):
+  examples = list(
+    tfds.as_numpy(
+      tfds.builder_from_directory(made.path).as_dataset(split="clips", read_config=in_order)
+    )
+  )
+  for clip, stored, frames, example in zip(
+    source.clips, made.clips, made.num_frames, examples, strict=True
+  ):
     assert clip.track == stored.track == example["track"].decode()
     assert clip.labels == stored.labels
     np.testing.assert_array_equal(example["log_mel"], source.log_mel(clip, RECIPE))
@@ -64,11 +69,18 @@ def test_several_processes_give_the_same_set(music, tmp_path):
 
 def test_bare_script_reads_a_set(music, tmp_path):
   made = prepared.prepare(_source(music), RECIPE, tmp_path / "prepared", workers=1)
-  script = ("import sys, tensorflow_datasets as tfds\n"
-            "ds = tfds.builder_from_directory(sys.argv[1]).as_dataset(split='clips')\n"
-            "print(len(ds), next(iter(ds))['log_mel'].shape[1], 'genre_jax' in sys.modules)\n")
-  out = subprocess.run([sys.executable, "-c", script, str(made.path)], cwd=tmp_path,
-                       capture_output=True, text=True, check=True)
+  script = (
+    "import sys, tensorflow_datasets as tfds\n"
+    "ds = tfds.builder_from_directory(sys.argv[1]).as_dataset(split='clips')\n"
+    "print(len(ds), next(iter(ds))['log_mel'].shape[1], 'genre_jax' in sys.modules)\n"
+  )
+  out = subprocess.run(
+    [sys.executable, "-c", script, str(made.path)],
+    cwd=tmp_path,
+    capture_output=True,
+    text=True,
+    check=True,
+  )
   assert out.stdout.split() == ["40", "32", "False"]
 
 
@@ -83,10 +95,13 @@ def test_another_window_is_the_same_set_and_another_recipe_is_not(music):
   source = _source(music)
   name = prepared.content_hash(source, RECIPE, "single_label")
   import dataclasses
-  assert name == prepared.content_hash(source, dataclasses.replace(RECIPE, num_frames=9),
-                                       "single_label")
-  assert name != prepared.content_hash(source, dataclasses.replace(RECIPE, n_mels=40),
-                                       "single_label")
+
+  assert name == prepared.content_hash(
+    source, dataclasses.replace(RECIPE, num_frames=9), "single_label"
+  )
+  assert name != prepared.content_hash(
+    source, dataclasses.replace(RECIPE, n_mels=40), "single_label"
+  )
 
 
 def test_changed_material_is_another_set(music):
@@ -170,6 +185,7 @@ def test_a_file_counts_once_and_by_its_own_name(music):
 
 def test_names_that_are_not_utf_8(music, tmp_path):
   import os
+
   os.rename(music / "high" / "0.wav", os.fsencode(music / "high") + b"/caf\xe9.wav")
   made = prepared.prepare(_source(music), RECIPE, tmp_path / "prepared", workers=1)
   assert len(made.clips) == 40 and any("caf" in clip.track for clip in made.clips)
@@ -177,6 +193,7 @@ def test_names_that_are_not_utf_8(music, tmp_path):
 
 def test_other_sound_with_the_same_size_and_time_is_another_set(music):
   import os
+
   path = music / "high" / "0.wav"
   stat = path.stat()
   name = prepared.content_hash(_source(music), RECIPE, "single_label")
@@ -191,9 +208,12 @@ def test_stored_log_mel_is_that_of_the_file(gtzan, tmp_path):
   import tensorflow_datasets as tfds
 
   from genre_jax.data.audio import read_audio
-  source = open_source("auto", str(gtzan / "audio"), "classical,disco", groups="",
-                       clip_seconds=30.0, recipe=Recipe())
+
+  source = open_source(
+    "auto", str(gtzan / "audio"), "classical,disco", groups="", clip_seconds=30.0, recipe=Recipe()
+  )
   import dataclasses
+
   source = dataclasses.replace(source, clips=source.clips[:2])
   made = prepared.prepare(source, Recipe(), tmp_path / "prepared", workers=1)
   stored = tfds.builder_from_directory(made.path).as_dataset(split="clips")

@@ -130,13 +130,18 @@ def test_archive(tmp_path):
 
 
 def test_other_names_in_an_archive_of_gtzan_are_left_out(tmp_path):
-  names = ["rock.00003", "extra.demo", "metal.00001", "disco.00002", "blues.00001",
-           "classical.00000"]
+  names = [
+    "rock.00003",
+    "extra.demo",
+    "metal.00001",
+    "disco.00002",
+    "blues.00001",
+    "classical.00000",
+  ]
   source = open_source("auto", archive(tmp_path / "a.npz", names=np.array(names)), recipe=Recipe())
   assert [clip.track for clip in source.clips] == sorted(set(names) - {"extra.demo", "blues.00001"})
   assert source.clips[1].group.startswith("artist-") and source.clips[-1].index == 0
-  assert any("1 names are no GTZAN track" in note and "extra.demo" in note
-             for note in source.notes)
+  assert any("1 names are no GTZAN track" in note and "extra.demo" in note for note in source.notes)
 
 
 def test_archive_of_gtzan(gtzan):

@@ -13,8 +13,16 @@ from genre_jax.data.splits import check_groups_apart, make_split
 from genre_jax.errors import UserError
 from tests.conftest import SHARED
 
-RECIPE = Recipe(sample_rate=8000, n_fft=512, win_length=256, hop_length=64, n_mels=64, fmax=4000.0,
-                frame_stride=1.0, num_frames=96)
+RECIPE = Recipe(
+  sample_rate=8000,
+  n_fft=512,
+  win_length=256,
+  hop_length=64,
+  n_mels=64,
+  fmax=4000.0,
+  frame_stride=1.0,
+  num_frames=96,
+)
 
 
 @pytest.fixture
@@ -25,7 +33,7 @@ def digits(tmp_path, tone):
   for digit in (0, 7):
     for speaker in ("anna", "bert", "c_d"):
       for take in range(3, 12):
-        soundfile.write(folder / f"{digit}_{speaker}_{take}.wav", tone[:2000 + 100 * take], 8000)
+        soundfile.write(folder / f"{digit}_{speaker}_{take}.wav", tone[: 2000 + 100 * take], 8000)
   (folder.parent / "README.md").write_text("x")
   return folder.parent
 
@@ -56,8 +64,10 @@ def test_speaker_kfold_leaves_each_speaker_out_once(digits):
   for fold in range(3):
     split = make_split(clips, name="speaker_kfold", num_folds=3, fold=fold)
     check_groups_apart(split, clips)
-    sides = {side: {clip.group for clip in clips if split.sides[clip.track] == side}
-             for side in ("train", "valid", "test")}
+    sides = {
+      side: {clip.group for clip in clips if split.sides[clip.track] == side}
+      for side in ("train", "valid", "test")
+    }
     assert len(sides["test"]) == 1 and not sides["test"] & (sides["train"] | sides["valid"])
     tested.update(track for track, side in split.sides.items() if side == "test")
   assert set(tested.values()) == {1} and len(tested) == 54
@@ -95,8 +105,15 @@ def test_real_digits():
 
 def test_a_source_is_a_file_with_a_function():
   names = source_names()
-  assert {"auto", "gtzan", "audio_folder", "mel_archive", "synthetic", "spoken_digits",
-          "speech_commands"} <= set(names)
+  assert {
+    "auto",
+    "gtzan",
+    "audio_folder",
+    "mel_archive",
+    "synthetic",
+    "spoken_digits",
+    "speech_commands",
+  } <= set(names)
   assert not {"clips", "splits", "gtzan_tfds", "tfds_audio"} & set(names)
   for name in ("clips", "spoken_digit", "../x", "os", ""):
     with pytest.raises(UserError, match="give one of auto, .*did you mean"):
@@ -116,10 +133,17 @@ def commands_folder(tmp_path, tone):
 
     def _info(self):
       names = published.WORDS + [published.SILENCE, published.UNKNOWN]
-      return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict({
-        "audio": tfds.features.Audio(
-          file_format="wav", sample_rate=published.SAMPLE_RATE, dtype=np.int16),
-        "label": tfds.features.ClassLabel(names=names)}))
+      return tfds.core.DatasetInfo(
+        builder=self,
+        features=tfds.features.FeaturesDict(
+          {
+            "audio": tfds.features.Audio(
+              file_format="wav", sample_rate=published.SAMPLE_RATE, dtype=np.int16
+            ),
+            "label": tfds.features.ClassLabel(names=names),
+          }
+        ),
+      )
 
     def _split_generators(self, dl_manager):
       return {split: self._generate_examples(split) for split in ("train", "validation", "test")}
@@ -127,7 +151,7 @@ def commands_folder(tmp_path, tone):
     def _generate_examples(self, split):
       for i, word in enumerate(("yes", "no", "_unknown_", "_silence_")):
         quiet = split == "test" and word == "_silence_"
-        audio = np.rint((0 if quiet else 1) * tone[:6000 + 100 * i] * 32767).astype(np.int16)
+        audio = np.rint((0 if quiet else 1) * tone[: 6000 + 100 * i] * 32767).astype(np.int16)
         yield f"{split}{i}", {"audio": audio, "label": word}
 
   SpeechCommands(data_dir=tmp_path).download_and_prepare()

@@ -8,13 +8,22 @@ from genre_jax.data.recipe import Recipe
 from genre_jax.inference import model_dir
 from genre_jax.models import build_model
 
-SMALL = Recipe(n_fft=512, win_length=512, hop_length=256, sample_rate=8000, n_mels=32, fmax=4000.0,
-               frame_stride=2.5, num_frames=40)
+SMALL = Recipe(
+  n_fft=512,
+  win_length=512,
+  hop_length=256,
+  sample_rate=8000,
+  n_mels=32,
+  fmax=4000.0,
+  frame_stride=2.5,
+  num_frames=40,
+)
 CLASSES = ("calm", "loud", "odd")
 
 
-def write_small_model(folder, name="small", recipe=SMALL, network="tf_split", classes=CLASSES,
-                      **about):
+def write_small_model(
+  folder, name="small", recipe=SMALL, network="tf_split", classes=CLASSES, **about
+):
   """A model directory with random weights and statistics, for whatever does not need a good one."""
   import jax
   import jax.numpy as jnp
@@ -28,17 +37,32 @@ def write_small_model(folder, name="small", recipe=SMALL, network="tf_split", cl
     if name.endswith("kernel"):
       return rng.normal(0, np.sqrt(2 / np.prod(shape[:-1])), shape)
     # No zeros and ones, lest a forgotten normalisation pass.
-    return rng.uniform(0.8, 1.2, shape) if name.endswith(("var", "scale")) else rng.normal(
-      0, 0.2, shape)
+    return (
+      rng.uniform(0.8, 1.2, shape) if name.endswith(("var", "scale")) else rng.normal(0, 0.2, shape)
+    )
 
-  weights = {name: numbers(name, leaf.shape).astype(np.float32) for name, leaf in shapes.items()
-             if name.startswith(("params", "batch_stats"))}
+  weights = {
+    name: numbers(name, leaf.shape).astype(np.float32)
+    for name, leaf in shapes.items()
+    if name.startswith(("params", "batch_stats"))
+  }
   folder.mkdir(parents=True, exist_ok=True)
-  model_dir.write_model(folder / name, {
-    "name": name, "model": {"name": network, **model_dir.sizes_of(module)},
-    "recipe": recipe.to_dict(), "classes": list(classes), "task": "single_label",
-    "normalisation": module.normalisation, "eval_per_track": 3, "temperature": 1.0,
-    "provenance": {"source": "random numbers", "licence": "CC0"}, **about}, weights)
+  model_dir.write_model(
+    folder / name,
+    {
+      "name": name,
+      "model": {"name": network, **model_dir.sizes_of(module)},
+      "recipe": recipe.to_dict(),
+      "classes": list(classes),
+      "task": "single_label",
+      "normalisation": module.normalisation,
+      "eval_per_track": 3,
+      "temperature": 1.0,
+      "provenance": {"source": "random numbers", "licence": "CC0"},
+      **about,
+    },
+    weights,
+  )
   return folder / name
 
 

@@ -16,8 +16,9 @@ def table(task="multi_label", classes=TAGS):
 
 
 def answer(genre, timeline=(), probabilities=P):
-  return Answer("songs/a.wav", "songs/a.wav", "ok", "m", genre, 0.3, probabilities,
-                timeline=timeline)
+  return Answer(
+    "songs/a.wav", "songs/a.wav", "ok", "m", genre, 0.3, probabilities, timeline=timeline
+  )
 
 
 @pytest.fixture(autouse=True)
@@ -31,13 +32,15 @@ def test_several_tags_stand_below_each_other():
     "genre            confidence  next                  file",
     "Hip-Hop                0.30  pop 0.10              songs/a.wav",
     "female vocalists       0.27  jazz 0.05",
-    "alternative rock       0.21"]
+    "alternative rock       0.21",
+  ]
 
 
 def test_none_or_one_tag():
   assert table().lines(answer("unknown")).splitlines() == [
     "unknown                0.30  Hip-Hop 0.30          songs/a.wav",
-    "                             female vocalists 0.27"]
+    "                             female vocalists 0.27",
+  ]
   one = table().lines(answer("Hip-Hop", probabilities={"Hip-Hop": 0.3}))
   assert one == "Hip-Hop                0.30                        songs/a.wav"
 
@@ -48,20 +51,29 @@ def test_one_genre_a_line(monkeypatch):
   for classes in (("blues", "disco", "rock"), ("Experimental Pop", "Singer-Songwriter", "Folk")):
     p = dict(zip(classes, (0.2, 0.3, 0.5), strict=True))
     one = table("single_label", classes)
-    lines = [one.header(), one.lines(answer(classes[2], probabilities=p)),
-             one.lines(answer(classes[1], probabilities=p)),
-             one.lines(Answer("songs/b.wav", "songs/b.wav", "failed", "m", error="is empty"))]
+    lines = [
+      one.header(),
+      one.lines(answer(classes[2], probabilities=p)),
+      one.lines(answer(classes[1], probabilities=p)),
+      one.lines(Answer("songs/b.wav", "songs/b.wav", "failed", "m", error="is empty")),
+    ]
     column = lines[0].index("file")
     assert [line[column:] for line in lines[1:]] == [
-      "songs/a.wav", "songs/a.wav", "songs/b.wav: is empty"]
+      "songs/a.wav",
+      "songs/a.wav",
+      "songs/b.wav: is empty",
+    ]
     assert lines[1].split()[0] == classes[2] and f"{classes[1]} 0.30, {classes[0]} 0.20" in lines[1]
 
 
 def test_a_narrow_terminal(monkeypatch):
   """The file stands above the rest, and tags of the timeline are wrapped."""
   monkeypatch.setenv("COLUMNS", "60")
-  spans = (Span(0, 3, "Hip-Hop;female vocalists;alternative rock", 0.3, P),
-           Span(3, 4, "pop", 0.4, P), Span(4, 5, "pop", 0.2, P))
+  spans = (
+    Span(0, 3, "Hip-Hop;female vocalists;alternative rock", 0.3, P),
+    Span(3, 4, "pop", 0.4, P),
+    Span(4, 5, "pop", 0.2, P),
+  )
   text = table().lines(answer("Hip-Hop", spans))
   assert text.splitlines() == [
     "songs/a.wav",
@@ -69,5 +81,6 @@ def test_a_narrow_terminal(monkeypatch):
     "                             alternative rock 0.21",
     "   0:00 -  0:03  0.30  Hip-Hop, female vocalists,",
     "                       alternative rock",
-    "   0:03 -  0:05  0.30  pop"]
+    "   0:03 -  0:05  0.30  pop",
+  ]
   assert table().header().splitlines()[0] == "file"

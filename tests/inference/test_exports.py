@@ -20,8 +20,10 @@ from tests.conftest import ROOT
 from tests.inference.conftest import SMALL, sound, write_small_model
 
 RECIPES = {
-  "thinned": SMALL, "plain": dataclasses.replace(SMALL, db_ref="full_scale", top_db=0.0),
-  "reflected": dataclasses.replace(SMALL, frame_stride=1.0, pad_mode="reflect", hop_length=200)}
+  "thinned": SMALL,
+  "plain": dataclasses.replace(SMALL, db_ref="full_scale", top_db=0.0),
+  "reflected": dataclasses.replace(SMALL, frame_stride=1.0, pad_mode="reflect", hop_length=200),
+}
 
 
 def _run(path):
@@ -66,14 +68,22 @@ def test_windows_are_those_of_evaluation():
       for given in (count, jax.numpy.int32(count)):
         index, valid, weight = map(np.asarray, exports._windows(given, 40, stride, windows))
         mine = [list(index[k][valid[k]]) for k in range(windows) if weight[k]]
-        assert mine == [list(kept[start:start + 40]) for start in starts]
+        assert mine == [list(kept[start : start + 40]) for start in starts]
 
 
 def test_tags(tmp_path):
   from genre_jax.inference.musicnn_import import RECIPE
 
-  folder = write_small_model(tmp_path, "tags", RECIPE, "musicnn", ("a", "b"), task="multi_label",
-                             thresholds=[0.3, 0.6], temperature=2.0)
+  folder = write_small_model(
+    tmp_path,
+    "tags",
+    RECIPE,
+    "musicnn",
+    ("a", "b"),
+    task="multi_label",
+    thresholds=[0.3, 0.6],
+    temperature=2.0,
+  )
   done = export(str(folder), tmp_path / "m.zip")
   assert done.difference < 1e-4 and done.metadata["thresholds"] == [0.3, 0.6]
 
@@ -85,11 +95,17 @@ def test_an_export_that_differs_is_refused(tmp_path, small_model, monkeypatch):
   assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-  ({"out": ""}, "--out"), ({"format": "coreml"}, "--format=coreml"),
-  ({"seconds": 0.1}, "--seconds"),
-  ({"check": ["absent.wav"]}, "--check=absent.wav"), ({"model": "absent"}, "--model=absent"),
-  ({"out": "/proc/no/m.zip"}, "--out=/proc/no/m.zip")])
+@pytest.mark.parametrize(
+  ("arguments", "words"),
+  [
+    ({"out": ""}, "--out"),
+    ({"format": "coreml"}, "--format=coreml"),
+    ({"seconds": 0.1}, "--seconds"),
+    ({"check": ["absent.wav"]}, "--check=absent.wav"),
+    ({"model": "absent"}, "--model=absent"),
+    ({"out": "/proc/no/m.zip"}, "--out=/proc/no/m.zip"),
+  ],
+)
 def test_mistakes(tmp_path, small_model, arguments, words):
   with pytest.raises(UserError, match=words):
     export(**{"model": str(small_model), "out": tmp_path / "m.zip", **arguments})
@@ -110,10 +126,20 @@ def _lines(folder, marker, *arguments, python=sys.executable):
   (folder / "program.py").write_text(program(marker))
   environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
   done = subprocess.run(
-    [python, "-I", "-c", "import runpy, sys; sys.argv = sys.argv[1:];"
-     " runpy.run_path(sys.argv[0]); assert 'genre_jax' not in sys.modules",
-     str(folder / "program.py"), *map(str, arguments)],
-    cwd=folder, env=environment, capture_output=True, text=True)
+    [
+      python,
+      "-I",
+      "-c",
+      "import runpy, sys; sys.argv = sys.argv[1:];"
+      " runpy.run_path(sys.argv[0]); assert 'genre_jax' not in sys.modules",
+      str(folder / "program.py"),
+      *map(str, arguments),
+    ],
+    cwd=folder,
+    env=environment,
+    capture_output=True,
+    text=True,
+  )
   assert done.returncode == 0, done.stderr
   return {line.split()[0]: float(line.split()[1]) for line in done.stdout.splitlines()}
 
@@ -133,8 +159,19 @@ def test_a_tflite_and_the_readme_runs_it(tmp_path, small_model):
   pytest.importorskip("ai_edge_litert", reason="needs the package ai-edge-litert")
   soundfile.write(tmp_path / "x.wav", sound(10), 8000, subtype="FLOAT")
   done = subprocess.run(
-    [sys.executable, "-m", "genre_jax.export", f"--model={small_model}", "--format=tflite",
-     f"--out={tmp_path / 'm.tflite'}", "--seconds=10"], cwd=ROOT, capture_output=True, text=True)
+    [
+      sys.executable,
+      "-m",
+      "genre_jax.export",
+      f"--model={small_model}",
+      "--format=tflite",
+      f"--out={tmp_path / 'm.tflite'}",
+      "--seconds=10",
+    ],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+  )
   assert done.returncode == 0, done.stderr
   assert "largest difference" in done.stdout and (tmp_path / "m.tflite").stat().st_size < 3e6
   answer = next(predict(tmp_path / "x.wav", str(small_model)))
@@ -148,8 +185,15 @@ def test_an_onnx_and_the_readme_runs_it(tmp_path, small_model):
   if not python.exists():
     pytest.skip("needs the environment of requirements-onnx.txt in .venv-onnx")
   soundfile.write(tmp_path / "x.wav", sound(10), 8000, subtype="FLOAT")
-  command = [python, "-m", "genre_jax.export", f"--model={small_model}", "--format=onnx",
-             f"--out={tmp_path / 'm.onnx'}", "--seconds=10"]
+  command = [
+    python,
+    "-m",
+    "genre_jax.export",
+    f"--model={small_model}",
+    "--format=onnx",
+    f"--out={tmp_path / 'm.onnx'}",
+    "--seconds=10",
+  ]
   for _ in range(2):  # an export may be replaced
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -24,15 +24,16 @@ def _blocks(audio, seed):
   at = 0
   while at < len(audio):
     length = int(rng.choice([0, 1, rng.integers(1, 100), rng.integers(1, 5000)]))
-    yield audio[at:at + length]
+    yield audio[at : at + length]
     at += length
 
 
 def _offline(model: Model, frames):
   """Probabilities of a window, filled up as that of a short file is."""
   count = len(frames)
-  frames = np.pad(frames, ((0, model.recipe.num_frames - count), (0, 0)),
-                  constant_values=frames.min())
+  frames = np.pad(
+    frames, ((0, model.recipe.num_frames - count), (0, 0)), constant_values=frames.min()
+  )
   logits = model.logits(frames[None], np.array([count]))[0]
   return model.probabilities(logits)
 
@@ -53,15 +54,23 @@ def _frames_of_all(audio, recipe):
   span = round(30 * recipe.sample_rate / recipe.hop_length)
   out = []
   for index in kept:
-    loudest = power[max(0, index - span + 1):index + 1].max()
-    plain = compress(power[index:index + 1],
-                     dataclasses.replace(recipe, db_ref="full_scale", top_db=0.0))[0]
+    loudest = power[max(0, index - span + 1) : index + 1].max()
+    plain = compress(
+      power[index : index + 1], dataclasses.replace(recipe, db_ref="full_scale", top_db=0.0)
+    )[0]
     out.append(np.maximum(plain, 10 * np.log10(loudest) - recipe.top_db))
   return np.array(out, np.float32)
 
 
-@pytest.mark.parametrize("recipe", [SMALL, PLAIN, dataclasses.replace(SMALL, center=False),
-                                    dataclasses.replace(SMALL, frame_stride=1.0, top_db=20.0)])
+@pytest.mark.parametrize(
+  "recipe",
+  [
+    SMALL,
+    PLAIN,
+    dataclasses.replace(SMALL, center=False),
+    dataclasses.replace(SMALL, frame_stride=1.0, top_db=20.0),
+  ],
+)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_frames_do_not_depend_on_blocks(recipe, seed):
   audio = sound(40 if seed else 3, seed=seed)
@@ -97,8 +106,9 @@ def test_the_running_answer_is_the_offline_answer(tmp_path, recipe, network):
   for number, same in enumerate(zip(*runs, strict=True)):
     for update in same[1:]:
       assert update.seconds == same[0].seconds and update.genre == same[0].genre
-      np.testing.assert_allclose(list(update.probabilities.values()),
-                                 list(same[0].probabilities.values()), atol=1e-5)
+      np.testing.assert_allclose(
+        list(update.probabilities.values()), list(same[0].probabilities.values()), atol=1e-5
+      )
     if number % 5 == 0 or number == len(runs[0]) - 1:
       end = round(same[0].seconds * recipe.frame_rate)
       start = max(0, end - round(listener.window_seconds * recipe.frame_rate))
@@ -114,7 +124,7 @@ def test_once_the_loudest_moment_has_passed_it_is_what_a_file_gives(tmp_path):
   listener = Listener(model, window_seconds=0.0, update_seconds=0.0)
   *_, last = listener.push(audio)
   end = round(last.seconds * SMALL.frame_rate)
-  expected = _offline(model, log_mel(audio, SMALL)[end - 40:end])
+  expected = _offline(model, log_mel(audio, SMALL)[end - 40 : end])
   np.testing.assert_allclose(list(last.probabilities.values()), expected, atol=1e-5)
 
 
@@ -127,17 +137,23 @@ def test_real_music(gtzan):
   audio = read_audio(path, recipe.sample_rate)[:200_000]
   live = LiveFrames(recipe)
   frames = np.concatenate([live.push(block)[0] for block in _blocks(audio, 0)])
-  expected = _frames_of_all(audio, recipe)[:len(frames)]
+  expected = _frames_of_all(audio, recipe)[: len(frames)]
   np.testing.assert_allclose(frames, expected, atol=1e-3)
 
 
 def test_smoothing_trades_flicker_for_delay(small_model):
   model = load(str(small_model))
   audio = np.concatenate([sound(6, seed=1), 3 * sound(6, seed=7)])
+
   def travelled(smoothing):
-    rows = np.array([list(u.probabilities.values()) for u in stream(
-      [audio], model, smoothing_seconds=smoothing, update_seconds=0.0)])
+    rows = np.array(
+      [
+        list(u.probabilities.values())
+        for u in stream([audio], model, smoothing_seconds=smoothing, update_seconds=0.0)
+      ]
+    )
     return np.abs(np.diff(rows, axis=0)).sum()
+
   assert travelled(0) > 1.5 * travelled(2.0) > 0
 
 
@@ -181,9 +197,12 @@ def test_memory_does_not_grow(small_model):
   listener = Listener(model)
 
   def held():
-    return sum(value.nbytes for part in (listener, listener._frames, listener._frames._stream)
-               for value in vars(part).values() if isinstance(value, np.ndarray)
-               ) + 16 * len(listener._frames._peaks)
+    return sum(
+      value.nbytes
+      for part in (listener, listener._frames, listener._frames._stream)
+      for value in vars(part).values()
+      if isinstance(value, np.ndarray)
+    ) + 16 * len(listener._frames._peaks)
 
   sizes = []
   for number in range(8):

@@ -18,8 +18,9 @@ def test_a_model_is_written_and_read(small_model):
   model = load(str(small_model))
   assert model.name == "small" and model.classes == ("calm", "loud", "odd")
   assert about["format_version"] == model_dir.FORMAT_VERSION
-  np.testing.assert_array_equal(model.variables["params"]["logits_linear"]["bias"],
-                                variables["params"]["logits_linear"]["bias"])
+  np.testing.assert_array_equal(
+    model.variables["params"]["logits_linear"]["bias"], variables["params"]["logits_linear"]["bias"]
+  )
   assert load(model) is model
 
 
@@ -39,19 +40,22 @@ def test_what_is_no_model_is_refused(name):
     load(name)
 
 
-@pytest.mark.parametrize(("damage", "words"), [
-  (lambda about: about.pop("recipe"), "recipe"),
-  (lambda about: about.pop("classes"), "classes"),
-  (lambda about: about.update(classes=["a", "b"]), "shape"),
-  (lambda about: about.update(task="ranking"), "ranking"),
-  (lambda about: about.update(temperature=0), "temperature"),
-  (lambda about: about.update(temperature="hot"), "hot"),
-  (lambda about: about.update(thresholds=[0.5]), "thresholds"),
-  (lambda about: about["model"].update(name="perceptron"), "perceptron"),
-  (lambda about: about["recipe"].update(hop_length=0), "hop_length"),
-  (lambda about: about.update(format_version=99), "99"),
-  (lambda about: about.update(model=7), "together"),
-])
+@pytest.mark.parametrize(
+  ("damage", "words"),
+  [
+    (lambda about: about.pop("recipe"), "recipe"),
+    (lambda about: about.pop("classes"), "classes"),
+    (lambda about: about.update(classes=["a", "b"]), "shape"),
+    (lambda about: about.update(task="ranking"), "ranking"),
+    (lambda about: about.update(temperature=0), "temperature"),
+    (lambda about: about.update(temperature="hot"), "hot"),
+    (lambda about: about.update(thresholds=[0.5]), "thresholds"),
+    (lambda about: about["model"].update(name="perceptron"), "perceptron"),
+    (lambda about: about["recipe"].update(hop_length=0), "hop_length"),
+    (lambda about: about.update(format_version=99), "99"),
+    (lambda about: about.update(model=7), "together"),
+  ],
+)
 def test_damaged_descriptions(tmp_path, damage, words):
   folder = write_small_model(tmp_path)
   about = json.loads((folder / "model.json").read_text())
@@ -110,14 +114,17 @@ def test_an_answer_does_not_depend_on_its_neighbours(small_model):
   together, embeddings = model.infer(windows, frames)
   assert together.shape == (7, 3) and embeddings.shape == (7, 128)
   for i in range(7):
-    alone, _ = model.infer(windows[i:i + 1], frames[i:i + 1])
+    alone, _ = model.infer(windows[i : i + 1], frames[i : i + 1])
     np.testing.assert_allclose(alone[0], together[i], atol=1e-6)
 
 
 def test_pretrained_pack_names_the_flag(tmp_path):
   done = subprocess.run(
-    [sys.executable, "-m", "genre_jax.pretrained", "pack", str(tmp_path), "--out=x"], cwd=ROOT,
-    capture_output=True, text=True)
+    [sys.executable, "-m", "genre_jax.pretrained", "pack", str(tmp_path), "--out=x"],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+  )
   assert done.returncode == 2 and "no checkpoint here" in done.stderr
   assert "Traceback" not in done.stderr
 

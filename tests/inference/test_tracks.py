@@ -77,10 +77,16 @@ def test_long_files_wait_on_disk_and_leave_nothing(songs, tmp_path, small_model,
 
 
 def test_answers(songs, small_model):
-  answers = list(predict([songs, songs / "a.wav", songs / "notes.txt"], str(small_model),
-                         timeline=True))
+  answers = list(
+    predict([songs, songs / "a.wav", songs / "notes.txt"], str(small_model), timeline=True)
+  )
   assert [os.path.basename(a.file) for a in answers] == [
-    "a.wav", "b.flac", "c.wav", "d.mp3", "notes.txt"]  # a.wav once
+    "a.wav",
+    "b.flac",
+    "c.wav",
+    "d.mp3",
+    "notes.txt",
+  ]  # a.wav once
   for answer in answers[:4]:
     assert answer.status == "ok" and answer.model == "small" and not answer.error
     assert sum(answer.probabilities.values()) == pytest.approx(1)
@@ -89,8 +95,7 @@ def test_answers(songs, small_model):
     assert answer.embedding.shape == (128,) and np.isfinite(answer.embedding).all()
     spans = answer.timeline
     assert spans[0].start == 0 and spans[-1].end == answer.seconds
-    assert all(a.end == b.start and a.start < a.end
-               for a, b in zip(spans, spans[1:], strict=False))
+    assert all(a.end == b.start and a.start < a.end for a, b in zip(spans, spans[1:], strict=False))
   assert answers[4].status == "failed" and "audio" in answers[4].error
 
 
@@ -113,7 +118,7 @@ def test_many_files_by_several_processes(songs, small_model):
 def _truncated_mp3(path):
   soundfile.write(path, sound(8, 22050), 22050)
   raw = path.read_bytes()
-  path.write_bytes(raw[:len(raw) // 2])
+  path.write_bytes(raw[: len(raw) // 2])
 
 
 def _liar(path, size=0x10000000):
@@ -129,10 +134,14 @@ BAD = {
   "truncated.mp3": (_truncated_mp3, "truncated"),
   "liar.wav": (_liar, "truncated"),
   "silent.wav": (lambda path: soundfile.write(path, np.zeros(8000), 8000), "silent"),
-  "nan.wav": (lambda path: soundfile.write(path, np.full(8000, np.nan), 8000, subtype="FLOAT"),
-              "NaN"),
-  "huge.wav": (lambda path: soundfile.write(path, np.full(8000, 1e20), 8000, subtype="DOUBLE"),
-               "loud"),
+  "nan.wav": (
+    lambda path: soundfile.write(path, np.full(8000, np.nan), 8000, subtype="FLOAT"),
+    "NaN",
+  ),
+  "huge.wav": (
+    lambda path: soundfile.write(path, np.full(8000, 1e20), 8000, subtype="DOUBLE"),
+    "loud",
+  ),
 }
 
 
@@ -141,8 +150,10 @@ def test_bad_files_have_reasons_and_good_ones_answers(songs, small_model):
     make(songs / name)
   _liar(songs / "piped.wav", 0xFFFFFFFF)  # 4 GB: a recorder's way to say "until the end"
   (songs / "nothing" / "here").mkdir(parents=True)
-  answers = {os.path.basename(a.file): a for a in predict(
-    [songs, songs / "absent.wav", songs / "nothing"], str(small_model))}
+  answers = {
+    os.path.basename(a.file): a
+    for a in predict([songs, songs / "absent.wav", songs / "nothing"], str(small_model))
+  }
   for name, (_, word) in BAD.items():
     assert answers[name].status == "failed" and word in answers[name].error, answers[name]
   assert "no such file" in answers["absent.wav"].error

@@ -23,9 +23,11 @@ def _shapes(count, sizes=(1, 2, 3, 5, 9), channel_numbers=(1, 3, 4, 16, 33, 40))
 
 def _output_and_gradients(layer, variables, x):
   """(y, gradient by x, gradients by the variables), each against the same random dy."""
+
   def run(variables, x):
     y, vjp = jax.vjp(layer.apply, variables, x)
     return y, vjp(jax.random.normal(jax.random.key(2), y.shape, y.dtype))
+
   return jax.tree.leaves(jax.jit(run)(variables, x))
 
 
@@ -41,23 +43,34 @@ def _pair(shape, kernel, dtype=jnp.float32):
 
 
 def _assert_equal(ours, theirs, variables, x, tolerance):
-  for got, wanted in zip(*(_output_and_gradients(layer, variables, x)
-                           for layer in (ours, theirs)), strict=True):
+  for got, wanted in zip(
+    *(_output_and_gradients(layer, variables, x) for layer in (ours, theirs)), strict=True
+  ):
     assert got.dtype == wanted.dtype
     got, wanted = np.asarray(got, np.float64), np.asarray(wanted, np.float64)
     np.testing.assert_allclose(got, wanted, rtol=0, atol=tolerance * np.abs(wanted).max())
 
 
 @pytest.mark.parametrize(
-  ("shape", "kernel"), [*_shapes(6), *_shapes(4, (1, 3, 4, 5), (64, 80, 256))])
+  ("shape", "kernel"), [*_shapes(6), *_shapes(4, (1, 3, 4, 5), (64, 80, 256))]
+)
 def test_parameters_output_and_gradients_are_those_of_flax(shape, kernel):
   _assert_equal(*_pair(shape, kernel), 1e-5)
 
 
 @pytest.mark.parametrize("channels", [1, 8])
-@pytest.mark.parametrize(("length", "width", "stride", "padding", "features"), [
-  (96, 9, 1, (0, 0), 16), (128, 9, 2, (4, 4), 16), (41, 4, 3, (2, 1), 5), (7, 7, 1, (0, 0), 64),
-  (1, 1, 1, (0, 0), 3), (10, 2, 4, (0, 0), 1), (5, 3, 1, (1, 1), 200)])
+@pytest.mark.parametrize(
+  ("length", "width", "stride", "padding", "features"),
+  [
+    (96, 9, 1, (0, 0), 16),
+    (128, 9, 2, (4, 4), 16),
+    (41, 4, 3, (2, 1), 5),
+    (7, 7, 1, (0, 0), 64),
+    (1, 1, 1, (0, 0), 3),
+    (10, 2, 4, (0, 0), 1),
+    (5, 3, 1, (1, 1), 200),
+  ],
+)
 def test_one_dimension_is_xlas(length, width, stride, padding, channels, features):
   def run(form, x, kernel):
     y, vjp = jax.vjp(form, x, kernel)
@@ -65,7 +78,8 @@ def test_one_dimension_is_xlas(length, width, stride, padding, channels, feature
 
   def plain(x, kernel):
     return jax.lax.conv_general_dilated(
-      x, kernel, (stride,), [padding], dimension_numbers=("NHC", "HIO", "NHC"))
+      x, kernel, (stride,), [padding], dimension_numbers=("NHC", "HIO", "NHC")
+    )
 
   x = jax.random.normal(jax.random.key(0), (3, length, channels))
   kernel = jax.random.normal(jax.random.key(1), (width, channels, features))
@@ -87,7 +101,7 @@ def test_other_dtypes(kernel, dtype, tolerance):
 def test_a_value_that_is_not_finite_stays_in_its_clip(channels, features):
   ours, _, variables, x = _pair((3, 6, 24, channels), (3, 3, channels, features))
   y, vjp = jax.vjp(lambda x: ours.apply(variables, x), x.at[1, 2, 11].set(-jnp.inf))
-  dx, = vjp(jnp.ones_like(y).at[1, 2, 11].set(jnp.inf))
+  (dx,) = vjp(jnp.ones_like(y).at[1, 2, 11].set(jnp.inf))
   for value in (y, dx):
     assert np.isfinite(value[0]).all() and np.isfinite(value[2]).all()
     assert not np.isfinite(value[1]).all()

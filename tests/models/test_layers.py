@@ -29,8 +29,10 @@ def test_batch_norm_equals_flax():
   x = 3.0 + 2.0 * jax.random.normal(jax.random.key(0), (8, 9, 5))
   target = jax.random.normal(jax.random.key(1), x.shape)
   results = []
-  for module in (BatchNorm(False, momentum=0.9),
-                 nn.BatchNorm(use_running_average=False, momentum=0.9)):
+  for module in (
+    BatchNorm(False, momentum=0.9),
+    nn.BatchNorm(use_running_average=False, momentum=0.9),
+  ):
     variables = module.init(jax.random.key(2), x)
 
     def loss(x, params, module=module, variables=variables):
@@ -46,7 +48,8 @@ def test_statistics_of_valid_frames():
   mask = jnp.arange(7)[None] < jnp.array([[7], [4]])
   out = masked_statistics(x, mask.astype(x.dtype))
   np.testing.assert_allclose(
-    out[1], jnp.concatenate([x[1, :4].mean(0), x[1, :4].std(0), x[1, :4].max(0)]), atol=1e-4)
+    out[1], jnp.concatenate([x[1, :4].mean(0), x[1, :4].std(0), x[1, :4].max(0)]), atol=1e-4
+  )
   with pytest.raises(ValueError, match="median"):
     masked_statistics(x, mask, ("median",))
 

@@ -16,8 +16,9 @@ def network(request, log_mel):
   """(module, variables, compiled apply) of each network, running statistics away from 0 and 1."""
   model = request.param(num_classes=4)
   variables = jax.jit(model.init)(jax.random.key(0), log_mel)
-  stats = jax.tree.map(lambda x: x + 0.1 * jnp.arange(x.size).reshape(x.shape) / x.size,
-                       variables["batch_stats"])
+  stats = jax.tree.map(
+    lambda x: x + 0.1 * jnp.arange(x.size).reshape(x.shape) / x.size, variables["batch_stats"]
+  )
   variables = {"params": variables["params"], "batch_stats": stats}
   return model, variables, jax.jit(model.apply)
 
@@ -32,11 +33,13 @@ def test_padded_frames_change_no_logit(network, log_mel):
   mask = jnp.arange(FRAMES)[None] < jnp.array([FRAMES, 40, 31])[:, None]
   noise = jax.random.normal(jax.random.key(2), log_mel.shape) * 30.0
   other = jnp.where(mask[:, :, None, None], log_mel, noise)
-  np.testing.assert_allclose(apply(variables, other, mask), apply(variables, log_mel, mask),
-                             atol=1e-6)
+  np.testing.assert_allclose(
+    apply(variables, other, mask), apply(variables, log_mel, mask), atol=1e-6
+  )
   # An even number of frames: with pooling in pairs the window without padding is the same.
-  np.testing.assert_allclose(apply(variables, other, mask)[1:2],
-                             apply(variables, log_mel[1:2, :40]), atol=1e-5)
+  np.testing.assert_allclose(
+    apply(variables, other, mask)[1:2], apply(variables, log_mel[1:2, :40]), atol=1e-5
+  )
 
 
 def test_time_is_not_padded(network, log_mel):
@@ -49,16 +52,20 @@ def test_time_is_not_padded(network, log_mel):
       continue
     out = layer["__call__"][0]
     if out.ndim == 4 or out.ndim == 3:
-      np.testing.assert_allclose(out, jnp.broadcast_to(out[:, :1], out.shape), atol=1e-4,
-                                 err_msg=name)
+      np.testing.assert_allclose(
+        out, jnp.broadcast_to(out[:, :1], out.shape), atol=1e-4, err_msg=name
+      )
 
 
 def test_no_valid_frame_gives_finite_logits_and_gradients(network, log_mel):
   model, variables, _ = network
 
   def loss(params):
-    return model.apply({**variables, "params": params}, jnp.full_like(log_mel, -80.0),
-                       jnp.zeros(log_mel.shape[:2], bool)).sum()
+    return model.apply(
+      {**variables, "params": params},
+      jnp.full_like(log_mel, -80.0),
+      jnp.zeros(log_mel.shape[:2], bool),
+    ).sum()
 
   value, grads = jax.jit(jax.value_and_grad(loss))(variables["params"])
   assert bool(jnp.isfinite(value))
@@ -77,8 +84,9 @@ def test_square_control_costs_as_much(parameters, flops):
 
 
 def test_branches_have_kernels_along_one_axis():
-  shapes = jax.eval_shape(LearntSplit(num_classes=4).init, jax.random.key(0),
-                          jnp.zeros((1, FRAMES, 128, 1)))["params"]
+  shapes = jax.eval_shape(
+    LearntSplit(num_classes=4).init, jax.random.key(0), jnp.zeros((1, FRAMES, 128, 1))
+  )["params"]
   for name, layer in shapes.items():
     if name.startswith(("frequency_", "time_")) and name.split("_")[1].isdigit():
       frames, bands = layer["kernel"].shape[:2]

@@ -60,8 +60,9 @@ def test_published_tf_split_runs_forward_and_backward():
   variables = jax.jit(model.init)(jax.random.key(0), x)
 
   def loss(params):
-    return jnp.square(model.apply({"params": params}, x, train=True,
-                                  rngs={"dropout": jax.random.key(2)})).mean()
+    return jnp.square(
+      model.apply({"params": params}, x, train=True, rngs={"dropout": jax.random.key(2)})
+    ).mean()
 
   value, grads = jax.jit(jax.value_and_grad(loss))(variables["params"])
   assert np.isfinite(value)
@@ -93,10 +94,13 @@ def test_a_clip_of_a_second_is_heard(name, frames):
   assert np.isfinite(logits).all() and np.abs(logits[0] - logits[1]).max() > 1e-4
 
 
-@pytest.mark.parametrize(("fields", "message"), [
-  ({"name": "tf_splitt"}, "did you mean tf_split"),
-  ({"name": "baseline", "depth": 3}, "baseline has no such size"),
-])
+@pytest.mark.parametrize(
+  ("fields", "message"),
+  [
+    ({"name": "tf_splitt"}, "did you mean tf_split"),
+    ({"name": "baseline", "depth": 3}, "baseline has no such size"),
+  ],
+)
 def test_unknown_names_and_sizes_are_refused(fields, message):
   with pytest.raises(UserError, match=message):
     build_model(fields, 4)

@@ -7,8 +7,9 @@ import pytest
 
 from genre_jax.models.musicnn import Musicnn
 
-SMALL = dict(timbral_filters=6, temporal_filters=5, temporal_frames=(16, 8), mid_channels=4,
-             hidden=7)
+SMALL = dict(
+  timbral_filters=6, temporal_filters=5, temporal_frames=(16, 8), mid_channels=4, hidden=7
+)
 
 
 @pytest.fixture(scope="module")
@@ -18,9 +19,12 @@ def small():
   shapes = jax.eval_shape(model.init, jax.random.key(1), jnp.zeros((1, 20, 96, 1)))
   numbers = np.random.default_rng(1)
   return model, jax.tree.map(
-    lambda x: jnp.asarray(numbers.normal(0, 0.1, x.shape) if x.ndim > 1
-                          else numbers.uniform(0.5, 1, x.shape), jnp.float32),
-    {name: shapes[name] for name in ("params", "batch_stats")})
+    lambda x: jnp.asarray(
+      numbers.normal(0, 0.1, x.shape) if x.ndim > 1 else numbers.uniform(0.5, 1, x.shape),
+      jnp.float32,
+    ),
+    {name: shapes[name] for name in ("params", "batch_stats")},
+  )
 
 
 def _apply(model, variables, *args):
@@ -32,23 +36,33 @@ def _input(rng, batch=2, frames=30):
 
 
 def test_published_sizes():
-  shapes = jax.eval_shape(Musicnn(num_classes=50).init, jax.random.key(0),
-                          jax.ShapeDtypeStruct((1, 187, 96, 1), jnp.float32))
+  shapes = jax.eval_shape(
+    Musicnn(num_classes=50).init,
+    jax.random.key(0),
+    jax.ShapeDtypeStruct((1, 187, 96, 1), jnp.float32),
+  )
   params = shapes["params"]
   assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 787_159
   assert params["timbral_0"]["kernel"].shape == (7, 38, 1, 204)
   assert params["timbral_1"]["kernel"].shape == (7, 67, 1, 204)
   assert [params[f"temporal_{i}"]["kernel"].shape for i in range(3)] == [
-    (128, 1, 1, 51), (64, 1, 1, 51), (32, 1, 1, 51)]
+    (128, 1, 1, 51),
+    (64, 1, 1, 51),
+    (32, 1, 1, 51),
+  ]
   assert [params[f"mid_{i}"]["kernel"].shape for i in range(3)] == [
-    (7, 561, 64), (7, 64, 64), (7, 64, 64)]
+    (7, 561, 64),
+    (7, 64, 64),
+    (7, 64, 64),
+  ]
   assert params["hidden"]["kernel"].shape == (2 * (561 + 3 * 64), 200)
 
 
 def test_logits_and_intermediates(small, rng):
   model, variables = small
   logits, state = jax.jit(model.apply, static_argnames="mutable")(
-    variables, _input(rng), mutable="intermediates")
+    variables, _input(rng), mutable="intermediates"
+  )
   assert logits.shape == (2, 3) and logits.dtype == jnp.float32
   assert state["intermediates"]["embedding"][0].shape == (2, 7)
   assert state["intermediates"]["pooled"][0].shape == (2, 2 * 6 + 2 * 5 + 3 * 4, 2)
@@ -69,8 +83,9 @@ def test_padding_is_ignored_whatever_it_holds(small, rng):
 
   @jax.jit
   def outputs(x):
-    logits, state = model.apply(variables, x, mask, train=True, mutable="batch_stats",
-                                rngs={"dropout": rng})
+    logits, state = model.apply(
+      variables, x, mask, train=True, mutable="batch_stats", rngs={"dropout": rng}
+    )
     return jax.tree.leaves((logits, state["batch_stats"]))
 
   for one, other in zip(outputs(x), outputs(x.at[:, 20:].set(99.0)), strict=True):
@@ -87,8 +102,9 @@ def test_training_gradients_are_finite_and_reach_every_layer(small, rng):
   x = _input(rng, batch=4)
 
   def loss(params):
-    logits, _ = model.apply({**variables, "params": params}, x, train=True,
-                            mutable="batch_stats", rngs={"dropout": rng})
+    logits, _ = model.apply(
+      {**variables, "params": params}, x, train=True, mutable="batch_stats", rngs={"dropout": rng}
+    )
     return jnp.square(logits - 1).sum()
 
   gradients = jax.tree_util.tree_leaves_with_path(jax.jit(jax.grad(loss))(variables["params"]))

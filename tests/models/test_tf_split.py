@@ -18,8 +18,9 @@ def network(request, log_mel):
   """(module, variables, compiled apply) of each network; no weight is 0."""
   model = request.param(num_classes=4)
   variables = jax.jit(model.init)(jax.random.key(0), log_mel)
-  variables = jax.tree.map(lambda x: x + 0.1 * jnp.cos(jnp.arange(x.size)).reshape(x.shape),
-                           variables)
+  variables = jax.tree.map(
+    lambda x: x + 0.1 * jnp.cos(jnp.arange(x.size)).reshape(x.shape), variables
+  )
   return model, variables, jax.jit(model.apply)
 
 
@@ -33,10 +34,12 @@ def test_padded_frames_change_no_logit(network, log_mel):
   mask = jnp.arange(FRAMES)[None] < jnp.array([FRAMES, 40, 12])[:, None]
   noise = jax.random.normal(jax.random.key(2), log_mel.shape) * 30.0
   other = jnp.where(mask[:, :, None, None], log_mel, noise)
-  np.testing.assert_allclose(apply(variables, other, mask), apply(variables, log_mel, mask),
-                             atol=1e-5, rtol=1e-5)
-  np.testing.assert_allclose(apply(variables, other, mask)[1:2],
-                             apply(variables, log_mel[1:2, :40]), atol=1e-4, rtol=1e-4)
+  np.testing.assert_allclose(
+    apply(variables, other, mask), apply(variables, log_mel, mask), atol=1e-5, rtol=1e-5
+  )
+  np.testing.assert_allclose(
+    apply(variables, other, mask)[1:2], apply(variables, log_mel[1:2, :40]), atol=1e-4, rtol=1e-4
+  )
 
 
 @pytest.mark.parametrize("frames", [1, 12])
@@ -61,8 +64,9 @@ def test_silence_and_no_valid_frame_give_finite_gradients(network, log_mel):
 
 def test_eager_equals_compiled(network, log_mel):
   model, variables, apply = network
-  np.testing.assert_allclose(model.apply(variables, log_mel[:1]), apply(variables, log_mel)[:1],
-                             atol=1e-4, rtol=1e-4)
+  np.testing.assert_allclose(
+    model.apply(variables, log_mel[:1]), apply(variables, log_mel)[:1], atol=1e-4, rtol=1e-4
+  )
 
 
 def test_each_head_learns_from_windows_of_its_own(log_mel):
@@ -74,9 +78,15 @@ def test_each_head_learns_from_windows_of_its_own(log_mel):
     variables = model.init(jax.random.key(0), log_mel)
 
     def loss(params):
-      logits, _ = model.apply({**variables, "params": params}, log_mel, train=True,
-                              rngs={"dropout": jax.random.key(1)}, mutable=["batch_stats"])
+      logits, _ = model.apply(
+        {**variables, "params": params},
+        log_mel,
+        train=True,
+        rngs={"dropout": jax.random.key(1)},
+        mutable=["batch_stats"],
+      )
       return jnp.square(logits - 1).sum()
+
     got = jax.grad(loss)(variables["params"])
     return [float(jnp.abs(got[f"logits_{head}"]["kernel"]).max()) for head in ("linear", "hidden")]
 
@@ -91,8 +101,11 @@ def test_running_statistics_are_there_after_thirty_steps(log_mel):
   """A training of a few clips is short; what stands at the start must not be heard in it."""
   model = TfSplit(num_classes=4)
   variables = jax.jit(model.init)(jax.random.key(0), log_mel)
-  step = jax.jit(lambda v: model.apply(v, log_mel, train=True, mutable=["batch_stats"],
-                                       rngs={"dropout": jax.random.key(1)})[1])
+  step = jax.jit(
+    lambda v: model.apply(
+      v, log_mel, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(1)}
+    )[1]
+  )
   seen = [variables["batch_stats"]]
   for _ in range(90):
     seen.append(step({**variables, "batch_stats": seen[-1]})["batch_stats"])
@@ -115,8 +128,9 @@ def test_square_control_costs_as_much(flops, frames):
   assert abs(ratio - 1) <= 0.1
 
 
-@pytest.mark.parametrize(("axis", "square"), [("frequency", False), ("time", False),
-                                              ("frequency", True), ("time", True)])
+@pytest.mark.parametrize(
+  ("axis", "square"), [("frequency", False), ("time", False), ("frequency", True), ("time", True)]
+)
 def test_distances_see_one_axis_and_the_controls_both(axis, square):
   x = np.random.default_rng(0).normal(size=(2, 30, 40, 1)).astype(np.float32)
   out = np.asarray(lib.DistanceConv(axis, square)(jnp.asarray(x)))
@@ -124,11 +138,11 @@ def test_distances_see_one_axis_and_the_controls_both(axis, square):
   for i, lag in enumerate(lib.LAGS):
     frames = lag if square or axis == "time" else 0
     bands = 0 if axis == "time" and not square else lag
-    rising = x[:, frames:, bands:, 0] - x[:, :30 - frames, :40 - bands, 0]
-    falling = x[:, frames:, :40 - bands, 0] - x[:, :30 - frames, bands:, 0]
+    rising = x[:, frames:, bands:, 0] - x[:, : 30 - frames, : 40 - bands, 0]
+    falling = x[:, frames:, : 40 - bands, 0] - x[:, : 30 - frames, bands:, 0]
     expected = np.abs(falling if square and axis == "time" else rising)
-    np.testing.assert_allclose(out[:, :30 - frames, :40 - bands, i], expected, atol=1e-6)
-    assert not out[:, 30 - frames:, :, i].any() and not out[..., 40 - bands:, i].any()
+    np.testing.assert_allclose(out[:, : 30 - frames, : 40 - bands, i], expected, atol=1e-6)
+    assert not out[:, 30 - frames :, :, i].any() and not out[..., 40 - bands :, i].any()
 
 
 def test_the_cepstrum_is_scipys():
@@ -148,9 +162,9 @@ def test_statistics_are_those_of_the_valid_frames():
   np.testing.assert_allclose(out[1, 30:60], valid[:, :30].std(0), atol=1e-4)
   centred, deviation = valid[:, :count] - valid[:, :count].mean(0), valid[:, :count].std(0) + 0.05
   expected = (centred.T @ centred / 33 / deviation / deviation[:, None])[np.triu_indices(count, 1)]
-  np.testing.assert_allclose(out[1, 60 + 2 * groups + count:], expected, atol=1e-4)
+  np.testing.assert_allclose(out[1, 60 + 2 * groups + count :], expected, atol=1e-4)
   skewness = (centred**3).mean(0) / deviation**3
-  np.testing.assert_allclose(out[1, 60 + 2 * groups:60 + 2 * groups + count], skewness, atol=1e-4)
+  np.testing.assert_allclose(out[1, 60 + 2 * groups : 60 + 2 * groups + count], skewness, atol=1e-4)
 
 
 @pytest.mark.parametrize("number", [3, 5, 8])

@@ -8,16 +8,33 @@ import pytest
 from genre_jax.training.augment import DEFAULTS, augment
 
 EVERYTHING = {
-  "time_stretch": 0.2, "mel_shift": 2.0, "frame_drop": 0.1, "eq_db": 3.0,
-  "mixstyle_alpha": 0.4, "noise_floor_db": 20.0, "noise_db": 1.0, "mixup_alpha": 0.4,
-  "mixup_share": 0.5, "time_masks": 2, "time_mask_frames": 6,
-  "frequency_masks": 2, "frequency_mask_bands": 5, "gain_db": 6.0,
+  "time_stretch": 0.2,
+  "mel_shift": 2.0,
+  "frame_drop": 0.1,
+  "eq_db": 3.0,
+  "mixstyle_alpha": 0.4,
+  "noise_floor_db": 20.0,
+  "noise_db": 1.0,
+  "mixup_alpha": 0.4,
+  "mixup_share": 0.5,
+  "time_masks": 2,
+  "time_mask_frames": 6,
+  "frequency_masks": 2,
+  "frequency_mask_bands": 5,
+  "gain_db": 6.0,
 }
 ONE_BY_ONE = [
-  {"time_stretch": 0.2}, {"mel_shift": 2.0}, {"frame_drop": 0.3}, {"eq_db": 3.0},
+  {"time_stretch": 0.2},
+  {"mel_shift": 2.0},
+  {"frame_drop": 0.3},
+  {"eq_db": 3.0},
   {"mixstyle_alpha": 0.5, "mixstyle_share": 1.0},
-  {"noise_floor_db": 60.0}, {"noise_db": 1.0}, {"mixup_alpha": 0.4}, {"gain_db": 6.0},
-  {"time_masks": 2, "time_mask_frames": 6}, {"frequency_masks": 2, "frequency_mask_bands": 5},
+  {"noise_floor_db": 60.0},
+  {"noise_db": 1.0},
+  {"mixup_alpha": 0.4},
+  {"gain_db": 6.0},
+  {"time_masks": 2, "time_mask_frames": 6},
+  {"frequency_masks": 2, "frequency_mask_bands": 5},
 ]
 
 
@@ -61,7 +78,8 @@ def test_eager_equals_compiled(batch, rng, config):
 def test_shapes_and_dtypes_stay(batch, rng):
   out = augment(rng, batch, EVERYTHING)
   assert jax.tree.map(lambda x: (x.shape, x.dtype), out) == jax.tree.map(
-    lambda x: (x.shape, x.dtype), batch)
+    lambda x: (x.shape, x.dtype), batch
+  )
   assert bool(jnp.isfinite(out["log_mel"]).all())
 
 
@@ -71,8 +89,9 @@ def test_what_padding_holds_is_not_heard(batch, rng):
   a, b = augment(rng, batch, EVERYTHING), augment(rng, other, EVERYTHING)
   np.testing.assert_array_equal(a["num_frames"], b["num_frames"])
   valid = (jnp.arange(30)[None] < a["num_frames"][:, None])[:, :, None, None]
-  np.testing.assert_allclose(jnp.where(valid, a["log_mel"], 0.0),
-                             jnp.where(valid, b["log_mel"], 0.0), atol=1e-4)
+  np.testing.assert_allclose(
+    jnp.where(valid, a["log_mel"], 0.0), jnp.where(valid, b["log_mel"], 0.0), atol=1e-4
+  )
 
 
 def test_mixup_mixes_labels_and_keeps_their_sum(batch, rng):
@@ -106,13 +125,17 @@ def test_gain_moves_everything_alike(batch, rng):
 def test_stretch_follows_a_ramp(rng):
   """A ramp played faster is a steeper ramp, and ends earlier."""
   ramp = jnp.tile(jnp.arange(40.0)[None, :, None, None], (8, 1, 4, 1))
-  batch = {"log_mel": ramp, "num_frames": jnp.full(8, 40, jnp.int32),
-           "labels": jnp.ones((8, 1), jnp.float32), "label_mask": jnp.ones((8, 1), jnp.float32)}
+  batch = {
+    "log_mel": ramp,
+    "num_frames": jnp.full(8, 40, jnp.int32),
+    "labels": jnp.ones((8, 1), jnp.float32),
+    "label_mask": jnp.ones((8, 1), jnp.float32),
+  }
   out = augment(rng, batch, {"time_stretch": 0.25})
   for row, frames in zip(out["log_mel"][..., 0, 0], out["num_frames"], strict=True):
     slope = float(row[1] - row[0])
     assert 0.79 < slope < 1.26
-    np.testing.assert_allclose(row[:int(frames)], slope * np.arange(int(frames)), atol=1e-3)
+    np.testing.assert_allclose(row[: int(frames)], slope * np.arange(int(frames)), atol=1e-3)
     assert int(frames) == min(40, int(39 / slope + 1e-4) + 1)
 
 

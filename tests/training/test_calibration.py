@@ -27,7 +27,8 @@ def test_reliability_equals_scikit_learn():
   probabilities, labels = _predictions()
   rows = [row for row in calibration.reliability(probabilities, labels) if row["n"]]
   correct, confidence = calibration_curve(
-    probabilities.argmax(1) == labels, probabilities.max(1), n_bins=10)
+    probabilities.argmax(1) == labels, probabilities.max(1), n_bins=10
+  )
   np.testing.assert_allclose([row["accuracy"] for row in rows], correct)
   np.testing.assert_allclose([row["confidence"] for row in rows], confidence)
   assert sum(row["n"] for row in rows) == 400
@@ -38,7 +39,8 @@ def test_expected_calibration_error_by_hand():
   labels = np.array([0, 0, 0, 1, 1, 1])
   table = calibration.reliability(probabilities, labels)
   assert calibration.expected_calibration_error(table) == pytest.approx(
-    (4 * abs(0.75 - 0.95) + 2 * abs(0 - 0.55)) / 6)
+    (4 * abs(0.75 - 0.95) + 2 * abs(0 - 0.55)) / 6
+  )
 
 
 def test_a_certain_prediction_falls_into_the_last_bin_and_nothing_into_none():

@@ -69,7 +69,8 @@ def test_state_comes_back_as_it_was(tmp_path):
 # orbax leaves coroutines behind where a file turns out to be damaged.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
-  "pattern", ["*", "_CHECKPOINT_METADATA", "metrics", "*ocdbt*", "_METADATA"])
+  "pattern", ["*", "_CHECKPOINT_METADATA", "metrics", "*ocdbt*", "_METADATA"]
+)
 def test_damaged_newest_gives_way_to_the_one_before(tmp_path, capsys, pattern):
   _fill(tmp_path, [0.1, 0.2, 0.3]).close()
   _damage(tmp_path / "checkpoints" / "3", pattern)

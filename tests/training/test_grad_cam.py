@@ -35,8 +35,14 @@ class Toy(nn.Module):
   @nn.compact
   def __call__(self, log_mel, frame_mask=None, *, train=False):
     x = log_mel.swapaxes(1, 2) if self.transposed else log_mel
-    x = nn.Conv(1, (5, 5), padding=self.padding, use_bias=False, name="spot_0",
-                kernel_init=nn.initializers.ones)(x / 25)
+    x = nn.Conv(
+      1,
+      (5, 5),
+      padding=self.padding,
+      use_bias=False,
+      name="spot_0",
+      kernel_init=nn.initializers.ones,
+    )(x / 25)
     x = nn.max_pool(x, (2, 2), strides=(2, 2))
     x = nn.Conv(1, (1, 1), use_bias=False, kernel_init=nn.initializers.ones, name="spot_1")(x)
     score = nn.relu(x).sum((1, 2, 3))

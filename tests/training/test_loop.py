@@ -19,7 +19,7 @@ from genre_jax.training import records
 from genre_jax.training.loop import train_and_evaluate
 from tests.conftest import ROOT
 
-CONFIG = '''
+CONFIG = """
 from experiments import base
 
 def get_config():
@@ -44,7 +44,7 @@ def get_config():
   config.train.report = False
   config.train.best_metric = "nll"
   return config
-'''
+"""
 
 
 @pytest.fixture
@@ -69,8 +69,9 @@ def _environment(**more):
 
 
 def _main(place, *arguments, status=0, **environment):
-  done = subprocess.run(_command(*arguments), cwd=place, capture_output=True, text=True,
-                        env=_environment(**environment))
+  done = subprocess.run(
+    _command(*arguments), cwd=place, capture_output=True, text=True, env=_environment(**environment)
+  )
   assert done.returncode == status, done.stdout + done.stderr
   assert "Traceback" not in done.stderr, done.stderr
   return done.stdout + done.stderr
@@ -117,8 +118,13 @@ def test_a_run_writes_what_the_readme_says(place):
   refused = _main(place, "--config.optimizer.learning_rate=0.5", status=2)
   assert "config.optimizer.learning_rate: 0.002 before, 0.5 now" in refused
 
-  own = _main(place, "--workdir=runs/own", "--config.init_from=runs/tiny",
-              "--config.train.epochs=1", "--config.dataset.genres=low,high")
+  own = _main(
+    place,
+    "--workdir=runs/own",
+    "--config.init_from=runs/tiny",
+    "--config.train.epochs=1",
+    "--config.dataset.genres=low,high",
+  )
   assert "new: params/logits/bias, params/logits/kernel" in own
 
 
@@ -129,14 +135,22 @@ def _steps(place):
 
 def test_killed_at_a_random_step_it_ends_with_the_same_numbers(place):
   _main(place, "--workdir=whole")
-  process = subprocess.Popen(_command("--workdir=killed"), cwd=place, env=_environment(),
-                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+  process = subprocess.Popen(
+    _command("--workdir=killed"),
+    cwd=place,
+    env=_environment(),
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.DEVNULL,
+  )
   path = place / "killed" / "metrics.jsonl"
   # At the third line the second checkpoint is on its way, and so the first is whole.
   wait_for = random.randint(3, 8)
   deadline = time.monotonic() + 120
-  while time.monotonic() < deadline and process.poll() is None and not (
-      path.exists() and len(path.read_text().splitlines()) >= wait_for):
+  while (
+    time.monotonic() < deadline
+    and process.poll() is None
+    and not (path.exists() and len(path.read_text().splitlines()) >= wait_for)
+  ):
     time.sleep(0.005)
   process.send_signal(signal.SIGKILL)
   assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
@@ -148,8 +162,14 @@ def test_killed_at_a_random_step_it_ends_with_the_same_numbers(place):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_ends_cleanly(place, number):
-  process = subprocess.Popen(_command("--config.train.epochs=3000"), cwd=place, env=_environment(),
-                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+  process = subprocess.Popen(
+    _command("--config.train.epochs=3000"),
+    cwd=place,
+    env=_environment(),
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
   path = place / "runs" / "tiny" / "metrics.jsonl"
   deadline = time.monotonic() + 120
   while time.monotonic() < deadline and not (path.exists() and path.read_text()):
@@ -191,8 +211,13 @@ def test_eight_devices_and_one_give_the_same_losses(place):
   eight = "--xla_force_host_platform_device_count=8"
   losses = {}
   for count, flags in ((1, ""), (8, eight)):
-    done = subprocess.run([sys.executable, "-c", FIFTY_LOSSES], cwd=place, capture_output=True,
-                          text=True, env=_environment(JAX_ENABLE_X64="1", XLA_FLAGS=flags))
+    done = subprocess.run(
+      [sys.executable, "-c", FIFTY_LOSSES],
+      cwd=place,
+      capture_output=True,
+      text=True,
+      env=_environment(JAX_ENABLE_X64="1", XLA_FLAGS=flags),
+    )
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines()]
     assert [devices for devices, _ in lines] == [str(count)] * 50
@@ -214,15 +239,21 @@ def test_a_checkpoint_of_eight_devices_is_evaluated_on_one(place):
 
 
 def test_a_loss_that_is_not_finite_stops_with_a_checkpoint_before_it(place):
-  out = _main(place, "--config.optimizer.learning_rate=1e38", "--config.optimizer.name=sgd",
-              "--config.optimizer.warmup_fraction=0.0", status=2)
+  out = _main(
+    place,
+    "--config.optimizer.learning_rate=1e38",
+    "--config.optimizer.name=sgd",
+    "--config.optimizer.warmup_fraction=0.0",
+    status=2,
+  )
   assert "the loss is not finite at step" in out
   step = int(out.split("not finite at step ")[1].split(";")[0])
   assert (place / "runs" / "tiny" / "checkpoints" / str(step - 1)).is_dir()
 
 
-def _in_process(place, monkeypatch, mode="train_and_eval", workdir="run", checkpoint="best",
-                **changes):
+def _in_process(
+  place, monkeypatch, mode="train_and_eval", workdir="run", checkpoint="best", **changes
+):
   """A run in this process; names of fields have __ for dots."""
   monkeypatch.chdir(place)
   names: dict = {}
@@ -276,15 +307,25 @@ def test_another_split_of_known_clips_is_not_evaluated(place, monkeypatch):
   with pytest.raises(UserError, match="config.split.seed: 0 before, 1 now"):
     _in_process(place, monkeypatch, mode="eval", train__epochs=1, split__seed=1)
   with pytest.raises(UserError, match="trained on another split of these clips"):
-    _in_process(place, monkeypatch, mode="eval", train__epochs=1, split__seed=1, workdir="other",
-                checkpoint="run")
+    _in_process(
+      place,
+      monkeypatch,
+      mode="eval",
+      train__epochs=1,
+      split__seed=1,
+      workdir="other",
+      checkpoint="run",
+    )
 
 
 def test_a_run_without_clips_to_evaluate_has_null_figures(place, monkeypatch):
   split = make_split
-  monkeypatch.setattr("genre_jax.training.session.make_split", lambda clips, **settings: (
-    dataclasses.replace(made := split(clips, **settings), sides={
-      track: "train" for track in made.sides})))
+  monkeypatch.setattr(
+    "genre_jax.training.session.make_split",
+    lambda clips, **settings: dataclasses.replace(
+      made := split(clips, **settings), sides={track: "train" for track in made.sides}
+    ),
+  )
   reports = _in_process(place, monkeypatch, train__epochs=1)
   for side in ("valid", "test"):
     assert reports[side]["track"]["n"] == 0 and reports[side]["track"]["accuracy"] is None
@@ -292,13 +333,16 @@ def test_a_run_without_clips_to_evaluate_has_null_figures(place, monkeypatch):
 
 
 def test_a_profile_of_some_steps_changes_nothing_else(place):
-  said = _main(place, "--workdir=profiled", "--mode=train", "--config.profile=True",
-               "--config.train.epochs=8")
+  said = _main(
+    place, "--workdir=profiled", "--mode=train", "--config.profile=True", "--config.train.epochs=8"
+  )
   assert "profile   20 steps in profiled/profile" in said
-  trace, = (place / "profiled" / "profile").glob("plugins/profile/*/perfetto_trace.json.gz")
+  (trace,) = (place / "profiled" / "profile").glob("plugins/profile/*/perfetto_trace.json.gz")
   assert list(trace.parent.glob("*.xplane.pb"))
-  names = {event.get("name") for event in json.loads(gzip.decompress(trace.read_bytes()))[
-    "traceEvents"]}
+  names = {
+    event.get("name") for event in json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
+  }
   assert {"wait for batch", "to device", "train"} <= {str(name).split("#")[0] for name in names}
-  assert "was finished before" in _main(place, "--workdir=profiled", "--mode=train",
-                                        "--config.train.epochs=8")
+  assert "was finished before" in _main(
+    place, "--workdir=profiled", "--mode=train", "--config.train.epochs=8"
+  )

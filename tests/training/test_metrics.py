@@ -13,8 +13,11 @@ def _predictions(n=200, k=4, seed=0, groups=40):
   logits = rng.normal(size=(n, k)) + 1.5 * np.eye(k)[labels]
   return metrics.Predictions(
     names=tuple(f"t{i // 4}" for i in range(n)),
-    groups=tuple(f"g{i // 4 % groups}" for i in range(n)), labels=labels,
-    probabilities=metrics.softmax(logits), classes=tuple("abcd"[:k]))
+    groups=tuple(f"g{i // 4 % groups}" for i in range(n)),
+    labels=labels,
+    probabilities=metrics.softmax(logits),
+    classes=tuple("abcd"[:k]),
+  )
 
 
 def test_summary_equals_scikit_learn():
@@ -24,12 +27,15 @@ def test_summary_equals_scikit_learn():
   assert report["n"] == 200
   assert report["accuracy"] == pytest.approx(sklearn.metrics.accuracy_score(p.labels, predicted))
   assert report["macro_f1"] == pytest.approx(
-    sklearn.metrics.f1_score(p.labels, predicted, average="macro"))
+    sklearn.metrics.f1_score(p.labels, predicted, average="macro")
+  )
   assert report["nll"] == pytest.approx(sklearn.metrics.log_loss(p.labels, p.probabilities))
-  np.testing.assert_array_equal(report["confusion"],
-                                sklearn.metrics.confusion_matrix(p.labels, predicted))
+  np.testing.assert_array_equal(
+    report["confusion"], sklearn.metrics.confusion_matrix(p.labels, predicted)
+  )
   precision, recall, _, support = sklearn.metrics.precision_recall_fscore_support(
-    p.labels, predicted)
+    p.labels, predicted
+  )
   for i, name in enumerate(p.classes):
     figures = report["per_class"][name]
     assert figures["precision"] == pytest.approx(precision[i])
@@ -53,8 +59,12 @@ def test_a_class_without_clips_has_no_recall():
 
 def test_track_prediction_is_the_mean_of_its_segments():
   p = metrics.Predictions(
-    names=("x", "y", "x"), groups=("g", "h", "g"), labels=np.array([0, 1, 0]),
-    probabilities=np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7]]), classes=("a", "b"))
+    names=("x", "y", "x"),
+    groups=("g", "h", "g"),
+    labels=np.array([0, 1, 0]),
+    probabilities=np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7]]),
+    classes=("a", "b"),
+  )
   tracks = p.by_track()
   assert tracks.names == ("x", "y") and tracks.groups == ("g", "h")
   np.testing.assert_allclose(tracks.probabilities, [[0.6, 0.4], [0.4, 0.6]])
@@ -63,10 +73,12 @@ def test_track_prediction_is_the_mean_of_its_segments():
 
 def test_wilson_interval_is_scipys():
   from scipy.stats import binomtest
+
   for hits, n in ((0, 10), (7, 10), (83, 98), (98, 98)):
     expected = binomtest(hits, n).proportion_ci(0.95, method="wilson")
-    assert metrics.wilson_interval(hits / n, n) == pytest.approx((expected.low, expected.high),
-                                                                 abs=1e-6)
+    assert metrics.wilson_interval(hits / n, n) == pytest.approx(
+      (expected.low, expected.high), abs=1e-6
+    )
 
 
 def test_interval_of_singletons_is_close_to_wilsons():

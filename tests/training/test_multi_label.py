@@ -29,30 +29,36 @@ def test_binary_cross_entropy_is_optax():
   known = jnp.asarray(rng.random((6, 3)) < 0.7)
   labels = labels.astype(logits.dtype)
   expected = optax.sigmoid_binary_cross_entropy(logits, labels)
-  np.testing.assert_allclose(losses.binary_cross_entropy(logits, labels, known),
-                             expected[known].mean(), rtol=1e-6)
+  np.testing.assert_allclose(
+    losses.binary_cross_entropy(logits, labels, known), expected[known].mean(), rtol=1e-6
+  )
   weight = jnp.array([3.0, 1.0, 0.5], logits.dtype)
   np.testing.assert_allclose(
     losses.binary_cross_entropy(logits, labels, jnp.ones((6, 3)), positive_weight=weight),
-    (expected * jnp.where(labels > 0, weight[None], 1)).mean(), rtol=1e-6)
+    (expected * jnp.where(labels > 0, weight[None], 1)).mean(),
+    rtol=1e-6,
+  )
 
 
 def test_asymmetric_loss_is_the_papers():
   logits, labels = jnp.array([[2.0, -1.0, -4.0]]), jnp.array([[1.0, 0.0, 0.0]])
   p = 1 / (1 + np.exp(-np.array([2.0, -1.0, -4.0])))
   shifted = np.maximum(p - 0.05, 0)
-  expected = [-(1 - p[0])**1.5 * np.log(p[0]), *(-shifted**4 * np.log(1 - shifted))[1:]]
-  loss = losses.binary_cross_entropy(logits, labels, jnp.ones((1, 3)), focus_positive=1.5,
-                                     focus_negative=4.0, negative_margin=0.05)
+  expected = [-((1 - p[0]) ** 1.5) * np.log(p[0]), *(-(shifted**4) * np.log(1 - shifted))[1:]]
+  loss = losses.binary_cross_entropy(
+    logits, labels, jnp.ones((1, 3)), focus_positive=1.5, focus_negative=4.0, negative_margin=0.05
+  )
   np.testing.assert_allclose(loss, np.mean(expected), rtol=1e-5)
 
 
-@pytest.mark.parametrize("fields", [{}, dict(focus_positive=0.5, focus_negative=0.5,
-                                             negative_margin=0.05)])
+@pytest.mark.parametrize(
+  "fields", [{}, dict(focus_positive=0.5, focus_negative=0.5, negative_margin=0.05)]
+)
 def test_extreme_logits_have_finite_losses_and_gradients(fields):
   logits = jnp.array([[1e4, -1e4, 0.0, -1e4]])
   loss, grad = jax.value_and_grad(losses.binary_cross_entropy)(
-    logits, jnp.array([[0.0, 1.0, 0.5, 0.0]]), jnp.ones((1, 4)), **fields)
+    logits, jnp.array([[0.0, 1.0, 0.5, 0.0]]), jnp.ones((1, 4)), **fields
+  )
   assert np.isfinite(loss) and np.isfinite(grad).all()
   assert losses.binary_cross_entropy(logits, logits, jnp.zeros((1, 4))) == 0
 
@@ -67,12 +73,20 @@ def test_positive_weights():
 
 
 def test_the_batch_loss_takes_rows_and_labels_that_count():
-  config = ml_collections.ConfigDict({"task": "multi_label", "train": {"label_smoothing": 0.0},
-                                      "loss": base.get_config().loss.to_dict()})
+  config = ml_collections.ConfigDict(
+    {
+      "task": "multi_label",
+      "train": {"label_smoothing": 0.0},
+      "loss": base.get_config().loss.to_dict(),
+    }
+  )
   loss_of = losses.make_loss(config)
   logits = jnp.array([[1.0, -1.0], [9.0, 9.0]])
-  batch = {"labels": jnp.array([[1.0, 1.0], [0.0, 0.0]]), "mask": jnp.array([True, False]),
-           "label_mask": jnp.array([[1.0, 0.0], [1.0, 1.0]])}
+  batch = {
+    "labels": jnp.array([[1.0, 1.0], [0.0, 0.0]]),
+    "mask": jnp.array([True, False]),
+    "label_mask": jnp.array([[1.0, 0.0], [1.0, 1.0]]),
+  }
   loss, right = loss_of(logits, batch)
   assert loss == pytest.approx(np.log1p(np.exp(-1.0))) and right == 1.0
 
@@ -167,8 +181,15 @@ def test_its_answers_are_read_back(run):
 def test_its_report_table_and_compare(run, tmp_path):
   _, workdir, _ = run
   page = (workdir / "eval" / "report.html").read_text()
-  for words in ("PR-AUC, macro", "By class, tracks", "threshold", "Tracks furthest from the truth",
-                "labels held lead the others", "Learning curves", "Precision and recall of tracks"):
+  for words in (
+    "PR-AUC, macro",
+    "By class, tracks",
+    "threshold",
+    "Tracks furthest from the truth",
+    "labels held lead the others",
+    "Learning curves",
+    "Precision and recall of tracks",
+  ):
     assert words in page, words
   task, lines = table.rows(workdir)
   assert task == "multi_label" and len(lines) == 2
@@ -205,9 +226,12 @@ def test_clips_of_no_class_are_learnt_and_asked(one_class):
   none = labels.count("")
   assert f"{none} tracks hold none of the classes" in (folder / "eval" / "report.html").read_text()
   assert several.Answers([(p, thresholds)]).seen["exact_match"] == pytest.approx(
-    reports["test"]["track"]["exact_match"])
-  assert all(line.count("|") == table.HEADER_SEVERAL.split("\n")[0].count("|")
-             for line in table.rows(folder)[1])
+    reports["test"]["track"]["exact_match"]
+  )
+  assert all(
+    line.count("|") == table.HEADER_SEVERAL.split("\n")[0].count("|")
+    for line in table.rows(folder)[1]
+  )
 
 
 def test_what_is_alike_cannot_be_told_apart(one_class, tmp_path):
@@ -233,12 +257,16 @@ def test_curves_name_what_was_measured(run):
   assert {"valid/pr_auc", "valid/nll", "train/loss", "train/accuracy"} <= set(last)
 
 
-@pytest.mark.parametrize("changes, message", [
-  ({"train.best_metric": "accuracy"}, "give pr_auc, nll or last with task=multi_label"),
-  ({"task": "single_label", "loss.focus_negative": 2.0}, "focus_negative=2.0: give 0"),
-  ({"loss.negative_margin": 1.0}, "negative_margin=1.0"),
-  ({"loss.positive_power": -1.0}, "positive_power=-1.0"),
-  ({"task": "several"}, "give single_label, multi_label")])
+@pytest.mark.parametrize(
+  "changes, message",
+  [
+    ({"train.best_metric": "accuracy"}, "give pr_auc, nll or last with task=multi_label"),
+    ({"task": "single_label", "loss.focus_negative": 2.0}, "focus_negative=2.0: give 0"),
+    ({"loss.negative_margin": 1.0}, "negative_margin=1.0"),
+    ({"loss.positive_power": -1.0}, "positive_power=-1.0"),
+    ({"task": "several"}, "give single_label, multi_label"),
+  ],
+)
 def test_mistakes(changes, message):
   config = base.get_config()
   config.task = "multi_label"

@@ -17,9 +17,13 @@ def _predictions(n=300, k=4, seed=0, ties=False, unknown=0.0):
   if ties:
     logits = np.round(logits)
   return metrics.Predictions(
-    names=tuple(f"t{i}" for i in range(n)), groups=tuple(f"g{i // 5}" for i in range(n)),
-    labels=labels, probabilities=metrics.sigmoid(logits), classes=tuple("abcd"[:k]),
-    known=rng.random((n, k)) >= unknown)
+    names=tuple(f"t{i}" for i in range(n)),
+    groups=tuple(f"g{i // 5}" for i in range(n)),
+    labels=labels,
+    probabilities=metrics.sigmoid(logits),
+    classes=tuple("abcd"[:k]),
+    known=rng.random((n, k)) >= unknown,
+  )
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -31,20 +35,23 @@ def test_figures_equal_scikit_learn(ties):
   found = s >= np.array(list(cuts.values()))
   for kind in ("macro", "micro"):
     assert report[f"roc_auc_{kind}"] == pytest.approx(
-      sklearn.metrics.roc_auc_score(y, s, average=kind))
+      sklearn.metrics.roc_auc_score(y, s, average=kind)
+    )
     assert report[f"f1_{kind}"] == pytest.approx(sklearn.metrics.f1_score(y, found, average=kind))
   assert report["map"] == pytest.approx(sklearn.metrics.average_precision_score(y, s))
   assert report["exact_match"] == pytest.approx(sklearn.metrics.accuracy_score(y, found))
   assert report["nll"] == pytest.approx(
-    np.mean([sklearn.metrics.log_loss(y[:, c], s[:, c]) for c in range(4)]))
+    np.mean([sklearn.metrics.log_loss(y[:, c], s[:, c]) for c in range(4)])
+  )
 
   def area(y, s):
     precision, recall, _ = sklearn.metrics.precision_recall_curve(y, s)
     return sklearn.metrics.auc(recall, precision)
 
   assert report["pr_auc_micro"] == pytest.approx(area(y.ravel(), s.ravel()))
-  assert report["pr_auc_macro"] == pytest.approx(np.mean([area(y[:, c], s[:, c])
-                                                         for c in range(4)]))
+  assert report["pr_auc_macro"] == pytest.approx(
+    np.mean([area(y[:, c], s[:, c]) for c in range(4)])
+  )
   precision, recall, f1, support = sklearn.metrics.precision_recall_fscore_support(y, found)
   for c, name in enumerate(p.classes):
     of = report["per_class"][name]
@@ -53,7 +60,8 @@ def test_figures_equal_scikit_learn(ties):
     assert of["recall"] == pytest.approx(recall[c]) and of["f1"] == pytest.approx(f1[c])
     assert of["roc_auc"] == pytest.approx(sklearn.metrics.roc_auc_score(y[:, c], s[:, c]))
     assert of["average_precision"] == pytest.approx(
-      sklearn.metrics.average_precision_score(y[:, c], s[:, c]))
+      sklearn.metrics.average_precision_score(y[:, c], s[:, c])
+    )
 
 
 def test_weights_are_those_of_scikit_learn():
@@ -65,22 +73,25 @@ def test_weights_are_those_of_scikit_learn():
     for i, w in enumerate(weights):
       assert roc[i] == pytest.approx(sklearn.metrics.roc_auc_score(y, s, sample_weight=w))
       assert average[i] == pytest.approx(
-        sklearn.metrics.average_precision_score(y, s, sample_weight=w))
+        sklearn.metrics.average_precision_score(y, s, sample_weight=w)
+      )
 
 
 def test_unknown_labels_count_nowhere():
   p = _predictions(unknown=0.3)
   cuts = several.choose_thresholds(p)
   other = np.where(p.known, p.probabilities, 1 - p.probabilities)
-  q = metrics.Predictions(p.names, p.groups, np.where(p.known, p.labels, ~p.labels), other,
-                          p.classes, p.known)
+  q = metrics.Predictions(
+    p.names, p.groups, np.where(p.known, p.labels, ~p.labels), other, p.classes, p.known
+  )
   assert several.choose_thresholds(q) == cuts
   one, two = (several.summarize_multi_label(x, cuts, draws=20) for x in (p, q))
   assert one == two
   for c, name in enumerate(p.classes):
     rows = p.known[:, c]
     assert one["per_class"][name]["roc_auc"] == pytest.approx(
-      sklearn.metrics.roc_auc_score(p.labels[rows, c], p.probabilities[rows, c]))
+      sklearn.metrics.roc_auc_score(p.labels[rows, c], p.probabilities[rows, c])
+    )
 
 
 def test_thresholds_are_the_best_for_f1():
@@ -90,8 +101,9 @@ def test_thresholds_are_the_best_for_f1():
     y, s = p.labels[:, c], p.probabilities[:, c]
     best = max(sklearn.metrics.f1_score(y, s >= cut) for cut in np.unique(s))
     assert sklearn.metrics.f1_score(y, s >= cuts[name]) == pytest.approx(best)
-  none = metrics.Predictions(p.names, p.groups, p.labels & False, p.probabilities, p.classes,
-                             p.known)
+  none = metrics.Predictions(
+    p.names, p.groups, p.labels & False, p.probabilities, p.classes, p.known
+  )
   assert set(several.choose_thresholds(none).values()) == {0.5}
   report = several.summarize_multi_label(none, cuts, draws=20)
   assert report["pr_auc_macro"] is None and report["per_class"]["a"]["roc_auc"] is None
@@ -100,9 +112,13 @@ def test_thresholds_are_the_best_for_f1():
 
 def test_exact_and_leading_labels():
   p = metrics.Predictions(
-    tuple("vwxy"), tuple("vwxy"), np.array([[1, 1, 0], [1, 1, 0], [0, 1, 1], [0, 0, 0]], bool),
-    np.array([[.9, .8, .1], [.9, .4, .3], [.6, .9, .5], [.1, .2, .3]]), tuple("abc"),
-    np.ones((4, 3), bool))
+    tuple("vwxy"),
+    tuple("vwxy"),
+    np.array([[1, 1, 0], [1, 1, 0], [0, 1, 1], [0, 0, 0]], bool),
+    np.array([[0.9, 0.8, 0.1], [0.9, 0.4, 0.3], [0.6, 0.9, 0.5], [0.1, 0.2, 0.3]]),
+    tuple("abc"),
+    np.ones((4, 3), bool),
+  )
   report = several.summarize_multi_label(p, dict.fromkeys("abc", 0.5), draws=20)
   assert report["exact_match"] == 0.5  # the first, and the last that holds nothing
   assert report["top_match"] == pytest.approx(2 / 3)  # of the three that hold something
@@ -111,8 +127,14 @@ def test_exact_and_leading_labels():
 def test_where_nothing_or_everything_is_found_a_share_has_wilsons_interval_and_an_area_none():
   labels = np.tile(np.eye(2, dtype=bool), (10, 1))
   groups = tuple(f"g{i // 2}" for i in range(20))
-  p = metrics.Predictions(tuple(map(str, range(20))), groups, labels, np.where(labels, 0.8, 0.3),
-                          ("a", "b"), np.ones((20, 2), bool))
+  p = metrics.Predictions(
+    tuple(map(str, range(20))),
+    groups,
+    labels,
+    np.where(labels, 0.8, 0.3),
+    ("a", "b"),
+    np.ones((20, 2), bool),
+  )
   found = several.summarize_multi_label(p, {"a": 0.5, "b": 0.5}, draws=50)
   assert found["exact_match"] == 1 and found["pr_auc_macro"] == 1
   assert found["ci95"]["exact_match"] == list(metrics.wilson_interval(1.0, 10))
@@ -127,16 +149,19 @@ def test_a_single_class_has_no_others_to_lead():
   report = several.summarize_multi_label(p, {"a": 0.5}, draws=20)
   assert report["top_match"] is None and report["ci95"]["top_match"] == [None, None]
   assert report["roc_auc_macro"] == pytest.approx(
-    sklearn.metrics.roc_auc_score(p.labels[:, 0], p.probabilities[:, 0]))
+    sklearn.metrics.roc_auc_score(p.labels[:, 0], p.probabilities[:, 0])
+  )
 
 
 def test_no_rows_give_null_figures():
-  p = metrics.Predictions((), (), np.zeros((0, 2), bool), np.zeros((0, 2)), ("a", "b"),
-                          np.zeros((0, 2), bool))
+  p = metrics.Predictions(
+    (), (), np.zeros((0, 2), bool), np.zeros((0, 2)), ("a", "b"), np.zeros((0, 2), bool)
+  )
   report = several.summarize_multi_label(p, {"a": 0.5, "b": 0.5})
   assert report["n"] == 0 and report["pr_auc_macro"] is None
-  assert set(report) == set(several.summarize_multi_label(_predictions(), dict.fromkeys(
-    "abcd", 0.5), draws=20))
+  assert set(report) == set(
+    several.summarize_multi_label(_predictions(), dict.fromkeys("abcd", 0.5), draws=20)
+  )
 
 
 def test_the_interval_covers_the_truth():
@@ -148,8 +173,13 @@ def test_the_interval_covers_the_truth():
     labels = rng.random(5 * groups) < rng.beta(2, 2, groups)[group]
     scores = rng.normal(size=5 * groups) + labels + 0.5 * rng.normal(size=groups)[group]
     return metrics.Predictions(
-      tuple(map(str, range(5 * groups))), tuple(map(str, group)), labels[:, None],
-      metrics.sigmoid(scores[:, None]), ("a",), np.ones((5 * groups, 1), bool))
+      tuple(map(str, range(5 * groups))),
+      tuple(map(str, group)),
+      labels[:, None],
+      metrics.sigmoid(scores[:, None]),
+      ("a",),
+      np.ones((5 * groups, 1), bool),
+    )
 
   names = ("roc_auc_macro", "pr_auc_macro", "f1_macro", "exact_match")
   truth = several.summarize_multi_label(world(40_000), {"a": 0.6}, draws=2)
@@ -170,8 +200,13 @@ def test_a_class_of_one_artist_does_not_shift_macro_figures():
   scores = np.clip(0.8 * labels + 0.1 + 0.02 * rng.normal(size=labels.shape), 0, 1)
   scores[:10, 2] = 0.0
   p = metrics.Predictions(
-    tuple(map(str, range(200))), tuple(f"g{i // 10}" for i in range(200)), labels, scores,
-    tuple("abc"), np.ones((200, 3), bool))
+    tuple(map(str, range(200))),
+    tuple(f"g{i // 10}" for i in range(200)),
+    labels,
+    scores,
+    tuple("abc"),
+    np.ones((200, 3), bool),
+  )
   report = several.summarize_multi_label(p, dict.fromkeys("abc", 0.5))
   low, high = report["ci95"]["pr_auc_macro"]
   assert report["pr_auc_macro"] < 0.75  # the third class is near 0

@@ -10,10 +10,19 @@ from genre_jax.training import optimizer
 
 
 def _config(**changes):
-  return ml_collections.ConfigDict({
-    "name": "sgd", "learning_rate": 0.1, "schedule": "cosine", "warmup_fraction": 0.1,
-    "weight_decay": 0.0, "weight_decay_on": "kernel$", "momentum": 0.0, "clip_norm": 0.0,
-    **changes})
+  return ml_collections.ConfigDict(
+    {
+      "name": "sgd",
+      "learning_rate": 0.1,
+      "schedule": "cosine",
+      "warmup_fraction": 0.1,
+      "weight_decay": 0.0,
+      "weight_decay_on": "kernel$",
+      "momentum": 0.0,
+      "clip_norm": 0.0,
+      **changes,
+    }
+  )
 
 
 def test_cosine_rises_then_falls_to_zero():
@@ -26,7 +35,8 @@ def test_cosine_rises_then_falls_to_zero():
 
 def test_constant_without_warmup():
   schedule = optimizer.learning_rate_schedule(
-    _config(schedule="constant", warmup_fraction=0.0), 100)
+    _config(schedule="constant", warmup_fraction=0.0), 100
+  )
   assert schedule(0) == schedule(99) == 0.1
 
 
@@ -42,8 +52,9 @@ def test_decay_reaches_only_what_matches(name):
 
 def test_published_penalty_is_the_gradient_of_the_squared_norm():
   params = {"hidden": {"kernel": jnp.array([2.0])}, "logits": {"kernel": jnp.array([2.0])}}
-  config = _config(schedule="constant", warmup_fraction=0.0, weight_decay=0.02,
-                   weight_decay_on="^hidden/kernel$")
+  config = _config(
+    schedule="constant", warmup_fraction=0.0, weight_decay=0.02, weight_decay_on="^hidden/kernel$"
+  )
   tx = optimizer.make_optimizer(config, 10)
   zero = {"hidden": {"kernel": jnp.zeros(1)}, "logits": {"kernel": jnp.zeros(1)}}
   updates, _ = tx.update(zero, tx.init(params), params)
@@ -54,8 +65,9 @@ def test_published_penalty_is_the_gradient_of_the_squared_norm():
 def test_gradients_are_clipped():
   config = _config(schedule="constant", warmup_fraction=0.0, clip_norm=1.0)
   tx = optimizer.make_optimizer(config, 10)
-  updates, _ = tx.update({"kernel": jnp.array([30.0, 40.0])}, tx.init({"kernel": jnp.zeros(2)}),
-                         {"kernel": jnp.zeros(2)})
+  updates, _ = tx.update(
+    {"kernel": jnp.array([30.0, 40.0])}, tx.init({"kernel": jnp.zeros(2)}), {"kernel": jnp.zeros(2)}
+  )
   np.testing.assert_allclose(updates["kernel"], [-0.06, -0.08], rtol=1e-6)
 
 

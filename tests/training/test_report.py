@@ -57,13 +57,28 @@ def test_it_needs_nothing_else(page):
 
 
 def test_it_holds_what_a_reader_looks_for(page):
-  for words in ("Learning curves", "Valid side", "Test side", "Confusion", "Calibration",
-                "Most confused tracks", "Where the evidence is", "Brier", "ECE", "NLL", "95&nbsp;%",
-                "By genre", "random_tracks", "recall %", "Grad-CAM of "):
+  for words in (
+    "Learning curves",
+    "Valid side",
+    "Test side",
+    "Confusion",
+    "Calibration",
+    "Most confused tracks",
+    "Where the evidence is",
+    "Brier",
+    "ECE",
+    "NLL",
+    "95&nbsp;%",
+    "By genre",
+    "random_tracks",
+    "recall %",
+    "Grad-CAM of ",
+  ):
     assert words in page, words
   assert "run<1>" not in page, "names are escaped"
-  pictures = [base64.b64decode(source).decode()
-              for source in re.findall(r"svg\+xml;base64,([^\"]*)", page)]
+  pictures = [
+    base64.b64decode(source).decode() for source in re.findall(r"svg\+xml;base64,([^\"]*)", page)
+  ]
   assert any(">Hz<" in picture and ">seconds<" in picture for picture in pictures)
   assert len({re.sub(r"\s", "", picture) for picture in pictures}) == len(pictures)
 
@@ -90,12 +105,22 @@ def test_who_is_shown():
   labels = np.array([0, 0, 0, 1, 1])
   tracks = Predictions(tuple("abcde"), tuple("abcde"), labels, probabilities, ("x", "y"))
   assert report_examples.most_confused(tracks).tolist() == [1, 2, 3, 4, 0]
-  assert report_examples.surest(tracks) == [(0, True, 0), (0, False, 1), (1, True, 4),
-                                            (1, False, None)]
-  segments = Predictions(tuple("aabb"), tuple("aabb"), np.zeros(4, int),
-                         np.array([[0.8, 0.2], [1.0, 0.0], [0.3, 0.7], [0.1, 0.9]]), ("x", "y"))
+  assert report_examples.surest(tracks) == [
+    (0, True, 0),
+    (0, False, 1),
+    (1, True, 4),
+    (1, False, None),
+  ]
+  segments = Predictions(
+    tuple("aabb"),
+    tuple("aabb"),
+    np.zeros(4, int),
+    np.array([[0.8, 0.2], [1.0, 0.0], [0.3, 0.7], [0.1, 0.9]]),
+    ("x", "y"),
+  )
   name, label, prediction, start, shown = report_examples.window_of(
-    segments, np.array([0, 64, 0, 64]), tracks, 1)
+    segments, np.array([0, 64, 0, 64]), tracks, 1
+  )
   assert (name, label, prediction, start, shown.tolist()) == ("b", 0, 1, 64, [0.1, 0.9])
 
 
@@ -106,7 +131,14 @@ def test_curves_without_validation_and_log_mels_without_bounds_can_be_drawn():
   assert report_figures.scale_of(recipe) == (None, None)
   assert report_figures.scale_of(Recipe()) == (-80.0, 0.0)
   example = report_examples.Example(
-    "a" * 200, 0, 0, np.array([1.0, 0.0]), np.random.default_rng(0).random((50, 128)),
-    times=np.array([1.0]), along=np.array([[1.0, 0.0]]), heats={"time": np.zeros((50, 128))})
+    "a" * 200,
+    0,
+    0,
+    np.array([1.0, 0.0]),
+    np.random.default_rng(0).random((50, 128)),
+    times=np.array([1.0]),
+    along=np.array([[1.0, 0.0]]),
+    heats={"time": np.zeros((50, 128))},
+  )
   assert report_figures.track(example, ("a", "b"), recipe).startswith("data:image/svg+xml")
   assert report_figures.heat(example, recipe).startswith("data:image/svg+xml")

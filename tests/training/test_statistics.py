@@ -15,8 +15,16 @@ rng_of = np.random.default_rng
 def test_mcnemar_equals_statsmodels():
   contingency_tables = pytest.importorskip("statsmodels.stats.contingency_tables")
   rng = rng_of(0)
-  for only_a, only_b in [(0, 0), (1, 0), (12, 12), (24, 0), (25, 0), (13, 12), (300, 200),
-                         *rng.integers(0, 60, (40, 2))]:
+  for only_a, only_b in [
+    (0, 0),
+    (1, 0),
+    (12, 12),
+    (24, 0),
+    (25, 0),
+    (13, 12),
+    (300, 200),
+    *rng.integers(0, 60, (40, 2)),
+  ]:
     only_a, only_b = int(only_a), int(only_b)
     exact = only_a + only_b < statistics.EXACT_BELOW
     if only_a + only_b:
@@ -118,12 +126,15 @@ def _coverage(seeds, seed_sd, *, repetitions=300, artists=8):
     group = np.repeat(np.arange(4 * artists), size.ravel())
     shared = rng.normal(0, 1.0, 4 * artists)[group] + rng.normal(0, 0.7, len(group))
     systems = [
-      rng.random((seeds, len(group))) < _logistic(
-        level + shared + rng.normal(0, 0.5, 4 * artists)[group]
-        + rng.normal(0, seed_sd, (seeds, 1)))
-      for level in (0.8, 0.4)]
-    _, low, high = statistics.paired_difference(*systems, group, group // artists, draws=500,
-                                                seed=repetition)
+      rng.random((seeds, len(group)))
+      < _logistic(
+        level + shared + rng.normal(0, 0.5, 4 * artists)[group] + rng.normal(0, seed_sd, (seeds, 1))
+      )
+      for level in (0.8, 0.4)
+    ]
+    _, low, high = statistics.paired_difference(
+      *systems, group, group // artists, draws=500, seed=repetition
+    )
     hits += low <= truth <= high
   return hits / repetitions
 

@@ -25,8 +25,9 @@ class Tiny(nn.Module):
 
 
 def _config(**train):
-  return ml_collections.ConfigDict({
-    "seed": 0, "augment": {}, "train": {"label_smoothing": 0.0, "ema_decay": 0.0, **train}})
+  return ml_collections.ConfigDict(
+    {"seed": 0, "augment": {}, "train": {"label_smoothing": 0.0, "ema_decay": 0.0, **train}}
+  )
 
 
 def _batch(n=8, frames=16, mels=8, k=3, seed=0):
@@ -35,7 +36,9 @@ def _batch(n=8, frames=16, mels=8, k=3, seed=0):
     "log_mel": rng.normal(size=(n, frames, mels, 1)).astype(np.float32),
     "num_frames": np.full(n, frames, np.int32),
     "labels": np.eye(k, dtype=np.float32)[rng.integers(0, k, n)],
-    "label_mask": np.ones((n, k), np.float32), "mask": np.ones(n, bool)}
+    "label_mask": np.ones((n, k), np.float32),
+    "mask": np.ones(n, bool),
+  }
 
 
 def _state(model, tx, batch, ema=False):
@@ -65,8 +68,12 @@ def test_compiled_gradients_equal_eager_ones():
 
   def loss(params):
     logits, _ = model.apply(
-      {"params": params, "batch_stats": variables["batch_stats"]}, batch["log_mel"], train=True,
-      rngs={"dropout": jax.random.key(1)}, mutable=["batch_stats"])
+      {"params": params, "batch_stats": variables["batch_stats"]},
+      batch["log_mel"],
+      train=True,
+      rngs={"dropout": jax.random.key(1)},
+      mutable=["batch_stats"],
+    )
     return losses.cross_entropy(logits, batch["labels"], batch["mask"])
 
   compiled = jax.jit(jax.grad(loss))(variables["params"])
@@ -86,7 +93,8 @@ def test_masked_rows_change_nothing():
 def test_loss_of_extreme_logits_is_finite():
   logits = jnp.array([[1e4, -1e4, 0.0]])
   loss, grad = jax.value_and_grad(losses.cross_entropy)(
-    logits, jnp.array([[0.0, 1.0, 0.0]]), jnp.ones(1), label_smoothing=0.1)
+    logits, jnp.array([[0.0, 1.0, 0.0]]), jnp.ones(1), label_smoothing=0.1
+  )
   assert np.isfinite(loss) and np.isfinite(grad).all()
 
 
