@@ -23,10 +23,11 @@ import soxr
 from absl import app, flags
 from tqdm import tqdm
 
-from genre_jax.data import audio, duplicates, landmarks, log_mel
-from genre_jax.data.recipe import Recipe
-from genre_jax.data.sources import open_source
-from genre_jax.training.metrics import wilson_interval
+from genre_jax.data import audio, log_mel
+from genre_jax.data.audit import duplicates, landmarks
+from genre_jax.data.frontend import Recipe
+from genre_jax.data.sources.registry import open_source
+from genre_jax.evaluation.metrics import wilson_interval
 
 PATH = flags.DEFINE_string("path", "../shared/gtzan/audio", "Folder of real audio.")
 PLANTED = flags.DEFINE_bool("planted", True, "Detect planted copies.")

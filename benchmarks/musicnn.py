@@ -13,7 +13,8 @@ from absl import app, flags
 from benchmarks.musicnn_original import differences
 from genre_jax.data.audio import read_audio
 from genre_jax.files import write_block
-from genre_jax.inference import musicnn_import, predict
+from genre_jax.inference import predict
+from genre_jax.inference import published_weights as musicnn_import
 
 DATA = flags.DEFINE_string("data", "../shared/gtzan/audio", "GTZAN's folder of genres.")
 INTO = flags.DEFINE_string("into", "RESULTS.md", "Page with the lines <!-- musicnn -->.")

@@ -8,7 +8,8 @@ import librosa
 import numpy as np
 
 from genre_jax.data.log_mel import log_mel
-from genre_jax.inference import load, musicnn_import
+from genre_jax.inference import load
+from genre_jax.inference import published_weights as musicnn_import
 
 
 def original_graph(wheel: pathlib.Path, folder: str):

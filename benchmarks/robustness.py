@@ -16,14 +16,14 @@ from absl import app, flags
 
 from benchmarks.audit import mp3, noisy
 from genre_jax.data import audio
-from genre_jax.data.gtzan import artists
 from genre_jax.data.pipeline import segment_starts
+from genre_jax.data.sources.gtzan.tracks import artists
 from genre_jax.data.splits import published_lists
+from genre_jax.evaluation import calibration
+from genre_jax.evaluation.metrics import accuracy_interval
+from genre_jax.evaluation.run_predictions import read_run
 from genre_jax.inference import load, predict
 from genre_jax.inference.spectra import stack_windows
-from genre_jax.training import calibration
-from genre_jax.training.metrics import accuracy_interval
-from genre_jax.training.run_folder import read_run
 
 MODEL = flags.DEFINE_string("model", "tf_split_10", "As --model of predict.")
 DATA = flags.DEFINE_string("data", "../shared/gtzan", "Folder of audio/ and log_mel.npz.")

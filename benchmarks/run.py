@@ -1,6 +1,6 @@
 """Speed side by side with peers: `python -m benchmarks.run [--only=log_mel,...]`.
 
-Measures each work of `benchmarks/works` (see `turns.py`) and writes a table of it into --into,
+Measures each work of `benchmarks/suites` (see `turns.py`) and writes a table of it into --into,
 between marks of its own, so that one can be done again alone. Asserts nothing.
 """
 
@@ -17,13 +17,13 @@ import types
 
 from absl import flags, logging
 
-import benchmarks.works
-from benchmarks.contest import Options
-from benchmarks.turns import contests, python_of
+import benchmarks.suites
+from benchmarks.harness import Options
+from benchmarks.interleaved import contests, python_of
 from genre_jax import command_line
 from genre_jax.errors import UserError
 from genre_jax.files import write_block, write_whole
-from genre_jax.training.records import git_commit
+from genre_jax.training.workdir import git_commit
 
 ONLY = flags.DEFINE_list("only", [], "Works to measure; all if empty.")
 REPEATS = flags.DEFINE_integer("repeats", 9, "Turns of each contestant.", lower_bound=1)
@@ -115,7 +115,7 @@ def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise UserError(f"unexpected argument {argv[1]!r}: flags begin with --")
   logging.set_verbosity(logging.WARNING)  # tensorflow-datasets tells of every file that it opens
-  there = [found.name for found in pkgutil.iter_modules(benchmarks.works.__path__)]
+  there = [found.name for found in pkgutil.iter_modules(benchmarks.suites.__path__)]
   if unknown := [name for name in ONLY.value if name not in there]:
     raise UserError(f"--only={unknown[0]}: there is no such work; there are {', '.join(there)}")
   into, commit = pathlib.Path(INTO.value), git_commit()
@@ -123,7 +123,7 @@ def main(argv: list[str]) -> None:
     raise UserError(f"--into={into}: there is no folder {into.parent}; make it first")
   about = f"{machine()}. {versions()}"
   for name in ONLY.value or there:
-    work = importlib.import_module(f"benchmarks.works.{name}")
+    work = importlib.import_module(f"benchmarks.suites.{name}")
     if RESUME.value and into.exists():
       before = into.read_text().partition(f"<!-- {name} -->")[2].partition(f"<!-- /{name} -->")[0]
       # The page itself makes a checkout dirty.

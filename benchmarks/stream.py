@@ -17,7 +17,7 @@ from absl import app, flags
 from genre_jax.data.audio import read_audio
 from genre_jax.data.splits import published_lists
 from genre_jax.inference import load, predict
-from genre_jax.inference.live import Listener
+from genre_jax.inference.streaming import Listener
 
 MODEL = flags.DEFINE_string("model", "tf_split_10", "As for the commands.")
 PATH = flags.DEFINE_string("path", "../shared/gtzan/audio", "Folder of real audio.")

@@ -18,18 +18,18 @@ from absl import app, flags
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 
-from benchmarks.heard import Clips, clip_mean, features_of, hear, in_batches, patches
+from benchmarks.musicnn_features import Clips, clip_mean, features_of, hear, in_batches, patches
 from experiments import tf_split_10
 from genre_jax.data.audio import read_audio
+from genre_jax.data.frontend import Recipe
 from genre_jax.data.log_mel import log_mel
 from genre_jax.data.pipeline import segment_starts
-from genre_jax.data.recipe import Recipe
+from genre_jax.evaluation import significance as statistics
+from genre_jax.evaluation.metrics import accuracy_interval, softmax
 from genre_jax.files import write_block
 from genre_jax.inference import load
 from genre_jax.inference.spectra import stack_windows
-from genre_jax.models import build_model
-from genre_jax.training import statistics
-from genre_jax.training.metrics import accuracy_interval, softmax
+from genre_jax.models.registry import build_model
 from genre_jax.training.optimizer import make_optimizer
 from genre_jax.training.steps import create_state, make_eval_step, make_train_step
 

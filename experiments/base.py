@@ -43,7 +43,7 @@ def get_config() -> ConfigDict:
   config.dataset.prepared_dir = "prepared"
   config.dataset.workers = 0
 
-  # How sound becomes the network's input; see genre_jax/data/recipe.py. The defaults are those of
+  # How sound becomes the network's input; see genre_jax/data/frontend.py. The defaults are those of
   # the log-mel archive of GTZAN: librosa's log-mel, one frame in 3.34 kept, 12.9 frames a second.
   config.recipe = ConfigDict()
   config.recipe.sample_rate = 22050

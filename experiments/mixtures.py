@@ -3,7 +3,7 @@
     python -m genre_jax.main --config=experiments/mixtures.py --config.dataset.path=GTZAN
 
 Pairs of real songs of different genres, mixed at random gains or joined end to end, artists apart
-(genre_jax/data/mixtures.py). Other networks: --config.model.name=baseline or learnt_square.
+(genre_jax/data/sources/mixtures.py). Other networks: --config.model.name=baseline or learnt_square.
 """
 
 from experiments import base

@@ -25,11 +25,11 @@ def main(argv: list[str]) -> None:
     raise UserError("--out is missing: give a folder for audit.json and audit.html")
   from tqdm import tqdm
 
-  from genre_jax.data.audit import make_report, split_of, summary
-  from genre_jax.data.audit_page import write_page
-  from genre_jax.data.clip_facts import hearing, knows_samples
-  from genre_jax.data.clip_survey import examine_source, forget_chunks
-  from genre_jax.training.session import open_material
+  from genre_jax.data.audit.clip_facts import hearing, knows_samples
+  from genre_jax.data.audit.clip_survey import examine_source, forget_chunks
+  from genre_jax.data.audit.page import write_page
+  from genre_jax.data.audit.report import make_report, split_of, summary
+  from genre_jax.training.setup import open_material
 
   config.dataset.genres = config.dataset.genres or "all"
   source, recipe = open_material(config)

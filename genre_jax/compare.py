@@ -20,7 +20,9 @@ OUT = flags.DEFINE_string("out", "runs/compare", "Folder for the tables and the 
 
 def main(argv: list[str]) -> None:
   """Reads, compares, prints, writes."""
-  from genre_jax.training import compare_runs, records
+  from genre_jax.evaluation import comparison as compare_runs
+  from genre_jax.files import write_json
+  from genre_jax.reports.forest_plot import forest_plot
 
   folders = argv[1:]
   if len(folders) < 2:
@@ -34,7 +36,7 @@ def main(argv: list[str]) -> None:
   try:
     out.mkdir(parents=True, exist_ok=True)
     (out / "compare.md").write_text(text)
-    records.write_json(
+    write_json(
       out / "compare.json",
       {
         "side": side,
@@ -56,7 +58,7 @@ def main(argv: list[str]) -> None:
         ],
       },
     )
-    compare_runs.forest_plot(pairs, out / "forest")
+    forest_plot(pairs, out / "forest")
   except OSError as error:
     raise UserError(
       f"cannot write to {out}: {error.strerror or error}; give another --out"

@@ -1,7 +1,9 @@
 """Files that are either whole or absent, whatever ends the program that writes them."""
 
+import json
 import os
 import pathlib
+from typing import Any
 
 from genre_jax.errors import UserError
 
@@ -26,3 +28,9 @@ def write_block(path: pathlib.Path, name: str, block: str) -> None:
     write_whole(path, before + begin + block + end + after)
   except (OSError, ValueError) as error:
     raise UserError(f"--into={path} has no lines {begin.strip()} and {end} ({error})") from error
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+  """Writes a JSON file so that it is either whole or absent."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  write_whole(path, json.dumps(value, indent=1) + "\n")

@@ -23,7 +23,7 @@ def main(argv: list[str]) -> None:
 
     print_summary(config)
     return
-  from genre_jax.training.loop import train_and_evaluate
+  from genre_jax.studies.run import train_and_evaluate
 
   train_and_evaluate(
     config, WORKDIR.value or f"runs/{name}", mode=MODE.value, checkpoint=CHECKPOINT.value

@@ -16,8 +16,8 @@ def main(argv: list[str]) -> None:
   """Serves until Ctrl-C."""
   if len(argv) > 1:
     raise UserError(f"unexpected argument {argv[1]!r}: flags begin with --")
-  from genre_jax.inference import page
   from genre_jax.inference.model import keep_compiled_programs, load
+  from genre_jax.web import page
 
   page.import_gradio()
   keep_compiled_programs()

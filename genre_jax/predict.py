@@ -48,9 +48,11 @@ def main(argv: list[str]) -> int:
     raise UserError("--out needs --format=jsonl, csv or parquet: a table is for reading")
   from tqdm import tqdm
 
-  from genre_jax.inference import answers, playlists, tracks
-  from genre_jax.inference.answer_table import AnswerTable
+  from genre_jax.inference import playlists
+  from genre_jax.inference import predict_files as tracks
+  from genre_jax.inference import writers as answers
   from genre_jax.inference.model import keep_compiled_programs, load
+  from genre_jax.inference.prediction_table import AnswerTable
 
   keep_compiled_programs()
   model = load(MODEL.value)

@@ -12,7 +12,7 @@ def main(argv: list[str]) -> None:
   """Prepares and says what was prepared."""
   config, _ = command_line.experiment(argv, CONFIG)
   from genre_jax.data.prepared import prepare  # here: flags are checked first, at once
-  from genre_jax.training.session import open_material, tell_of_empty_classes
+  from genre_jax.training.setup import open_material, tell_of_empty_classes
 
   source, recipe = open_material(config)
   prepared = prepare(

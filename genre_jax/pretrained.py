@@ -20,7 +20,8 @@ LICENCE = flags.DEFINE_string("licence", "", "pack: what the weights may be used
 
 def main(argv: list[str]) -> None:
   """Dispatches on the first argument."""
-  from genre_jax.inference import model_dir, musicnn_import
+  from genre_jax.inference import model_dir
+  from genre_jax.inference import published_weights as musicnn_import
 
   match argv[1:]:
     case ["list"]:

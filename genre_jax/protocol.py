@@ -25,7 +25,10 @@ SEEDS = flags.DEFINE_integer("seeds", 1000, "The first so many seeds only.", low
 
 def main(argv: list[str]) -> int:
   """Runs and writes; exit status 1 where a run failed."""
-  from genre_jax.training import protocol_runs, protocols  # here: flags are checked first, at once
+  from genre_jax.studies import (
+    protocol_runs,  # here: flags are checked first, at once
+    protocols,  # here: flags are checked first, at once
+  )
 
   names = argv[1:]
   if len(names) != 1 or names[0] not in protocols.PROTOCOLS:

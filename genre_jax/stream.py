@@ -44,7 +44,8 @@ def main(argv: list[str]) -> int:
     raise UserError(f"--rate={RATE.value}: give 1000 to 768000 Hz, or 0 for the model's own")
   if not (SPEED.value == 0 or 0.01 <= SPEED.value <= 100):
     raise UserError(f"--speed={SPEED.value}: give 0.01 to 100, or 0 for as fast as possible")
-  from genre_jax.inference import live, sound_sources
+  from genre_jax.inference import audio_inputs as sound_sources
+  from genre_jax.inference import streaming as live
   from genre_jax.inference.model import keep_compiled_programs, load
 
   keep_compiled_programs()

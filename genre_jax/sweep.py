@@ -24,7 +24,7 @@ def main(argv: list[str]) -> int:
   config, name = command_line.experiment(argv, CONFIG)
   if not SWEEP.value:
     raise UserError("--sweep is missing: give a field and its values, as --sweep seed=0,1,2")
-  from genre_jax.training import sweep_runs
+  from genre_jax.studies import sweep_runs
 
   fields = sweep_runs.parse_sweeps(SWEEP.value)
   holder = flags.FLAGS["config"]

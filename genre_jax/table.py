@@ -40,8 +40,8 @@ def _percent(figures: dict) -> str:
 
 def rows(folder: pathlib.Path) -> tuple[str, list[str]]:
   """The task of a run, and a line for each of its sides that has clips."""
-  from genre_jax.training.multi_label_metrics import as_text  # here: flags are checked first
-  from genre_jax.training.run_folder import training_minutes
+  from genre_jax.evaluation.multi_label_metrics import as_text  # here: flags are checked first
+  from genre_jax.evaluation.run_predictions import training_minutes
 
   config = json.loads((folder / "config.json").read_text())["config"]
   minutes = training_minutes(folder, config["train"]["batch_size"])
@@ -67,8 +67,8 @@ def rows(folder: pathlib.Path) -> tuple[str, list[str]]:
 
 def pooled_rows(folders: list[pathlib.Path]) -> list[str]:
   """A line for each experiment of which several folds are among the runs: all test tracks."""
-  from genre_jax.training.metrics import accuracy_interval  # here: flags are checked first
-  from genre_jax.training.run_folder import pool_folds, read_run, training_minutes
+  from genre_jax.evaluation.metrics import accuracy_interval  # here: flags are checked first
+  from genre_jax.evaluation.run_predictions import pool_folds, read_run, training_minutes
 
   experiments: dict[str, list] = {}
   for folder in folders:

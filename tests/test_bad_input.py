@@ -12,7 +12,7 @@ import soundfile
 from ml_collections import ConfigDict
 
 from genre_jax.errors import UserError
-from genre_jax.training.loop import train_and_evaluate
+from genre_jax.studies.run import train_and_evaluate
 from tests.conftest import ROOT
 
 TINY = """

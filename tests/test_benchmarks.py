@@ -6,12 +6,13 @@ import sys
 
 import pytest
 
-from benchmarks import contest, turns
+from benchmarks import harness as contest
+from benchmarks import interleaved as turns
 
 TOY = """
 import os
 import numpy as np
-from benchmarks.contest import Contestant
+from benchmarks.harness import Contestant
 
 TITLE, TARGET, THREADS = "Toy", "nothing", ("one",)
 
@@ -83,7 +84,7 @@ def test_every_work_says_what_it_is():
     if line.startswith("## ")
   }
   for name in names:
-    work = importlib.import_module(f"benchmarks.works.{name}")
+    work = importlib.import_module(f"benchmarks.suites.{name}")
     assert work.TITLE and work.TARGET
     assert getattr(work, "NOTES", "training-step") in sections
     if hasattr(work, "report"):

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genre_jax.data.recipe import Recipe
-from genre_jax.models import build_model
+from genre_jax.data.frontend import Recipe
+from genre_jax.models.registry import build_model
+from genre_jax.studies.run import train_and_evaluate
 from genre_jax.training import steps
-from genre_jax.training.loop import train_and_evaluate
+from genre_jax.training.config_checks import check
 from genre_jax.training.optimizer import make_optimizer
-from genre_jax.training.session import check
 
 EXPERIMENTS = sorted(
   path.stem for path in pathlib.Path("experiments").glob("*.py") if path.stem != "__init__"

@@ -14,7 +14,8 @@ import pytest
 import soundfile
 
 from genre_jax.errors import UserError
-from genre_jax.inference import answers, load, predict
+from genre_jax.inference import load, predict
+from genre_jax.inference import writers as answers
 from tests.conftest import ROOT
 from tests.inference.conftest import small_model, songs, sound, write_small_model  # noqa: F401
 

@@ -11,7 +11,7 @@ import sys
 import pytest
 from ml_collections import ConfigDict
 
-from genre_jax.data.recipe import Recipe
+from genre_jax.data.frontend import Recipe
 from genre_jax.training import augment
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -55,7 +55,7 @@ def test_rooms_have_their_own_libraries():
 
 def test_importing_the_package_does_not_import_tensorflow():
   script = (
-    "import sys; import genre_jax.main, genre_jax.training.loop, genre_jax.data.sources\n"
+    "import sys; import genre_jax.main, genre_jax.training.loop, genre_jax.data.sources.registry\n"
     "from genre_jax.inference import export, load, predict, stream\n"
     "print('tensorflow' in sys.modules)"
   )
@@ -68,7 +68,7 @@ def test_importing_the_package_does_not_import_tensorflow():
 def test_predicting_does_not_wait_for_slow_imports():
   """What a one-file prediction imports before it has a model; each took 0.1 to 4 s."""
   script = (
-    "import sys; import genre_jax.inference.tracks, genre_jax.inference.answers\n"
+    "import sys; import genre_jax.inference.predict_files, genre_jax.inference.writers\n"
     "print(*{'tensorflow', 'scipy.signal', 'scipy.stats', 'librosa', 'optax', 'orbax',"
     " 'matplotlib', 'pyarrow'} & set(sys.modules))"
   )

@@ -3,9 +3,12 @@
 Serves `splits`: joining, counting, checking that there are enough, and dealing by genre.
 """
 
+import csv
+import dataclasses
+import os
+
 import numpy as np
 
-from genre_jax.data.duplicates import sets_of
 from genre_jax.errors import UserError
 
 NONE = "(none of the classes)"  # how clips without a label are counted, so that all sides get some
@@ -123,3 +126,93 @@ def assign_groups(counts, shares, rng) -> np.ndarray:
       members = np.flatnonzero(has & (part_of == donor))
       part_of[members[np.argmin(counts[members].sum(1))]] = part
   return part_of
+
+
+def sets_of(pairs, count: int) -> list[list[int]]:
+  """Clips joined by pairs, directly or through others: lists of indices, the largest first."""
+  parent = list(range(count))
+
+  def root(index):
+    while parent[index] != index:
+      parent[index] = parent[parent[index]]
+      index = parent[index]
+    return index
+
+  for a, b in pairs:
+    parent[root(a)] = root(b)
+  members: dict[int, list[int]] = {}
+  for index in range(count):
+    members.setdefault(root(index), []).append(index)
+  return sorted(
+    (group for group in members.values() if len(group) > 1), key=lambda group: (-len(group), group)
+  )
+
+
+def tidy_groups(cell: str) -> str:
+  """The group of a table's cell; several, joined by ';', without spaces around them or gaps."""
+  return ";".join(filter(None, (name.strip() for name in cell.split(";"))))
+
+
+def read_groups(path: str) -> dict[str, str]:
+  """The table of config.dataset.groups: a CSV with the columns file and group, as {file: group}."""
+  groups = {}
+  try:
+    with open(path, newline="", encoding="utf-8-sig") as file:
+      rows = csv.DictReader(file)
+      if not {"file", "group"} <= set(rows.fieldnames or ()):
+        raise UserError(
+          f"--config.dataset.groups={path}: the first line must name the columns file and group, "
+          f"it is {','.join(rows.fieldnames or ())!r}."
+        )
+      for row in rows:
+        name, group = (row["file"] or "").strip(), tidy_groups(row["group"] or "")
+        if not name or not group:
+          raise UserError(
+            f"--config.dataset.groups={path}, line {rows.line_num}: file or group is empty."
+          )
+        name = os.path.normpath(name).replace(os.sep, "/")
+        if groups.setdefault(name, group) != group:
+          raise UserError(
+            f"--config.dataset.groups={path}, line {rows.line_num}: {name} has two groups, "
+            f"{groups[name]} and {group}."
+          )
+  except (OSError, UnicodeDecodeError, csv.Error) as error:
+    raise UserError(f"--config.dataset.groups={path}: cannot be read: {error}.") from error
+  return groups
+
+
+def grouped(clips, groups: dict[str, str], path: str):
+  """Clips with the groups of a table put in; a file is found by its path, file name, or track.
+
+  A clip that the table does not list keeps the group that its source knows.
+
+  Returns:
+    (clips, notes)
+  """
+  used, result, kept = set(), [], 0
+  for clip in clips:
+    base = os.path.basename(clip.path or clip.track)
+    names = (clip.track, base, os.path.splitext(base)[0], "/".join(clip.path.split(os.sep)[-2:]))
+    name = next((name for name in names if name in groups), None)
+    used.add(name)
+    if name is None:
+      result.append(
+        clip if clip.has_group else dataclasses.replace(clip, group=f"track:{clip.track}")
+      )
+      kept += clip.has_group
+    else:
+      result.append(dataclasses.replace(clip, group=groups[name], has_group=True))
+  if groups and not used - {None}:
+    raise UserError(
+      f"--config.dataset.groups={path}: none of its {len(groups)} files is among the "
+      "clips. Give paths "
+      f"relative to the folder, such as {clips[0].track if clips else 'GENRE/FILE'}."
+    )
+  notes = []
+  if missing := len(groups) - len(used - {None}):
+    notes.append(f"{missing} lines of {path} name no clip that is used")
+  if kept:
+    notes.append(f"{kept} clips are not in {path}; each keeps the group that it had")
+  if alone := sum(not clip.has_group for clip in result):
+    notes.append(f"{alone} clips are not in {path}; each counts as a group of its own")
+  return result, notes

@@ -12,7 +12,7 @@ import numpy as np
 import scipy.fft
 import scipy.sparse
 
-from genre_jax.data.recipe import Recipe
+from genre_jax.data.frontend import Recipe
 from genre_jax.errors import UserError
 
 # STFT frames transformed at once. 32 frames of 2048 stay in the second-level cache; what that and

@@ -22,8 +22,8 @@ import numpy as np
 from tqdm import tqdm
 
 from genre_jax.data.audio import UnreadableAudio
-from genre_jax.data.clips import Clip, Reader, Source
-from genre_jax.data.recipe import Recipe
+from genre_jax.data.frontend import Recipe
+from genre_jax.data.source import Clip, Reader, Source
 from genre_jax.data.workers import in_order
 from genre_jax.errors import UserError
 from genre_jax.files import write_whole

@@ -12,8 +12,9 @@ from collections import defaultdict
 
 import numpy as np
 
-from genre_jax.data import gtzan, synthetic
 from genre_jax.data.groups import assign_groups, check_enough_groups, count_groups, joined_groups
+from genre_jax.data.sources import synthetic
+from genre_jax.data.sources.gtzan.tracks import LISTS, TRACK
 from genre_jax.errors import UserError
 
 SIDES = ("train", "valid", "test")
@@ -141,9 +142,7 @@ def _groups_across(sides, clips):
 @functools.lru_cache(maxsize=1)
 def published_lists() -> dict[str, str]:
   """{track: side} of the lists of Kereliuk, Sturm and Larsen (2015)."""
-  return {
-    track: side for side in SIDES for track in (gtzan.SPLITS / f"{side}.txt").read_text().split()
-  }
+  return {track: side for side in SIDES for track in (LISTS / f"{side}.txt").read_text().split()}
 
 
 def _fault_filtered(clips, *, num_folds, seed, **options):
@@ -154,7 +153,7 @@ def _fault_filtered(clips, *, num_folds, seed, **options):
       split = _grouped_kfold(clips, num_folds=num_folds, seed=seed, fold=0)
       note = "fault_filtered lists GTZAN tracks: the built-in corpus is split by grouped_kfold"
       return dataclasses.replace(split, notes=(note, *split.notes))
-    if not any(gtzan.TRACK.fullmatch(clip.track) for clip in clips):
+    if not any(TRACK.fullmatch(clip.track) for clip in clips):
       raise UserError(
         "--config.split.name=fault_filtered is for GTZAN, whose tracks it lists; "
         "none of these clips is one. "

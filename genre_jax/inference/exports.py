@@ -22,9 +22,9 @@ import numpy as np
 
 import genre_jax
 from genre_jax.data.audio import UnreadableAudio, read_audio
+from genre_jax.data.frontend import Recipe
 from genre_jax.data.log_mel import log_mel, log_mel_jax
 from genre_jax.data.pipeline import segment_starts
-from genre_jax.data.recipe import Recipe
 from genre_jax.errors import UserError
 from genre_jax.inference import model_dir
 from genre_jax.inference.model import Model, load
@@ -283,7 +283,7 @@ def _sounds(recipe: Recipe, check: list[str] | None) -> dict[str, np.ndarray]:
       except UnreadableAudio as error:
         raise UserError(f"--check={path}: {error}") from error
     return sounds
-  from genre_jax.data import synthetic  # here: for who has no recording at hand
+  from genre_jax.data.sources import synthetic  # here: for who has no recording at hand
 
   rate = recipe.sample_rate
   return {

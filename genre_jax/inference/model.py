@@ -16,14 +16,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genre_jax.data.recipe import Recipe
+from genre_jax.data.frontend import Recipe
+from genre_jax.data.source import TASKS
 from genre_jax.errors import UserError
+from genre_jax.evaluation.calibration import apply_temperature
+from genre_jax.evaluation.metrics import sigmoid, softmax
 from genre_jax.inference import model_dir
-from genre_jax.models import build_model
-from genre_jax.training.calibration import apply_temperature
-from genre_jax.training.metrics import sigmoid, softmax
+from genre_jax.models.registry import build_model
 
-TASKS = ("single_label", "multi_label")
 UNKNOWN = "unknown"
 THRESHOLD = 0.5  # of a tag where the model has none of its own
 BATCH = 8  # windows asked at once where the model does not say how many a track has

@@ -170,7 +170,7 @@ def pack(
   target = pathlib.Path(out).expanduser().absolute()
   if target.exists():
     raise UserError(f"--out={out} exists; delete it or give another folder")
-  from genre_jax.models import build_model  # here: reading needs neither JAX nor Flax
+  from genre_jax.models.registry import build_model  # here: reading needs neither JAX nor Flax
 
   about, variables = read_run(run)
   about["name"] = target.name
@@ -237,7 +237,7 @@ def find_model(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     and folder.is_dir()
   ):
     return read_run(str(folder))
-  from genre_jax.inference.musicnn_import import PUBLISHED  # here: only the message needs it
+  from genre_jax.inference.published import PUBLISHED  # here: only the message needs it
 
   if name in PUBLISHED:
     raise UserError(

@@ -14,10 +14,10 @@ import weakref
 import numpy as np
 
 from genre_jax.data.audio import UnreadableAudio
-from genre_jax.data.clips import sound_blocks
+from genre_jax.data.frontend import Recipe
 from genre_jax.data.log_mel import MelPowerStream, compress
 from genre_jax.data.pipeline import segment_starts
-from genre_jax.data.recipe import Recipe
+from genre_jax.data.source import sound_blocks
 
 # What is shorter says nothing: 0.6 s at 12.9 frames a second, an eighth of it for speech.
 LEAST_FRAMES = 8

@@ -4,7 +4,7 @@ Pons and Serra (2019), "musicnn: Pre-trained convolutional neural networks for m
 arXiv 1909.06654; the front-end is that of Pons et al. (2018), arXiv 1711.02520. Tall filters over
 frequency ("timbral") stand beside long filters over time ("temporal"), as the two branches of
 `tf_split` do. Layer by layer it equals the graph of the released checkpoints, which
-`genre_jax/inference/musicnn_import.py` reads; the numbers that the paper leaves open (padding,
+`genre_jax/inference/published_weights.py` reads; the numbers that the paper leaves open (padding,
 order of ReLU and normalisation, epsilon) are the graph's.
 """
 

@@ -5,58 +5,16 @@ import pathlib
 import signal
 import time
 
-import ml_collections
 from tqdm import tqdm
 
 from genre_jax.data.pipeline import train_batches
 from genre_jax.errors import Interrupted, UserError
-from genre_jax.training import checkpoints, records, steps
-from genre_jax.training.evaluation import predict_side, validation_figures, write_evaluation
-from genre_jax.training.multi_label_metrics import as_text, choose_thresholds
-from genre_jax.training.profile import StepProfile
-from genre_jax.training.report import write_report
-from genre_jax.training.session import Session, open_session
-
-
-def train_and_evaluate(
-  config: ml_collections.ConfigDict,
-  workdir: str,
-  *,
-  mode: str = "train_and_eval",
-  checkpoint: str = "best",
-) -> dict[str, dict]:
-  """Trains, evaluates, or both.
-
-  Args:
-    config: the experiment, resolved.
-    workdir: folder of config.json, metrics.jsonl, checkpoints/ and eval/.
-    mode: 'train_and_eval', 'train' or 'eval'.
-    checkpoint: which one is evaluated: 'best', 'last', or a folder.
-  Returns:
-    The content of eval/valid.json and eval/test.json by side; empty in mode 'train'.
-  Raises:
-    UserError: for whatever the user can mend.
-    Interrupted: when a signal ended training; the same command goes on.
-  """
-  folder = pathlib.Path(workdir)
-  if mode != "eval" and checkpoint not in ("best", "last"):
-    raise UserError(f"--checkpoint={checkpoint} goes with --mode=eval")
-  if mode == "eval" and checkpoint in ("best", "last"):
-    checkpoints.locate(workdir)  # no trained network: say so before hours of preparing
-  session = open_session(config)
-  mesh = steps.device_mesh()
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-    with records.sole_use(folder):
-      records.claim_workdir(folder, config, session.prepared.path.name)
-      if mode != "eval":
-        train(session, folder, mesh)
-      return {} if mode == "train" else evaluate(session, folder, mesh, checkpoint)
-  except OSError as error:
-    raise UserError(
-      f"cannot write to {folder}: {error.strerror or error}; free space there or name"
-      " another folder with --workdir (checkpoints that were written are kept)"
-    ) from error
+from genre_jax.evaluation.multi_label_metrics import choose_thresholds
+from genre_jax.training import checkpoints, steps
+from genre_jax.training.evaluate import predict_side, validation_figures
+from genre_jax.training.metric_writer import Curves
+from genre_jax.training.setup import Session
+from genre_jax.training.step_trace import StepProfile
 
 
 @contextlib.contextmanager
@@ -116,7 +74,7 @@ def train(session: Session, folder: pathlib.Path, mesh) -> None:
       shuffle_buffer=config.train.shuffle_buffer,
       start_step=step,
     )
-    curves = records.Curves(folder, step)
+    curves = Curves(folder, step)
     _run(session, folder, state, step, batches, keeper, curves, mesh, waited)
   finally:
     keeper.close()
@@ -237,91 +195,3 @@ def _validate(session: Session, eval_step, state, mesh):
   if figures and tracks.known is not None:
     about["thresholds"] = choose_thresholds(tracks)
   return figures, about
-
-
-def evaluate(session: Session, folder: pathlib.Path, mesh, checkpoint: str) -> dict[str, dict]:
-  """Evaluates a checkpoint on the valid and the test side, and writes eval/."""
-  config = session.config
-  path = _checkpoint_folder(folder, checkpoint, config.train.best_metric)
-  stored, mine = checkpoints.about(path), session.about()
-  for name in ("recipe", "classes", "task", "model", "normalisation"):
-    if stored[name] != mine[name]:
-      raise UserError(f"the checkpoint {path} has {name} {stored[name]}, this config {mine[name]}")
-  if stored["material"] == mine["material"] and stored["split"] != mine["split"]:
-    raise UserError(
-      f"the checkpoint {path} was trained on another split of these clips"
-      f" ({stored['split']}): some that would be asked now are known to it"
-    )
-  state = checkpoints.load(path, steps.replicate(session.new_state(), mesh))
-  eval_step = steps.make_eval_step(session.model)
-  answers = {
-    side: predict_side(
-      eval_step,
-      state.variables(),
-      session.prepared,
-      session.split,
-      side,
-      mesh,
-      batch_size=config.train.batch_size,
-      per_track=config.segments.eval_per_track,
-    )
-    for side in ("valid", "test")
-  }
-  thresholds = None
-  if config.task == "multi_label":  # a checkpoint of an interrupted run has none
-    thresholds = stored.get("thresholds") or choose_thresholds(answers["valid"].by_track())
-  reports = {}
-  for side in answers:
-    reports[side] = write_evaluation(
-      folder / "eval",
-      answers[side],
-      session.split,
-      side,
-      seed=stored["seed"],
-      checkpoint_step=int(state.step),
-      parameters=session.parameters(),
-      thresholds=thresholds,
-    )
-    print(_one_line(side, reports[side]))
-  print(f"results   {folder / 'eval'}, checkpoint {path}")
-  if config.train.report:
-    write_report(session, folder, state, answers, eval_step, mesh)
-  if session.prepared.source == "synthetic":
-    print("notice    accuracy on the synthetic corpus says nothing about real music")
-  return reports
-
-
-def _checkpoint_folder(folder: pathlib.Path, checkpoint: str, metric: str) -> pathlib.Path:
-  """The folder that --checkpoint means."""
-  if checkpoint not in ("best", "last"):
-    return checkpoints.locate(checkpoint, metric)
-  best = checkpoints.locate(str(folder), metric)
-  if checkpoint == "best":
-    return best
-  return best.with_name(str(max(int(p.name) for p in best.parent.iterdir() if p.name.isdigit())))
-
-
-def _one_line(side: str, report: dict) -> str:
-  """The figures of a side as one line."""
-  parts = []
-  for unit in ("segment", "track"):
-    figures = report[unit]
-    if not figures["n"]:
-      return f"{side:9} no clips"
-    if report["task"] == "multi_label":
-      parts.append(
-        f"{unit}s n={figures['n']}: "
-        + ", ".join(
-          name.replace("_", " ").replace("match", "match %")
-          + " "
-          + as_text(name, figures[name], figures["ci95"][name])
-          for name in ("pr_auc_macro", "roc_auc_macro", "f1_macro", "exact_match", "top_match")
-        )
-      )
-      continue
-    low, high = figures["ci95"]
-    parts.append(
-      f"{unit} accuracy {100 * figures['accuracy']:.2f} % "
-      f"[{100 * low:.1f}, {100 * high:.1f}] n={figures['n']}"
-    )
-  return f"{side:9} " + "; ".join(parts) + ("  LEAKY SPLIT" if report["leaky"] else "")

@@ -5,9 +5,9 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from genre_jax.data.recipe import Recipe
-from genre_jax.models import build_model, count_parameters
-from genre_jax.training.session import open_material
+from genre_jax.data.frontend import Recipe
+from genre_jax.models.registry import build_model, count_parameters
+from genre_jax.training.setup import open_material
 
 
 def network_summary(

@@ -9,6 +9,7 @@ import pytest
 import scipy.signal
 
 from genre_jax.data.audio import read_audio
+from genre_jax.data.frontend import WINDOWS, Recipe
 from genre_jax.data.log_mel import (
   LogMelStream,
   log_mel,
@@ -18,7 +19,6 @@ from genre_jax.data.log_mel import (
   mel_frequencies,
   stft_window,
 )
-from genre_jax.data.recipe import WINDOWS, Recipe
 from genre_jax.errors import UserError
 
 ALL_FRAMES = Recipe(frame_stride=1.0)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from genre_jax.data import pipeline, prepared
-from genre_jax.data.recipe import Recipe
-from genre_jax.data.sources import open_source
+from genre_jax.data.frontend import Recipe
+from genre_jax.data.sources.registry import open_source
 from genre_jax.data.splits import make_split
 
 RECIPE = Recipe(n_mels=16, num_frames=10)

@@ -9,9 +9,9 @@ import pytest
 import soundfile
 
 from genre_jax.data import prepared
+from genre_jax.data.frontend import Recipe
 from genre_jax.data.log_mel import log_mel
-from genre_jax.data.recipe import Recipe
-from genre_jax.data.sources import open_source
+from genre_jax.data.sources.registry import open_source
 from genre_jax.errors import UserError
 
 RECIPE = Recipe(n_mels=32, hop_length=512, frame_stride=1.0, num_frames=20)

@@ -6,10 +6,10 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from genre_jax.data.clips import Clip
 from genre_jax.data.groups import assign_groups
-from genre_jax.data.gtzan import GENRES, gtzan_clip
-from genre_jax.data.sources import open_source
+from genre_jax.data.source import Clip
+from genre_jax.data.sources.gtzan.tracks import GENRES, gtzan_clip
+from genre_jax.data.sources.registry import open_source
 from genre_jax.data.splits import (
   Split,
   check_groups_apart,

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from genre_jax.data.recipe import Recipe
+from genre_jax.data.frontend import Recipe
 from genre_jax.inference import model_dir
-from genre_jax.models import build_model
+from genre_jax.models.registry import build_model
 
 SMALL = Recipe(
   n_fft=512,

@@ -72,7 +72,7 @@ def test_windows_are_those_of_evaluation():
 
 
 def test_tags(tmp_path):
-  from genre_jax.inference.musicnn_import import RECIPE
+  from genre_jax.inference.published_weights import RECIPE
 
   folder = write_small_model(
     tmp_path,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from genre_jax.errors import UserError
-from genre_jax.models import MODELS, build_model, count_parameters
+from genre_jax.models.registry import MODELS, build_model, count_parameters
 
 # (frames, mels, classes): parameters. A change here is a change of the network.
 PARAMETERS = {

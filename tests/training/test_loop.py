@@ -15,8 +15,9 @@ import pytest
 
 from genre_jax.data.splits import make_split
 from genre_jax.errors import UserError
-from genre_jax.training import records
-from genre_jax.training.loop import train_and_evaluate
+from genre_jax.studies.run import train_and_evaluate
+from genre_jax.training import workdir as records
+from genre_jax.training.metric_writer import Curves
 from tests.conftest import ROOT
 
 CONFIG = """
@@ -184,7 +185,7 @@ def test_a_signal_saves_and_ends_cleanly(place, number):
 
 FIFTY_LOSSES = """
 import jax, jax.numpy as jnp, ml_collections, numpy as np, optax
-from genre_jax.models import build_model
+from genre_jax.models.registry import build_model
 from genre_jax.training import steps
 from genre_jax.errors import UserError
 
@@ -298,7 +299,7 @@ def test_damaged_curves_do_not_stop_a_run(place, monkeypatch):
   path = place / "run" / "metrics.jsonl"
   before = path.read_text()
   path.write_bytes(before.encode() + b'5\n[1]\nnull\n{"step": "x"}\n\xff\xfe\n{"st')
-  records.Curves(place / "run", 1000).close()
+  Curves(place / "run", 1000).close()
   assert path.read_text() == before
 
 
@@ -321,7 +322,7 @@ def test_another_split_of_known_clips_is_not_evaluated(place, monkeypatch):
 def test_a_run_without_clips_to_evaluate_has_null_figures(place, monkeypatch):
   split = make_split
   monkeypatch.setattr(
-    "genre_jax.training.session.make_split",
+    "genre_jax.training.setup.make_split",
     lambda clips, **settings: dataclasses.replace(
       made := split(clips, **settings), sides={track: "train" for track in made.sides}
     ),

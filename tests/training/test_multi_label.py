@@ -13,14 +13,16 @@ import soundfile
 
 from experiments import base
 from genre_jax import table
-from genre_jax.data.clips import Clip
+from genre_jax.data.source import Clip
 from genre_jax.errors import UserError
+from genre_jax.evaluation import multi_label_metrics as several
+from genre_jax.evaluation import run_predictions as run_folder
 from genre_jax.inference import load, predict
 from genre_jax.inference.model_dir import pack
-from genre_jax.training import checkpoints, losses, run_folder
-from genre_jax.training import multi_label_metrics as several
-from genre_jax.training.loop import train_and_evaluate
-from genre_jax.training.session import check, check_classes, open_material, open_session
+from genre_jax.studies.run import train_and_evaluate
+from genre_jax.training import checkpoints, losses
+from genre_jax.training.config_checks import check
+from genre_jax.training.setup import check_classes, open_material, open_session
 
 
 def test_binary_cross_entropy_is_optax():

@@ -1,0 +1,129 @@
+"""How cost grows: with the number of clips, and with their length."""
+
+import contextlib
+import pathlib
+import shutil
+import time
+
+import numpy as np
+
+from benchmarks.harness import Options
+from benchmarks.suites.pipeline import Training
+from benchmarks.synthetic_audio import write_files
+
+TITLE = "How cost grows"
+TARGET = "in proportion, and the slope stated: 1 on logarithmic axes"
+TIMES = (1, 4, 16)
+CLIPS = 48  # of 30 s, the smallest number
+SECONDS = (3, 10, 30, 100, 300, 600)
+RATE = 22050
+
+
+def slope(sizes, seconds) -> float:
+  """Of the straight line through the logarithms."""
+  return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
+
+
+def median_seconds(run, repeats: int) -> float:
+  """Median time of a function, which has run once before."""
+  run()
+  times = []
+  for _ in range(repeats):
+    begun = time.perf_counter()
+    run()
+    times.append(time.perf_counter() - begun)
+  return float(np.median(times))
+
+
+def preparing(folder: pathlib.Path, count: int, seconds: float, repeats: int) -> float:
+  """Seconds to prepare FLAC files, in one process."""
+  from genre_jax.data.frontend import Recipe
+  from genre_jax.data.prepared import prepare
+  from genre_jax.data.sources.registry import open_source
+
+  songs, root = folder / f"{count}-{seconds:g}", folder / "prepared"
+  write_files(songs, "flac", RATE, channels=1, count=count, seconds=seconds, distinct=4)
+  source = open_source("audio_folder", str(songs), "all")
+
+  def run():
+    shutil.rmtree(root, ignore_errors=True)
+    prepare(source, Recipe(), root, workers=1)
+
+  return median_seconds(run, repeats)
+
+
+def epoch(folder: pathlib.Path, count: int, repeats: int) -> float:
+  """Seconds of an epoch of tf_split over made clips of 30 s, input pipeline included."""
+  with contextlib.closing(Training(folder / "made", count)) as training:
+    batch = training.next_batch()
+
+    def run():
+      nonlocal batch
+      for _ in range(training.steps_per_epoch):
+        batch = training.step(batch, training.next_batch)
+
+    return median_seconds(run, repeats)
+
+
+def predicting(folder: pathlib.Path, seconds: float, repeats: int) -> float:
+  """Seconds to the genre of one file, with the model loaded."""
+  from genre_jax.inference import load, predict
+
+  songs = folder / f"one-{seconds:g}"
+  write_files(songs, "flac", RATE, channels=1, count=1, seconds=seconds)
+  path, model = str(next(songs.glob("*/*"))), load("tf_split_10")
+  return median_seconds(lambda: list(predict(path, model)), repeats)
+
+
+def report(options: Options) -> str:
+  """Tables, slopes and plots."""
+  repeats = max(1, min(3, options.repeats))
+  counts = [max(1, round(CLIPS * options.scale)) * times for times in TIMES]
+  lengths = [seconds for seconds in SECONDS if seconds <= max(10, SECONDS[-1] * options.scale)]
+  folder = options.folder
+  by_count = {
+    "preparing (FLAC, 30 s a clip)": [preparing(folder, n, 30.0, repeats) for n in counts],
+    "training (an epoch of tf_split)": [epoch(folder, n, repeats) for n in counts],
+  }
+  by_length = {
+    "preparing a clip": [preparing(folder, 8, s, repeats) / 8 for s in lengths],
+    "predicting a file": [predicting(folder, s, repeats) for s in lengths],
+  }
+  parts = []
+  for name, unit, sizes, curves in (
+    ("growth_clips", "clips", counts, by_count),
+    ("growth_length", "seconds a clip", lengths, by_length),
+  ):
+    plot(options.plots / f"{name}.png", unit, sizes, curves)
+    parts += [
+      f"| {unit} | " + " | ".join(map(str, sizes)) + " | slope |",
+      "|---" * (len(sizes) + 2) + "|",
+    ]
+    parts += [
+      f"| {what} | "
+      + " | ".join(f"{value:.3g} s" for value in values)
+      + f" | {slope(sizes, values):.2f} |"
+      for what, values in curves.items()
+    ]
+    parts += ["", f"![cost against {unit}](plots/{name}.png)", ""]
+  return "\n".join(parts)
+
+
+def plot(path: pathlib.Path, unit: str, sizes, curves) -> None:
+  """Seconds against size, both logarithmic, with the line of slope 1."""
+  import matplotlib
+
+  matplotlib.use("Agg")
+  from matplotlib import pyplot
+
+  figure, axes = pyplot.subplots(figsize=(6, 3.5), layout="constrained")
+  for what, seconds in curves.items():
+    axes.loglog(sizes, seconds, "o-", label=f"{what}: slope {slope(sizes, seconds):.2f}")
+    axes.loglog(sizes, seconds[0] * np.array(sizes) / sizes[0], ":", color="grey", linewidth=1)
+  axes.set(xlabel=unit, ylabel="seconds (dotted: in proportion)")
+  axes.set_xticks(sizes, labels=list(map(str, sizes)), minor=False)
+  axes.minorticks_off()
+  axes.legend()
+  path.parent.mkdir(parents=True, exist_ok=True)
+  figure.savefig(path, dpi=100)
+  pyplot.close(figure)

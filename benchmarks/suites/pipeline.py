@@ -1,0 +1,130 @@
+"""Prepared set to device batches: how fast, against what a training step consumes of them."""
+
+import contextlib
+import dataclasses
+import pathlib
+import time
+
+import numpy as np
+
+from benchmarks.harness import Options, told
+from genre_jax.data.frontend import Recipe
+from genre_jax.data.source import Clip, Source
+
+TITLE = "Input pipeline: prepared set to device batches, tf_split on ten genres"
+TARGET = "at least 20 x what the step consumes; the step waits less than 1 % of the time"
+NOTES = "input-pipeline-and-prepared-sets"
+CLIPS = 443  # as the training side of GTZAN's fault-filtered lists
+BATCHES, STEPS = 100, 20  # of a round
+
+
+@dataclasses.dataclass(frozen=True)
+class MadeReader:
+  """Log-mel of clips of 30 s, made of random numbers: for the pipeline they are all alike."""
+
+  frames: int = 387
+
+  def log_mel(self, clip: Clip, recipe: Recipe) -> np.ndarray:
+    """float32[frames, n_mels] in dB."""
+    rng = np.random.default_rng(clip.index)
+    return rng.uniform(-80, 0, (self.frames, recipe.n_mels)).astype(np.float32)
+
+
+def made_source(count: int) -> Source:
+  """Clips of ten genres."""
+  genres = tuple(f"genre{number}" for number in range(10))
+  clips = tuple(
+    Clip(f"clip.{i:05d}", f"track:clip.{i:05d}", (genres[i % 10],), index=i) for i in range(count)
+  )
+  return Source("made", genres, clips, MadeReader(), f"{count}")
+
+
+class Training:
+  """A training of tf_split on made clips, ready for its first step.
+
+  Args:
+    folder: for the prepared set.
+    count: of clips.
+  """
+
+  def __init__(self, folder: pathlib.Path, count: int):
+    from experiments import tf_split_10
+    from genre_jax.data.pipeline import train_batches
+    from genre_jax.data.prepared import prepare
+    from genre_jax.data.splits import Split
+    from genre_jax.models.registry import build_model
+    from genre_jax.training import steps
+    from genre_jax.training.optimizer import make_optimizer
+
+    config = tf_split_10.get_config()
+    source, recipe = made_source(count), Recipe.from_dict(config.recipe.to_dict())
+    prepared = prepare(source, recipe, folder, workers=1)
+    self.batch_size = config.train.batch_size
+    self._batches, self.steps_per_epoch = train_batches(
+      prepared,
+      Split("all", {clip.track: "train" for clip in source.clips}),
+      batch_size=self.batch_size,
+      per_track=config.segments.train_per_track,
+      random=True,
+      seed=0,
+      shuffle_buffer=config.train.shuffle_buffer,
+    )
+    self._mesh, self._shard = steps.device_mesh(), steps.shard_batch
+    model = build_model(config.model.to_dict(), len(source.classes))
+    tx = make_optimizer(config.optimizer, 1000)
+    first = self.next_batch()
+    self._state = steps.create_state(model, tx, first["log_mel"][:1], 0, ema=True)
+    self._step = steps.make_train_step(model, tx, config)
+    self.step(first)
+
+  def next_batch(self):
+    """The next batch, on its way to the device."""
+    return self._shard(next(self._batches), self._mesh)
+
+  def step(self, batch, meanwhile=lambda: None):
+    """A step, to its end; what `meanwhile` gives, which is called while the device computes."""
+    self._state, figures = self._step(self._state, batch)
+    result = meanwhile()
+    float(figures["loss"])
+    return result
+
+  def close(self) -> None:
+    """Ends the pipeline."""
+    self._batches.close()
+
+
+def report(options: Options) -> str:
+  """Pipeline and step in turn, and both together."""
+  import jax
+
+  alone, stepping, together = [], [], []
+  with contextlib.closing(Training(options.folder, CLIPS)) as training:
+    for _ in range(2 * training.steps_per_epoch):  # the first epoch fills the cache
+      batch = training.next_batch()
+    for _ in range(options.repeats):
+      begun = time.perf_counter()
+      for _ in range(BATCHES):
+        jax.block_until_ready(training.next_batch())
+      alone.append((time.perf_counter() - begun) / BATCHES)
+      begun = time.perf_counter()
+      for _ in range(STEPS):
+        training.step(batch)
+      stepping.append((time.perf_counter() - begun) / STEPS)
+      begun = time.perf_counter()
+      for _ in range(STEPS):  # as training does
+        batch = training.step(batch, training.next_batch)
+      together.append((time.perf_counter() - begun) / STEPS)
+  size = training.batch_size
+  alone, stepping, together = map(np.array, (alone, stepping, together))
+  longer = 1 - stepping / together
+  return (
+    "| pipeline, windows/s | step consumes, windows/s | ratio | share of training that it adds |\n"
+    "|---|---|---|---|\n"
+    f"| {size / np.median(alone):.0f} | {size / np.median(stepping):.0f} "
+    f"| {told(np.percentile(stepping / alone, (25, 50, 75)))} "
+    f"| {np.median(longer):.2%} [{np.percentile(longer, 25):.2%}, {np.percentile(longer, 75):.2%}]"
+    " |\n\n"
+    f"{CLIPS} made clips of 30 s, batches of {size} windows, put on the device. What it adds: a"
+    " step and the next batch, which training takes while the device computes, against the step"
+    " alone.\n"
+  )

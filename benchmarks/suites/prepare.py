@@ -1,0 +1,145 @@
+"""Audio files to a prepared set, against what of it cannot be left out."""
+
+import pathlib
+import shutil
+import tempfile
+
+import numpy as np
+
+from benchmarks.harness import Contestant, told
+from benchmarks.synthetic_audio import write_files
+from genre_jax.data.frontend import Recipe
+
+TITLE = "Audio files to a prepared set"
+TARGET = (
+  "at least 0.9 of the rate of decoding, resampling and log-mel alone (in as many"
+  " processes); 2 workers at least 1.8 x one"
+)
+NOTES = "input-pipeline-and-prepared-sets"
+THREADS = ("all",)
+REPEATS = 3
+FILES, SECONDS = {22050: 384, 44100: 128}, 30.0  # by rate: one worker takes 6 to 10 s
+RECIPE = Recipe()
+KINDS = {
+  f"{name} at {rate / 1000:g} kHz": (name.lower(), rate)
+  for name in ("FLAC", "WAV", "MP3")
+  for rate in (22050, 44100)
+}
+
+
+def prepared_set(kind: str, rate: int, workers: int):
+  """The whole work: what `python -m genre_jax.prepare` does."""
+
+  def setup():
+    from genre_jax.data import pipeline
+    from genre_jax.data.prepared import prepare
+
+    source, root = _source(kind, rate), pathlib.Path(tempfile.mkdtemp()) / "prepared"
+
+    def run():
+      shutil.rmtree(root, ignore_errors=True)
+      return np.array(prepare(source, RECIPE, root, workers=workers).num_frames)
+
+    run()
+    made = prepare(source, RECIPE, root)  # reads it
+    _, first = next(pipeline.read_clips(made, np.arange(FILES[rate]) == 0).as_numpy_iterator())
+    np.testing.assert_array_equal(first["log_mel"], source.log_mel(source.clips[0], RECIPE))
+    return run
+
+  return setup
+
+
+def nothing_written(kind: str, rate: int, workers: int):
+  """Decode, resample, mix to mono and log-mel, in the same processes; the results are dropped."""
+
+  def setup():
+    from genre_jax.data.workers import in_order
+
+    source = _source(kind, rate)
+
+    def run():
+      tasks = ((source.reader, RECIPE, clip) for clip in source.clips)
+      return np.array(list(in_order(frames_of, tasks, workers)))
+
+    return run
+
+  return setup
+
+
+def frames_of(reader, recipe, clip) -> int:
+  """Number of frames of a clip that was read; a worker's unit."""
+  return len(reader.log_mel(clip, recipe))
+
+
+def _source(kind, rate):
+  from genre_jax.data.sources.registry import open_source
+
+  songs = pathlib.Path(tempfile.mkdtemp())
+  write_files(
+    songs, kind, rate, channels=2 if rate == 44100 else 1, count=FILES[rate], seconds=SECONDS
+  )
+  return open_source("audio_folder", str(songs), "all")
+
+
+def start(workers: int):
+  """Processes that import what reads files, and nothing else."""
+
+  def setup():
+    from genre_jax.data.workers import in_order
+
+    return lambda: list(in_order(imported, [()] * 4 * workers, workers)) and None
+
+  return setup
+
+
+def imported() -> None:
+  """What a worker imports before its first clip."""
+  from genre_jax.data import (
+    audio,  # noqa: F401
+    log_mel,  # noqa: F401
+  )
+  from genre_jax.data.sources import audio_folder  # noqa: F401
+
+
+def _contestants():
+  for case, (kind, rate) in KINDS.items():
+    for workers in (1, 2):
+      end = f"{workers} worker{'s' * (workers > 1)} ({case})"
+      yield (
+        f"prepared set, {end}",
+        Contestant("genre_jax", prepared_set(kind, rate, workers), role="ours", case=case),
+      )
+      yield (
+        f"without writing, {end}",
+        Contestant("genre_jax", nothing_written(kind, rate, workers), role="floor", case=case),
+      )
+    yield f"start of 2 workers ({case})", Contestant("genre_jax", start(2), role="floor", case=case)
+
+
+CONTESTANTS = dict(_contestants())
+
+
+def remarks(outcomes) -> list[str]:
+  """The ratios of the target, and clips a second."""
+  lines = []
+  for (case, _), outcome in outcomes.items():
+    whole = {n: f"prepared set, {n} worker{'s' * (n > 1)} ({case})" for n in (1, 2)}
+    bare = {n: f"without writing, {n} worker{'s' * (n > 1)} ({case})" for n in (1, 2)}
+    needed = (*whole.values(), f"start of 2 workers ({case})")
+    if not outcome.times.keys() >= set(needed):
+      lines.append(f"{case}: not measured")
+      continue
+    one, two, begin = (np.array(outcome.times[name]) for name in needed)
+    files = FILES[KINDS[case][1]]
+    lines.append(
+      f"{case}: {files / np.median(two):.1f} clips/s with 2 workers; rate against the same without"
+      f" writing {told(outcome.ratio(bare[1], whole[1]))} with 1 worker,"
+      f" {told(outcome.ratio(bare[2], whole[2]))} with 2; 2 workers"
+      f" {told(outcome.ratio(whole[1], whole[2]))} x one, their start taken off"
+      f" {np.median(one / (two - begin)):.2f} x"
+    )
+  return [
+    *lines,
+    f"{FILES[22050]} files of {SECONDS:g} s, mono, at 22.05 kHz, {FILES[44100]},"
+    " stereo, at 44.1; the start of the workers is in all times",
+  ]

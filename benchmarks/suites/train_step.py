@@ -1,0 +1,181 @@
+"""A training step of three networks, against the same networks in PyTorch, channels last.
+
+Same first weights, batch, loss and optimizer; no dropout, silencing, augmentation or moving
+average on either side. Compared is the loss after three updates. Ours is the project's own step,
+masks and the guard against values that are not finite included; once also with the batch shared by
+as many devices as cores, which `JAX_NUM_CPU_DEVICES` sets for any command.
+"""
+
+import zlib
+
+import numpy as np
+
+from benchmarks.harness import Contestant, cores, told
+
+TITLE = "Training step"
+TARGET = "as fast as PyTorch, eager or compiled, whichever is faster; `learnt_split` 1.3 x as fast"
+NOTES = "training-step"
+THREADS = ("one", "all")
+
+# Of experiments/*.py, but for published_tf_split: batches are of 256 there, 8 TFLOP a step, and the
+# rate 1e-3, at which the loss of so few updates leaps, and rounding decides where to.
+NETWORKS = {
+  "learnt_split": {
+    "batch": 32,
+    "frames": 96,
+    "mels": 128,
+    "optimizer": "adamw",
+    "learning_rate": 2e-3,
+    "weight_decay": 1e-3,
+    "decay_on": "kernel$",
+    "clip_norm": 5.0,
+    "label_smoothing": 0.1,
+  },
+  "published_baseline": {
+    "batch": 32,
+    "frames": 80,
+    "mels": 80,
+    "optimizer": "sgd",
+    "learning_rate": 0.01,
+    "weight_decay": 0.02,
+    "decay_on": "^hidden/kernel$",
+    "clip_norm": 0.0,
+    "label_smoothing": 0.0,
+  },
+  "published_tf_split": {
+    "batch": 8,
+    "frames": 80,
+    "mels": 80,
+    "optimizer": "adam",
+    "learning_rate": 1e-5,
+    "weight_decay": 0.0,
+    "decay_on": "kernel$",
+    "clip_norm": 0.0,
+    "label_smoothing": 0.0,
+  },
+}
+CLASSES = 4
+UPDATES = 3  # before the loss that is compared
+
+
+def batch(settings) -> tuple[np.ndarray, np.ndarray]:
+  """(float32[B, T, M] in dB, int64[B]), random; every class occurs."""
+  rng = np.random.default_rng(0)
+  shape = settings["batch"], settings["frames"], settings["mels"]
+  log_mel = rng.normal(-40, 15, shape).astype(np.float32)
+  return log_mel, rng.permutation(np.arange(settings["batch"]) % CLASSES)
+
+
+def draw(path: str, shape: tuple[int, ...]) -> np.ndarray:
+  """First values of a parameter by its path and shape in Flax: the same on every side."""
+  rng = np.random.default_rng(zlib.crc32(path.encode()))
+  values = rng.standard_normal(shape, np.float32)
+  if path.endswith("scale"):
+    return 1 + 0.1 * values
+  if path.endswith("bias"):
+    return 0.1 * values
+  return values * np.float32(np.prod(shape[:-1]) / 2) ** -0.5
+
+
+def ours(name: str, a_device_each_core: bool = False):
+  """`make_train_step` of genre_jax."""
+  import dataclasses
+
+  import jax
+  import jax.numpy as jnp
+
+  from experiments import base
+  from genre_jax.models.registry import build_model
+  from genre_jax.training import steps
+  from genre_jax.training.optimizer import make_optimizer
+
+  if a_device_each_core:
+    jax.config.update("jax_num_cpu_devices", cores())
+
+  settings, config = NETWORKS[name], base.get_config()
+  config.optimizer.update(
+    {
+      "name": settings["optimizer"],
+      "learning_rate": settings["learning_rate"],
+      "schedule": "constant",
+      "warmup_fraction": 0.0,
+      "weight_decay": settings["weight_decay"],
+      "weight_decay_on": settings["decay_on"],
+      "clip_norm": settings["clip_norm"],
+    }
+  )
+  config.train.update({"label_smoothing": settings["label_smoothing"], "ema_decay": 0.0})
+  model = build_model({"name": name}, CLASSES, "float32")
+  still = {"dropout", "pool_dropout", "branch_dropout", "profile_dropout", "profile_alone"}
+  model = model.clone(
+    **{field.name: 0.0 for field in dataclasses.fields(model) if field.name in still}
+  )
+  log_mel, labels = batch(settings)
+  frames = np.full(len(labels), settings["frames"], np.int32)
+  inputs = {
+    "log_mel": log_mel[..., None],
+    "num_frames": frames,
+    "labels": np.eye(CLASSES, dtype=np.float32)[labels],
+    "label_mask": np.ones((len(labels), CLASSES), np.float32),
+    "mask": np.ones(len(labels), bool),
+  }
+  mesh = steps.device_mesh()
+  tx = make_optimizer(config.optimizer, 1)
+  state = steps.create_state(model, tx, inputs["log_mel"][:1], 0)
+  params = jax.tree_util.tree_map_with_path(
+    lambda path, x: jnp.asarray(draw("/".join(key.key for key in path), x.shape)), state.params
+  )
+  state = state.replace(params=params, opt_state=tx.init(params))
+  state = steps.replicate(state, mesh)
+  inputs, step = steps.shard_batch(inputs, mesh), steps.make_train_step(model, tx, config)
+
+  def run():
+    nonlocal state
+    state, metrics = step(state, inputs)
+    return np.asarray(metrics["loss"])
+
+  for _ in range(UPDATES):
+    run()
+  return run
+
+
+def torch(name: str, compiled: bool):
+  """The network of benchmarks/torch_networks.py."""
+  import torch
+
+  from benchmarks.torch_networks import Training
+
+  torch.set_num_threads(cores())
+  training = Training(name, *batch(NETWORKS[name]), NETWORKS[name], draw, compiled)
+  for _ in range(UPDATES):
+    training.update()
+  return lambda: np.asarray(training.update())
+
+
+CONTESTANTS = {}
+for _name in NETWORKS:
+  CONTESTANTS |= {
+    f"genre_jax, {_name}": Contestant(
+      "genre_jax", lambda name=_name: ours(name), role="ours", case=_name
+    ),
+    f"PyTorch eager, {_name}": Contestant(
+      "peers", lambda name=_name: torch(name, False), 5e-3, case=_name
+    ),
+    f"PyTorch compiled, {_name}": Contestant(
+      "peers", lambda name=_name: torch(name, True), 5e-3, case=_name
+    ),
+  }
+CONTESTANTS["genre_jax, learnt_split, a device each core"] = Contestant(
+  "genre_jax", lambda: ours("learnt_split", True), 5e-3, role="ours", case="learnt_split"
+)
+
+
+def remarks(outcomes) -> list[str]:
+  """The ratios of the target."""
+  lines = []
+  for (_, threads), outcome in outcomes.items():
+    peer = outcome.best("peer")
+    for name in outcome.times:
+      if peer and outcome.roles[name] == "ours":
+        lines.append(f"{threads}: {peer} / {name} {told(outcome.ratio(peer, name))}")
+  return lines

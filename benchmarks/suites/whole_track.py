@@ -1,0 +1,106 @@
+"""A file to its genre on one core, and how much of that is decoding and resampling."""
+
+import pathlib
+import tempfile
+
+import numpy as np
+
+from benchmarks.harness import Contestant, told
+from benchmarks.synthetic_audio import write_files
+
+TITLE = "Whole track: a file of 3 minutes, stereo at 44.1 kHz, to its genre"
+TARGET = "decode and resample take more than half of it"
+THREADS = ("one",)
+REPEATS = 5
+SECONDS, RATE, TRACKS = 180.0, 44100, 4
+KINDS = ("MP3", "FLAC", "OGG", "WAV")
+
+
+def whole(kind: str):
+  """`predict` of files, with the model loaded."""
+
+  def setup():
+    from genre_jax.inference import load, predict
+
+    paths = _files(kind)
+    model = load("tf_split_10")
+
+    def run():
+      answers = list(predict(paths, model, workers=1))
+      assert all(answer.status == "ok" for answer in answers)
+
+    return run
+
+  return setup
+
+
+def decode_and_resample(kind: str):
+  """The part of it that reads blocks of mono sound at the model's rate."""
+
+  def setup():
+    from genre_jax.data.source import sound_blocks
+
+    paths = _files(kind)
+
+    def run():
+      for path in paths:
+        for _ in sound_blocks(path, 22050):
+          pass
+
+    return run
+
+  return setup
+
+
+def with_log_mel(kind: str):
+  """The part of it before the network."""
+
+  def setup():
+    from genre_jax.data.frontend import Recipe
+    from genre_jax.inference.spectra import read_spectrum
+
+    paths, waiting = _files(kind), tempfile.mkdtemp()
+
+    def run():
+      for path in paths:
+        assert not isinstance(read_spectrum(path, Recipe(), waiting), str)
+
+    return run
+
+  return setup
+
+
+def _files(kind):
+  root = pathlib.Path(tempfile.mkdtemp())
+  write_files(root, kind.lower(), RATE, channels=2, count=TRACKS, seconds=SECONDS, distinct=2)
+  return sorted(map(str, root.glob("*/*")))
+
+
+def _contestants():
+  for kind in KINDS:
+    yield f"file to genre ({kind})", Contestant("genre_jax", whole(kind), role="ours", case=kind)
+    yield (
+      f"decode, resample, log-mel ({kind})",
+      Contestant("genre_jax", with_log_mel(kind), role="floor", case=kind),
+    )
+    yield (
+      f"decode and resample ({kind})",
+      Contestant("genre_jax", decode_and_resample(kind), role="floor", case=kind),
+    )
+
+
+CONTESTANTS = dict(_contestants())
+
+
+def remarks(outcomes) -> list[str]:
+  """Tracks a second a core, and the share of the target."""
+  lines = []
+  for (kind, _), outcome in outcomes.items():
+    ours = f"file to genre ({kind})"
+    if ours in outcome.times:
+      lines.append(
+        f"{kind}: {TRACKS / np.median(outcome.times[ours]):.2f} tracks a second a core; share of"
+        f" decode and resample {told(outcome.ratio(f'decode and resample ({kind})', ours))}, with"
+        f" log-mel {told(outcome.ratio(f'decode, resample, log-mel ({kind})', ours))}"
+      )
+  return [*lines, f"a turn is {TRACKS} tracks"]

@@ -1,0 +1,1 @@
+"""Find duplicates, damage and leaking groups in a collection."""

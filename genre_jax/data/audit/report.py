@@ -1,0 +1,293 @@
+"""What is wrong with a collection before anything is trained on it, as one report.
+
+After the survey of clips and duplicates in the flow; the command line and the page stand on it. The
+report is plain values, as `audit.json` holds them.
+"""
+
+import collections
+import statistics
+from collections.abc import Sequence
+
+from genre_jax.data.audit import duplicates
+from genre_jax.data.audit.clip_facts import ClipFacts
+from genre_jax.data.groups import sets_of
+from genre_jax.data.source import Clip, Source
+from genre_jax.data.splits import SIDES, Split, make_split
+from genre_jax.errors import UserError
+
+# Flat peaks: two samples in a second of 22050. What clean real clips have is 0; below a quarter of
+# full scale, waves that are merely low look flat in 16 bits.
+CLIPPED_SHARE, CLIPPED_PEAK = 1e-4, 0.25
+# Digital silence: this long at the end, or this share of the clip, is more than a pause.
+SILENT_END_SECONDS, SILENT_SHARE = 1.0, 0.5
+# A clip is short below this share of the median length.
+SHORT_SHARE = 0.5
+# Two clips are shifted, or differ in level, from so much on; less is within the measurement.
+SHIFTED_SECONDS, LEVEL_DB = 0.1, 0.5
+# Of so many identical clips each is paired with each; of more, each with the first.
+ALL_PAIRS_OF = 20
+
+
+def split_of(
+  source: Source, facts: Sequence[ClipFacts], config, segments_per_track: int
+) -> tuple[Split | None, str]:
+  """The split that a run would make of the clips that can be used, or None and why not.
+
+  Args:
+    source: what was examined.
+    facts: of each of its clips, in order.
+    config: with name, num_folds, fold and seed.
+    segments_per_track: of a leaky split.
+  """
+  clips = [clip for clip, fact in zip(source.clips, facts, strict=True) if not fact.reason]
+  try:
+    split = make_split(
+      clips,
+      name=config.name,
+      num_folds=config.num_folds,
+      fold=config.fold,
+      seed=config.seed,
+      segments_per_track=segments_per_track,
+    )
+  except UserError as error:
+    return None, f"there is no split to check: {error}"
+  return split, split.notes[0] if split.leaky else ""
+
+
+def make_report(
+  source: Source,
+  facts: Sequence[ClipFacts],
+  split: Split | None,
+  frame_rate: float,
+  has_samples: bool,
+  note: str = "",
+) -> dict:
+  """Everything that was found, as plain values.
+
+  Args:
+    source: what was examined.
+    facts: of each of its clips, in order.
+    split: who stands where; None where there is no split.
+    frame_rate: of the landmarks, Hz.
+    has_samples: whether clips are sound, whose level and clipping can be known.
+    note: a line for the user about the split.
+  """
+  clips = source.clips
+  sides = {clip.track: _side(split, clip) for clip in clips}
+  usable = [index for index, fact in enumerate(facts) if not fact.reason]
+  pairs = [_pair(clips, sides, *row) for row in _exact_pairs(facts, usable)]
+  first_of = {}
+  for index in usable:
+    first_of.setdefault(facts[index].content, index)
+  unique = list(first_of.values())
+  found = duplicates.find_duplicates([facts[index].landmarks for index in unique], frame_rate)
+  for match in found:
+    pairs.append(_near_pair(clips, sides, unique, match, frame_rate, has_samples))
+  index_of = {clip.track: index for index, clip in enumerate(clips)}
+  joined = sets_of(((index_of[pair["a"]], index_of[pair["b"]]) for pair in pairs), len(clips))
+  groups = groups_across(clips, sides) if split and not split.leaky else []
+  report = {
+    "source": source.name,
+    "clips": len(clips),
+    "usable": len(usable),
+    "hours": round(sum(fact.seconds for fact in facts) / 3600, 4),
+    "frames_per_second": round(frame_rate, 3),
+    "has_samples": has_samples,
+    "split": split.name if split else None,
+    "notes": [*source.notes, *([note] if note else ())],
+    "classes": _class_counts(source, facts, sides),
+    "pairs": pairs,
+    "sets": [[clips[index].track for index in group] for group in joined],
+    "groups_across": groups,
+    **_flagged(source, facts),
+  }
+  report["counts"] = {
+    "exact_pairs": sum(pair["kind"] == "exact" for pair in pairs),
+    "near_pairs": sum(pair["kind"] == "near" for pair in pairs),
+    "pairs_across_sides": sum(pair["across_sides"] for pair in pairs),
+    "pairs_of_two_labels": sum(not pair["same_label"] for pair in pairs),
+    **{
+      name: len(report[name])
+      for name in ("sets", "groups_across", "unreadable", "silent", "truncated", "clipped")
+    },
+  }
+  return report
+
+
+def _side(split, clip):
+  """The side of a clip; '' where it has none; of a leaky split, those of its segments."""
+  if split is None:
+    return ""
+  if split.leaky:
+    there = set(split.segments.get(clip.track, ()))
+    return "+".join(side for side in SIDES if side in there)
+  return split.sides.get(clip.track, "")
+
+
+def _exact_pairs(facts, usable):
+  """(a, b) of clips whose samples, or spectrograms, are the same to the last bit."""
+  same = collections.defaultdict(list)
+  for index in usable:
+    same[facts[index].content].append(index)
+  for group in same.values():
+    for position, a in enumerate(group if len(group) <= ALL_PAIRS_OF else group[:1]):
+      for b in group[position + 1 :]:
+        yield a, b
+
+
+def _pair(clips, sides, a, b):
+  """The JSON object of two identical clips."""
+  one, other = clips[a], clips[b]
+  side_a, side_b = sides[one.track], sides[other.track]
+  return {
+    "a": one.track,
+    "b": other.track,
+    "kind": "exact",
+    "score": 1.0,
+    "evidence": None,
+    "offset_seconds": 0.0,
+    "level_change_db": 0.0,
+    "overlap_seconds": None,
+    "changes": ["identical"],
+    "labels_a": list(one.labels),
+    "labels_b": list(other.labels),
+    "same_label": one.labels == other.labels,
+    "group_a": one.group if one.has_group else None,
+    "group_b": other.group if other.has_group else None,
+    "side_a": side_a or None,
+    "side_b": side_b or None,
+    "across_sides": bool(side_a and side_b and (side_a != side_b or "+" in side_a)),
+  }
+
+
+def _near_pair(clips, sides, unique, match, frame_rate, has_samples):
+  """The JSON object of two clips that hold one recording."""
+  offset = match.offset / frame_rate
+  level = round(match.level_change, 1) if has_samples else None
+  changes = ["shifted in time"] if abs(offset) >= SHIFTED_SECONDS else []
+  if level is not None and abs(level) >= LEVEL_DB:
+    changes.append("changed in level")
+  if not changes or match.share < 0.95:
+    changes.append("re-encoded or altered")
+  return {
+    **_pair(clips, sides, unique[match.a], unique[match.b]),
+    "kind": "near",
+    "score": round(match.share, 4),
+    "evidence": round(match.evidence, 1),
+    "offset_seconds": round(offset, 3),
+    "level_change_db": level,
+    "overlap_seconds": round(match.overlap / frame_rate, 2),
+    "changes": changes,
+  }
+
+
+def groups_across(clips: Sequence[Clip], sides: dict[str, str]) -> list[dict]:
+  """Groups with clips on more than one side of a split."""
+  places = collections.defaultdict(list)
+  for clip in clips:
+    if clip.has_group and sides[clip.track]:
+      places[clip.group].append({"clip": clip.track, "side": sides[clip.track]})
+  return [
+    {"group": group, "clips": rows}
+    for group, rows in sorted(places.items())
+    if len({row["side"] for row in rows}) > 1
+  ]
+
+
+def _class_counts(source, facts, sides):
+  """Clips, usable clips, hours and clips of each side, for each class."""
+  rows = []
+  for name in source.classes:
+    here = [
+      (clip, fact) for clip, fact in zip(source.clips, facts, strict=True) if name in clip.labels
+    ]
+    row = {
+      "class": name,
+      "clips": len(here),
+      "usable": sum(not fact.reason for _, fact in here),
+      "hours": round(sum(fact.seconds for _, fact in here) / 3600, 4),
+      "groups": len({clip.group for clip, _ in here if clip.has_group}),
+    }
+    for side in SIDES:
+      row[side] = sum(side in sides[clip.track].split("+") for clip, _ in here)
+    rows.append(row)
+  return rows
+
+
+def _flagged(source, facts):
+  """Lists of clips with something wrong, each as {'clip', 'reason'}."""
+  flagged = {"unreadable": [], "silent": [], "truncated": [], "clipped": []}
+
+  def flag(kind, name, reason):
+    flagged[kind].append({"clip": name, "reason": reason})
+
+  for name, reason in source.skipped:
+    flag("unreadable", name, reason)
+  lengths = [fact.seconds for fact in facts if not fact.reason]
+  median = statistics.median(lengths) if lengths else 0.0
+  for fact in facts:
+    if fact.reason:
+      kind = next(
+        (kind for kind in ("silent", "truncated") if fact.reason.startswith(f"is {kind}")),
+        "unreadable",
+      )
+      flag(kind, fact.track, fact.reason)
+      continue
+    if fact.silent_seconds > SILENT_SHARE * fact.seconds:
+      flag(
+        "silent",
+        fact.track,
+        f"{fact.silent_seconds:.1f} of its {fact.seconds:.1f} s are digital silence",
+      )
+    if fact.silent_end_seconds >= SILENT_END_SECONDS:
+      flag(
+        "truncated",
+        fact.track,
+        f"its last {fact.silent_end_seconds:.1f} of {fact.seconds:.1f} s are digital silence",
+      )
+    if fact.seconds < SHORT_SHARE * median:
+      flag(
+        "truncated",
+        fact.track,
+        f"lasts {fact.seconds:.1f} s; half of the clips last {median:.1f} s or more",
+      )
+    if fact.flat_share is not None and fact.peak >= CLIPPED_PEAK:
+      if fact.flat_share >= CLIPPED_SHARE:
+        flag(
+          "clipped",
+          fact.track,
+          f"{fact.flat_share:.2%} of its samples lie in flat peaks at {fact.peak:.3f}",
+        )
+  return flagged
+
+
+def summary(report: dict) -> list[str]:
+  """The report in a few lines, for a terminal."""
+  counts = report["counts"]
+  lines = [
+    f"audited   {report['usable']} of {report['clips']} clips, {report['hours']:.2f} h",
+    f"pairs     {counts['exact_pairs']} exact, {counts['near_pairs']} near, in {counts['sets']}"
+    f" sets; {counts['pairs_across_sides']} across the split,"
+    f" {counts['pairs_of_two_labels']} with two labels",
+  ]
+  for pair in report["pairs"][:10]:
+    lines.append(
+      f"          {pair['a']} = {pair['b']}: {pair['kind']}, score"
+      f" {pair['score']:.2f}, shift {pair['offset_seconds']:+.2f} s"
+    )
+  if len(report["pairs"]) > 10:
+    lines.append(f"          and {len(report['pairs']) - 10} more")
+  if report["split"]:
+    lines.append(f"split     {report['split']}: {counts['groups_across']} groups on two sides")
+  lines += [
+    f"          {row['group']}: "
+    + ", ".join(f"{clip['clip']} {clip['side']}" for clip in row["clips"][:5])
+    for row in report["groups_across"][:10]
+  ]
+  clipped = f"{counts['clipped']} clipped" if report["has_samples"] else "clipping unknown"
+  lines.append(
+    f"clips     {counts['unreadable']} unreadable, {counts['truncated']} truncated,"
+    f" {counts['silent']} silent, {clipped}"
+  )
+  lines += [f"note      {note}" for note in report["notes"]]
+  return lines

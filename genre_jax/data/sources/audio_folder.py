@@ -1,0 +1,59 @@
+"""Any collection of the form DIR/GENRE/FILE, with an optional table of groups.
+
+A source: the genres are the folders' names. Files further down count for the genre of the topmost
+folder.
+"""
+
+import os
+
+from genre_jax.data.files import file_stamps, is_audio_name, list_files
+from genre_jax.data.groups import grouped, read_groups
+from genre_jax.data.source import AudioFileReader, Clip, Request, Source, choose_classes
+from genre_jax.errors import UserError
+
+FOLDER_DEPTH = 4
+
+
+def open_audio_folder(request: Request) -> Source:
+  """The source of a folder of folders."""
+  path, flag = request.path, request.flag
+  if not os.path.isdir(path):
+    raise UserError(f"{flag}: there is no such folder.")
+  every, others, loose = [], 0, 0
+  for name, file in list_files(path, FOLDER_DEPTH):
+    if not is_audio_name(name):
+      others += 1
+    elif "/" not in name:
+      loose += 1
+    else:
+      clip = Clip(name, f"track:{name}", (name.split("/")[0],), file, has_group=False)
+      every.append(clip)
+  if not every:
+    raise UserError(
+      f"{flag}: no audio was found. It must be a folder with one folder for each genre, "
+      "DIR/GENRE/FILE.wav (or .flac, .ogg, .opus, .mp3)."
+      + (f" There are {loose} audio files beside no genre folder." if loose else "")
+    )
+  classes = choose_classes(request.genres, (clip.labels[0] for clip in every))
+  for name in classes:
+    if ";" in name or "," in name:
+      raise UserError(
+        f"{flag}: the genre folder {name!r} has a comma or semicolon in its name: rename it."
+      )
+  clips = sorted((clip for clip in every if clip.labels[0] in classes), key=lambda clip: clip.track)
+  notes = []
+  if loose:
+    notes.append(f"{loose} audio files directly in {path}, in no genre folder: left out")
+  if others:
+    notes.append(f"{others} files that are not audio by their names: left out")
+  if request.groups:
+    groups = read_groups(request.groups)
+    clips, more = grouped(clips, groups, request.groups)
+    notes += more
+  else:
+    notes.append(
+      "no table of groups (--config.dataset.groups=CSV): each file counts as a group of its own, "
+      "so one artist or recording may stand on two sides of a split"
+    )
+  identity = file_stamps((clip.track, clip.path) for clip in clips)
+  return Source("audio_folder", classes, tuple(clips), AudioFileReader(), identity, tuple(notes))

@@ -1,0 +1,5 @@
+"""GTZAN (Tzanetakis and Cook, 2002), as a folder, an archive or a tensorflow-datasets folder."""
+
+from genre_jax.data.sources.gtzan.folder import open_gtzan
+
+__all__ = ["open_gtzan"]

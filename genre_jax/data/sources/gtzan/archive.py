@@ -1,0 +1,130 @@
+"""The original genres.tar.gz: downloaded on request, verified, and unpacked with suspicion.
+
+Serves the gtzan source, which goes on from the unpacked folder.
+"""
+
+import hashlib
+import os
+import pathlib
+import re
+import shutil
+import tarfile
+import tempfile
+import zlib
+
+from genre_jax.data.sources.gtzan.tracks import GENRES
+from genre_jax.errors import UserError
+
+# The figure that torchaudio publishes (torchaudio/datasets/gtzan.py).
+SHA256 = "24347e0223d2ba798e0a558c4c172d9d4a19c00bb7963fe055d183dadb4ef2c6"
+# Bytes; only the download's progress bar uses it, the hash is what verifies.
+SIZE = 1225571541
+URL = "http://opihi.cs.uvic.ca/sound/genres.tar.gz"
+# The Web Archive's newest copy of the same address, unaltered (id_).
+MIRROR = "https://web.archive.org/web/2022id_/" + URL
+MEMBER = re.compile(rf"(?:\./)?(?:genres/)?({'|'.join(GENRES)})/(\1\.\d{{5}}\.(?:au|wav))")
+# A clip is 1.3 MB; what is far larger is not one.
+MAX_MEMBER_BYTES = 16 << 20
+
+
+def cache_folder(cache_dir="") -> pathlib.Path:
+  """Where downloads and unpacked archives go: `cache_dir`, or the user's cache."""
+  if cache_dir:
+    return pathlib.Path(cache_dir)
+  return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "genre_jax"
+
+
+def download(cache_dir="") -> str:
+  """Fetches genres.tar.gz through the tensorflow-datasets download manager; returns its path."""
+  import requests  # which the download manager uses too
+  import tensorflow_datasets as tfds
+  from tensorflow_datasets.core.download.checksums import UrlInfo
+
+  folder = cache_folder(cache_dir) / "downloads"
+  failures = []
+  for url in (URL, MIRROR):
+    info = UrlInfo(size=tfds.core.units.Size(SIZE), checksum=SHA256, filename="genres.tar.gz")
+    try:
+      # The download manager retries a dead server for minutes; this asks once.
+      with requests.get(url, stream=True, timeout=20) as answer:
+        answer.raise_for_status()
+      manager = tfds.download.DownloadManager(
+        download_dir=folder,
+        url_infos={url: info},
+        dataset_name="gtzan",
+        force_checksums_validation=True,
+      )
+      return os.fspath(manager.download(url))
+    except Exception as error:  # requests, urllib3, tfds and OS errors alike
+      lines = str(error).strip().splitlines() or [""]
+      failures.append(f"  {url}: {type(error).__name__}: {lines[0][:200]}")
+  raise UserError(
+    "--config.dataset.path=download: GTZAN could not be downloaded to "
+    f"{folder}:\n" + "\n".join(failures) + "\n"
+    "Fetch genres.tar.gz (1.2 GB) by other means and give its path or the unpacked folder as "
+    "--config.dataset.path."
+  )
+
+
+def extract(path, cache_dir="") -> str:
+  """Verifies genres.tar.gz and unpacks it into the cache; returns the folder.
+
+  Only plain files GENRE/GENRE.NNNNN.au or .wav are written, each under a name made here; links,
+  devices and paths that lead out refuse the archive. The folder appears only when it is whole.
+  """
+  flag = f"--config.dataset.path={path}"
+  folder = cache_folder(cache_dir) / f"gtzan-{SHA256[:12]}"
+  try:
+    with open(path, "rb") as file:
+      found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != SHA256:
+      raise UserError(
+        f"{flag}: its sha256 is {found}, that of the original genres.tar.gz is "
+        f"{SHA256}. The file is damaged "
+        "or another one: fetch it again, or unpack it yourself and give the folder."
+      )
+    if folder.is_dir():
+      return os.fspath(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = pathlib.Path(tempfile.mkdtemp(prefix="gtzan-partial-", dir=folder.parent))
+    try:
+      with tarfile.open(path, "r|gz") as archive:
+        _extract_members(archive, partial, flag)
+      partial.rename(folder)
+    finally:
+      shutil.rmtree(partial, ignore_errors=True)
+  except (tarfile.TarError, EOFError, zlib.error) as error:
+    raise UserError(f"{flag}: the archive is damaged: {error}. Fetch it again.") from error
+  except OSError as error:
+    raise UserError(
+      f"{flag}: cannot be unpacked into {folder.parent}: {error.strerror or error}. "
+      "It needs 1.4 GB; "
+      "another place is set by the environment variable XDG_CACHE_HOME."
+    ) from error
+  return os.fspath(folder)
+
+
+def _extract_members(archive, folder, flag):
+  """Writes the clips of an open archive; refuses what an honest one does not hold."""
+  count = 0
+  for member in archive:
+    parts = pathlib.PurePosixPath(member.name).parts
+    if member.name.startswith("/") or ".." in parts or not (member.isfile() or member.isdir()):
+      raise UserError(
+        f"{flag}: the archive holds {member.name!r}, a link, a device or a path that "
+        "leads out: refused."
+      )
+    match = MEMBER.fullmatch(member.name)
+    if not match or not member.isfile():
+      continue
+    if member.size > MAX_MEMBER_BYTES:
+      raise UserError(
+        f"{flag}: {member.name!r} has {member.size} bytes, far more than a clip: refused."
+      )
+    target = folder / match[1] / match[2]
+    target.parent.mkdir(exist_ok=True)
+    with archive.extractfile(member) as source, open(target, "xb") as file:
+      shutil.copyfileobj(source, file)
+    count += 1
+  if not count:
+    raise UserError(f"{flag}: the archive holds no GENRE/GENRE.NNNNN.au or .wav.")

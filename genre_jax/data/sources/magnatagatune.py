@@ -1,0 +1,57 @@
+"""MagnaTagATune (Law and others, 2009): 25,863 clips of 29 s with 188 tags that players gave.
+
+A source. PATH holds `annotations_final.csv`, tab-separated with quoted cells: clip_id, a column of
+0 and 1 for each tag, mp3_path; and the audio as `f/artist-album-00-title-30-59.mp3`, in PATH or in
+PATH/mp3. The usual split goes by folder: 0 to b train, c valid, d to f test; it does not keep
+artists apart. Groups are artists, as the file names begin. `config.dataset.subset` is 'top50' for
+the fifty tags that most clips have, as most papers use, or '' for all. A clip with none of them
+stays in multi_label, as a row of zeros (some papers leave such clips out). Three files are empty.
+"""
+
+import dataclasses
+from collections import Counter
+
+from genre_jax.data.source import Clip, Request, Source
+from genre_jax.data.sources.metadata import (
+  check_first,
+  columns_of,
+  find_table,
+  metadata_source,
+  read_rows,
+)
+from genre_jax.errors import UserError
+
+SIDES = {**dict.fromkeys("0123456789ab", "train"), "c": "valid", **dict.fromkeys("def", "test")}
+TOP = 50
+
+
+def open_magnatagatune(request: Request) -> Source:
+  """The source of a folder with the annotations and the audio."""
+  if request.subset not in ("", f"top{TOP}"):
+    raise UserError(
+      f"--config.dataset.subset={request.subset}: magnatagatune has top{TOP}, or"
+      " nothing for all tags."
+    )
+  table = find_table(request, ("annotations_final.csv",))
+  rows = read_rows(table, "\t")
+  _, header = next(rows, (0, []))
+  columns_of(header, ("clip_id", "mp3_path"), table)
+  tags = [name for name in header if name not in ("clip_id", "mp3_path")]
+  every, paths = [], {}
+  for line, row in rows:
+    if len(row) != len(header):
+      raise UserError(f"{table}, line {line}: {len(row)} cells under {len(header)} columns.")
+    cells = dict(zip(header, row, strict=True))
+    if wrong := next((tag for tag in tags if cells[tag] not in ("0", "1")), None):
+      raise UserError(f"{table}, line {line}: {wrong} is {cells[wrong]!r}, not 0 or 1.")
+    labels = tuple(tag for tag in tags if cells[tag] == "1")
+    path = cells["mp3_path"]
+    check_first(paths, path, table, line, "keep one of the lines")
+    folder, _, name = path.rpartition("/")
+    artist = name.split("-")[0]
+    every.append(Clip(path, f"artist-{artist}", labels, path, side=SIDES.get(folder, "")))
+  if request.subset:
+    counts = Counter(label for clip in every for label in clip.labels)
+    top = {label for label, _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:TOP]}
+    every = [dataclasses.replace(clip, labels=tuple(set(clip.labels) & top)) for clip in every]
+  return metadata_source("magnatagatune", request, every, (table.parent, table.parent / "mp3"))

@@ -1,0 +1,1 @@
+"""Mathematics on predictions: metrics, calibration, intervals, comparison of runs."""

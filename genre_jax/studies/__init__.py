@@ -1,0 +1,1 @@
+"""One run, sweeps, and protocols of many runs."""

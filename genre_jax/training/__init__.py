@@ -1,0 +1,1 @@
+"""Train a network: setup, losses, optimizer, steps, loop and checkpoints."""

@@ -1,0 +1,100 @@
+"""Mixtures of real songs: labels united, sides and artists apart, the same from the same seed."""
+
+import pickle
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from genre_jax.data.frontend import Recipe
+from genre_jax.data.sources.mixtures import PARTNERS, PIECE_SECONDS, _piece
+from genre_jax.data.sources.registry import open_source
+from genre_jax.data.splits import check_groups_apart, make_split, published_lists
+from genre_jax.errors import UserError
+
+RECIPE = Recipe(db_ref="full_scale", top_db=0.0, frame_stride=1.0)
+
+
+@pytest.fixture(scope="module")
+def source(gtzan):
+  return open_source("mixtures", str(gtzan / "audio"))
+
+
+def test_pairs_are_of_two_genres_and_one_side(source):
+  lists = published_lists()
+  sides = Counter(clip.side for clip in source.clips)
+  assert sides == {"train": 233 * PARTNERS, "valid": 98 * PARTNERS}
+  for clip in source.clips:
+    side, _, kind, first, second = clip.track.split("-")
+    assert lists[first] == lists[second] == side == clip.side
+    assert clip.labels == (first.split(".")[0], second.split(".")[0])
+    assert len(set(clip.labels)) == 2 and kind in ("mixed", "joined")
+    assert 1 <= len(clip.group.split(";")) <= 2
+  assert len({clip.track for clip in source.clips}) == len(source.clips)
+  kinds = Counter(clip.track.split("-")[2] for clip in source.clips)
+  assert kinds["mixed"] == kinds["joined"]
+
+
+def test_pairs_repeat_as_often_as_is_said(source):
+  repeated = {}
+  for side, count in (("train", 233), ("valid", 98)):
+    pairs = [frozenset(clip.track.split("-")[3:]) for clip in source.clips if clip.side == side]
+    repeated[side] = len(pairs) - len(set(pairs))
+    assert len(pairs) == count * PARTNERS
+  assert repeated == {"train": 80, "valid": 87}
+
+
+def test_no_artist_stands_on_two_sides(source):
+  split = make_split(source.clips, name="official")
+  check_groups_apart(split, source.clips)
+  artists = {
+    side: {
+      artist
+      for clip in source.clips
+      if split.sides[clip.track] == side
+      for artist in clip.group.split(";")
+    }
+    for side in ("train", "valid")
+  }
+  assert not artists["train"] & artists["valid"]
+  assert not any("several sides" in note for note in split.notes)
+  with pytest.raises(UserError, match="Groups that share a clip .* count as one"):
+    make_split(source.clips, name="random_tracks")
+
+
+def test_the_same_seed_gives_the_same_sound(source, gtzan):
+  again = open_source("mixtures", str(gtzan / "audio"))
+  assert again.clips == source.clips and again.fingerprint() == source.fingerprint()
+  other = open_source("mixtures", str(gtzan / "audio"), seed=1)
+  assert other.fingerprint() != source.fingerprint()
+  clip = source.clips[0]
+  reader = pickle.loads(pickle.dumps(source.reader))
+  np.testing.assert_array_equal(reader.log_mel(clip, RECIPE), source.log_mel(clip, RECIPE))
+
+
+def test_both_songs_are_heard(source):
+  """A mixed pair is a weighted sum of two real pieces; a joined one is one, then the other."""
+  for kind in ("mixed", "joined"):
+    clip = next(clip for clip in source.clips if f"-{kind}-" in clip.track)
+    sound = source.reader.sound(clip, 22050)
+    rng = np.random.default_rng([0, 1, 9, clip.index])
+    rng.uniform()
+    pieces = np.stack([_piece(path, 22050, rng) for path in (clip.path, clip.second)])
+    assert pieces.shape == (2, int(PIECE_SECONDS * 22050))
+    parts = [sound] if kind == "mixed" else np.split(sound, 2)
+    used = []
+    for part in parts:
+      weights, *_ = np.linalg.lstsq(pieces.T, part, rcond=None)
+      np.testing.assert_allclose(weights @ pieces, part, atol=1e-4)
+      used += [weights]
+    levels = np.abs(np.sum(used, 0))
+    assert levels.min() > 0.1 * levels.max() and np.max(np.abs(sound)) == pytest.approx(0.9)
+    if kind == "joined":
+      assert sorted(int(np.argmax(np.abs(weights))) for weights in used) == [0, 1]
+
+
+def test_mistakes(gtzan, audio_folder):
+  with pytest.raises(UserError, match="at least two genres"):
+    open_source("mixtures", str(gtzan / "audio"), "rock")
+  with pytest.raises(UserError, match="no file named GENRE"):
+    open_source("mixtures", str(audio_folder))

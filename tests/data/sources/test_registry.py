@@ -1,0 +1,231 @@
+"""Opening sources: 'auto', folders of folders, tables of groups, and mistakes."""
+
+import numpy as np
+import pytest
+
+from genre_jax.data.frontend import Recipe
+from genre_jax.data.sources.registry import open_source
+from genre_jax.errors import UserError
+
+
+def test_auto_goes_by_the_path(audio_folder, gtzan):
+  assert open_source().name == "synthetic"
+  assert open_source("auto", str(audio_folder)).name == "audio_folder"
+  assert open_source("auto", str(gtzan / "audio")).name == "gtzan"
+  assert open_source("auto", str(gtzan / "log_mel.npz")).name == "mel_archive"
+
+
+def test_audio_folder(audio_folder):
+  (audio_folder / "notes.txt").write_text("x")
+  (audio_folder / "empty").mkdir()
+  source = open_source("auto", str(audio_folder))
+  assert source.classes == ("samba", "tango")
+  assert [clip.track for clip in source.clips][:2] == ["samba/0.wav", "samba/1.wav"]
+  assert not source.clips[0].has_group
+  assert source.log_mel(source.clips[0], Recipe()).shape == (Recipe().frames_of(8000), 128)
+  assert any("1 files that are not audio" in note for note in source.notes)
+  assert any("no table of groups" in note for note in source.notes)
+
+
+def test_genres(audio_folder):
+  folder = str(audio_folder)
+  assert open_source("auto", folder, "tango, samba").classes == ("tango", "samba")
+  assert open_source("auto", folder, "all").classes == ("samba", "tango")
+  assert {clip.labels for clip in open_source("auto", folder, "tango").clips} == {("tango",)}
+  with pytest.raises(UserError, match="no genre 'polka'. There are: samba, tango"):
+    open_source("auto", folder, "samba,polka")
+  with pytest.raises(UserError, match="named twice"):
+    open_source("auto", folder, "samba,samba")
+  with pytest.raises(UserError, match="no genre is named"):
+    open_source("auto", folder, ",")
+
+
+def test_table_of_groups(audio_folder, tmp_path):
+  table = tmp_path / "groups.csv"
+  # With the mark that spreadsheets write, by path and by file name.
+  table.write_text(
+    "\ufefffile,group\nsamba/0.wav,anna\nsamba/1.wav,anna\ntango/2.wav,bert\ngone.wav,carl\n",
+    encoding="utf-8",
+  )
+  source = open_source("auto", str(audio_folder), groups=str(table))
+  groups = {clip.track: clip.group for clip in source.clips}
+  assert groups["samba/0.wav"] == groups["samba/1.wav"] == "anna"
+  assert groups["tango/2.wav"] == "bert" and groups["tango/0.wav"] == "track:tango/0.wav"
+  assert sum(clip.has_group for clip in source.clips) == 3
+  assert any(note.startswith("1 lines") for note in source.notes)
+  assert any(note.startswith("5 clips are not in") for note in source.notes)
+  plain = open_source("auto", str(audio_folder))
+  assert plain.fingerprint() != source.fingerprint()
+
+
+@pytest.mark.parametrize(
+  "text, message",
+  [
+    ("name,artist\na,b\n", "columns file and group"),
+    ("", "columns file and group"),
+    ("file,group\nsamba/0.wav,\n", "line 2"),
+    ("file,group\nsamba/0.wav,a\nsamba/0.wav,b\n", "two groups"),
+    ("file,group\nx.wav,a\n", "none of its 1 files"),
+    (b"file,group\n\xff\xfe\n", "cannot be read"),
+  ],
+)
+def test_bad_tables_of_groups(audio_folder, tmp_path, text, message):
+  table = tmp_path / "groups.csv"
+  table.write_bytes(text if isinstance(text, bytes) else text.encode())
+  with pytest.raises(UserError, match=message):
+    open_source("auto", str(audio_folder), groups=str(table))
+  with pytest.raises(UserError, match="cannot be read"):
+    open_source("auto", str(audio_folder), groups=str(tmp_path / "none.csv"))
+
+
+def test_mistakes(tmp_path, audio_folder):
+  (tmp_path / "empty").mkdir()
+  (tmp_path / "a.txt").write_text("x")
+  for arguments, message in (
+    (("auto", str(tmp_path / "none")), "dataset.path=.*no such file or folder"),
+    (("gtzan", str(tmp_path / "none")), "dataset.path=.*no such file or folder"),
+    (("audio_folder", str(tmp_path / "none")), "dataset.path=.*no such file or folder"),
+    (("mel_archive", str(tmp_path / "none.npz")), "dataset.path=.*no such file or folder"),
+    (("auto", str(tmp_path / "empty")), "no audio was found"),
+    (("auto", str(audio_folder / "samba")), "4 audio files beside no genre folder"),
+    (("auto", str(tmp_path / "a.txt")), "give a folder of audio"),
+    (("gtzan", str(tmp_path / "a.txt")), "genres.tar.gz"),
+    (("mel_archiv", ""), "did you mean mel_archive"),
+    (("gtzan", ""), "needs --config.dataset.path"),
+    (("synthetic", "x"), "takes no --config.dataset.path"),
+    (("auto", "", "jazz"), "no genre 'jazz'"),
+  ):
+    with pytest.raises(UserError, match=message):
+      open_source(*arguments)
+
+
+def test_a_genre_name_that_tables_cannot_hold(audio_folder):
+  (audio_folder / "tango").rename(audio_folder / "tango; milonga")
+  with pytest.raises(UserError, match="rename it"):
+    open_source("auto", str(audio_folder))
+
+
+# Archives of spectrograms.
+
+
+def archive(path, levels=None, names=None, **more):
+  if levels is None:
+    levels = np.random.default_rng(0).integers(0, 256, (6, 128, 387), dtype=np.uint8)
+  if names is None:
+    names = np.array([f"{genre}.{k}" for genre in ("a", "b") for k in range(3)])
+  np.savez(path, **{"log_mel": levels, "names": names, **more})
+  return str(path)
+
+
+def test_archive(tmp_path):
+  levels = np.random.default_rng(0).integers(0, 256, (6, 128, 387), dtype=np.uint8)
+  levels[5] = 7
+  source = open_source("auto", archive(tmp_path / "a.npz", levels), recipe=Recipe())
+  assert source.name == "mel_archive" and source.classes == ("a", "b")
+  values = source.log_mel(source.clips[1], Recipe())
+  np.testing.assert_allclose(values, levels[1].T / 255 * 80 - 80, atol=1e-4)
+  assert values.dtype == np.float32
+  with pytest.raises(Exception, match="silent"):
+    source.log_mel(source.clips[5], Recipe())
+
+
+def test_other_names_in_an_archive_of_gtzan_are_left_out(tmp_path):
+  names = [
+    "rock.00003",
+    "extra.demo",
+    "metal.00001",
+    "disco.00002",
+    "blues.00001",
+    "classical.00000",
+  ]
+  source = open_source("auto", archive(tmp_path / "a.npz", names=np.array(names)), recipe=Recipe())
+  assert [clip.track for clip in source.clips] == sorted(set(names) - {"extra.demo", "blues.00001"})
+  assert source.clips[1].group.startswith("artist-") and source.clips[-1].index == 0
+  assert any("1 names are no GTZAN track" in note and "extra.demo" in note for note in source.notes)
+
+
+def test_archive_of_gtzan(gtzan):
+  source = open_source("auto", str(gtzan / "log_mel.npz"), "all", recipe=Recipe())
+  assert len(source.clips) == 639 and len(source.classes) == 10
+  assert source.clips[0].group.startswith("artist-")
+  assert source.log_mel(source.clips[-1], Recipe()).shape == (387, 128)
+
+
+@pytest.mark.parametrize(
+  "recipe, flag",
+  [
+    (Recipe(frame_stride=1.0), f"--config.recipe.frame_stride={1292 / 387}"),
+    (Recipe(n_mels=80), "--config.recipe.n_mels=128"),
+    (Recipe(hop_length=1024), "--config.recipe.frame_stride=1.66924"),
+    (Recipe(hop_length=4096), "--config.recipe.hop_length=1709 --config.recipe.frame_stride=1.0"),
+    (
+      Recipe(db_ref="full_scale", top_db=0.0),
+      "--config.recipe.db_ref=max --config.recipe.top_db=80",
+    ),
+    (Recipe(compression="log10_10000"), "--config.recipe.compression=db"),
+  ],
+)
+def test_a_recipe_that_disagrees_with_the_archive(tmp_path, recipe, flag):
+  with pytest.raises(UserError, match=flag):
+    open_source("auto", archive(tmp_path / "a.npz"), recipe=recipe)
+
+
+def test_the_flags_of_the_message_mend_it(tmp_path):
+  path = archive(tmp_path / "a.npz")
+  open_source("auto", path, recipe=Recipe(frame_stride=3.3385))
+  open_source("auto", path, recipe=Recipe(hop_length=1709, frame_stride=1.0))
+  with pytest.raises(UserError, match="12.9000"):
+    open_source("auto", path, recipe=Recipe(frame_stride=1.0))
+  with pytest.raises(UserError, match="38.7000"):
+    open_source("auto", path, recipe=Recipe(), clip_seconds=10.0)
+
+
+@pytest.mark.parametrize(
+  "change, message",
+  [
+    (dict(levels=np.zeros((6, 128), np.uint8)), "must be uint8"),
+    (dict(levels=np.zeros((6, 128, 387), np.float32)), "must be uint8"),
+    (dict(levels=np.zeros((0, 128, 387), np.uint8), names=np.zeros(0, "U3")), "must be uint8"),
+    (dict(levels=np.zeros((5, 128, 387), np.uint8)), "names must be 5 strings"),
+    (dict(names=np.arange(6)), "names must be 6 strings"),
+    (dict(names=np.array(["a.1"] * 6)), "occurs twice"),
+    (dict(names=np.array(list("abcdef"))), "says no genre"),
+    (dict(names=np.array([f"a.{k}" for k in range(6)], object)), "Python objects"),
+    (dict(levels=np.array([None] * 6)), "Python objects"),
+  ],
+)
+def test_bad_archives(tmp_path, change, message):
+  with pytest.raises(UserError, match=message):
+    open_source("auto", archive(tmp_path / "a.npz", **change), recipe=Recipe())
+
+
+def test_damaged_archives(tmp_path):
+  path = tmp_path / "a.npz"
+  path.write_bytes(b"not a zip")
+  with pytest.raises(UserError, match="not an .npz archive"):
+    open_source("auto", str(path))
+  np.savez(path, spectra=np.zeros(3))
+  with pytest.raises(UserError, match="no array 'log_mel'. It holds: spectra"):
+    open_source("auto", str(path))
+  archive(path)
+  path.write_bytes(path.read_bytes()[:20000])
+  with pytest.raises(UserError, match="damaged"):
+    open_source("auto", str(path))
+  archive(path)
+  whole = bytearray(path.read_bytes())
+  whole[100_000] ^= 255
+  path.write_bytes(whole)
+  with pytest.raises(UserError, match="log_mel.npy in it is damaged"):
+    open_source("auto", str(path))
+  names = np.array([f"a.{k}" for k in range(6)])
+  np.savez_compressed(path, log_mel=np.zeros((6, 128, 387), np.uint8), names=names)
+  whole = bytearray(path.read_bytes())
+  whole[60:80] = bytes(20)
+  path.write_bytes(whole)
+  with pytest.raises(UserError, match="damaged"):
+    open_source("auto", str(path))
+  archive(path)
+  data = path.read_bytes()
+  path.write_bytes(data.replace(b"(6, 128, 387)", b"(6666,128,38)", 1))
+  with pytest.raises(UserError):
+    open_source("auto", str(path))

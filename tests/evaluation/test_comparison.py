@@ -1,0 +1,147 @@
+"""Comparing runs: what is pooled, what is refused, what is written."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from genre_jax.errors import UserError
+from genre_jax.evaluation import comparison as compare_runs
+from tests.conftest import ROOT
+
+CLASSES = ("pop", "rock")
+
+
+def _run(
+  folder,
+  *,
+  seed=0,
+  rate=0.7,
+  model="baseline",
+  tracks=40,
+  fold=0,
+  side="valid",
+  change=None,
+  task="single_label",
+):
+  """Writes what genre_jax.main leaves of a run; `rate` of its tracks are right."""
+  rng = np.random.default_rng([seed, int(100 * rate)])
+  (folder / "eval").mkdir(parents=True)
+  config = {
+    "seed": seed,
+    "task": task,
+    "model": {"name": model},
+    "split": {"name": "x", "fold": fold},
+    "dataset": {"path": str(folder)},
+  }
+  (folder / "config.json").write_text(json.dumps({"config": config, "material": "m"}))
+  for name in ("valid", "test"):
+    n = tracks if name == side else 0
+    (folder / "eval" / f"{name}.json").write_text(
+      json.dumps({"split": "x", "leaky": False, "classes": CLASSES, "track": {"n": n}})
+    )
+    with open(folder / "eval" / f"{name}.csv", "w", newline="") as file:
+      writer = csv.writer(file)
+      writer.writerow(["track", "group", "label", "prediction", *(f"p_{c}" for c in CLASSES)])
+      for i in range(n):
+        label = i % 2
+        prediction = label if rng.random() < rate else 1 - label
+        p = [0.2, 0.2]
+        p[prediction] = 0.8
+        row = [f"t{i:03d}", f"artist-{i // 4}-{label}", CLASSES[label], CLASSES[prediction], *p]
+        writer.writerow(change(row) if change else row)
+  return folder
+
+
+def test_runs_that_differ_in_the_seed_alone_are_one_system(tmp_path):
+  folders = [_run(tmp_path / f"a_seed{seed}", seed=seed, rate=0.9) for seed in range(3)]
+  folders += [_run(tmp_path / "b", seed=0, rate=0.5, model="tf_split")]
+  a, b = compare_runs.read_systems(folders, "valid")
+  assert (a.name, len(a.runs), b.name, len(b.runs)) == ("a", 3, "b", 1)
+  (pair,) = compare_runs.compare([a, b])
+  assert pair.difference == pytest.approx(a.correct.mean() - b.correct.mean())
+  assert pair.low < pair.difference < pair.high
+  assert pair.only_a == (a.together & ~b.together).sum()
+  assert pair.p == pair.p_holm < 0.05
+  text = compare_runs.to_markdown([a, b], [pair], "valid")
+  assert f"| a | b | {100 * pair.difference:+.1f} [" in text
+  assert "says nothing about other seeds" in text and "flattered" in text
+
+
+def test_systems_get_names_of_their_own(tmp_path):
+  folders = [
+    _run(tmp_path / "x" / "run", model="one"),
+    _run(tmp_path / "y" / "run", model="two"),
+    _run(tmp_path / "model=three,seed=0", model="three"),
+    _run(tmp_path / "model=three,seed=1", model="three", seed=1),
+  ]
+  names = [system.name for system in compare_runs.read_systems(folders, "valid")]
+  assert names == ["run (1)", "run (2)", "model=three"]
+
+
+@pytest.mark.parametrize(
+  "other,message",
+  [
+    (dict(tracks=36), "4 that only one has"),
+    (dict(fold=1), "split.fold"),
+    (dict(side="test"), "no clip on the valid side"),
+    (dict(change=lambda row: [row[0], "elsewhere", *row[2:]]), "the group of t000"),
+    (dict(change=lambda row: [*row[:2], "rock", *row[3:]]), "the label of t000"),
+    (dict(task="multi_label"), "task multi_label"),
+    (dict(model="baseline", seed=0), "are the same run"),
+    (dict(model="baseline", seed=1), "differ in the seed alone"),
+  ],
+)
+def test_what_cannot_be_compared_is_refused(tmp_path, other, message):
+  folders = [_run(tmp_path / "a"), _run(tmp_path / "b", **{"model": "tf_split", **other})]
+  with pytest.raises(UserError, match=message):
+    compare_runs.read_systems(folders, "valid")
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+  with pytest.raises(UserError, match="holds no evaluated run"):
+    compare_runs.read_run(tmp_path, "valid")
+  folder = _run(tmp_path / "a")
+  (folder / "eval" / "valid.csv").write_text("track,group\nx,y\n")
+  with pytest.raises(UserError, match="holds no evaluated run"):
+    compare_runs.read_run(folder, "valid")
+
+
+def test_the_test_side_is_chosen_where_all_have_it(tmp_path):
+  both = [_run(tmp_path / "a", side="test"), _run(tmp_path / "b", side="test")]
+  assert compare_runs.choose_side(both) == "test"
+  assert compare_runs.choose_side([*both, _run(tmp_path / "c")]) == "valid"
+  assert compare_runs.choose_side([tmp_path / "nothing"]) == "valid"
+
+
+def test_the_command(tmp_path):
+  for i, rate in enumerate((0.9, 0.6, 0.5)):
+    _run(tmp_path / f"run_{i}", rate=rate, model=f"model{i}")
+
+  def command(*arguments):
+    return subprocess.run(
+      [sys.executable, "-m", "genre_jax.compare", *arguments],
+      cwd=ROOT,
+      capture_output=True,
+      text=True,
+    )
+
+  out = tmp_path / "out"
+  done = command(*(str(tmp_path / f"run_{i}") for i in range(3)), f"--out={out}")
+  assert done.returncode == 0, done.stderr
+  assert (out / "compare.md").read_text() in done.stdout
+  content = json.loads((out / "compare.json").read_text())
+  assert content["side"] == "valid" and len(content["pairs"]) == 3
+  assert all(pair["p_holm"] >= pair["p"] for pair in content["pairs"])
+  assert (out / "forest.png").read_bytes().startswith(b"\x89PNG")
+  assert "</svg>" in (out / "forest.svg").read_text()
+  for arguments, message in (
+    ([str(tmp_path / "run_0")], "two or more run folders"),
+    ([str(tmp_path / "run_0"), "nowhere"], "holds no evaluated run"),
+  ):
+    refused = command(*arguments, f"--out={out}")
+    assert refused.returncode == 2 and message in refused.stderr
+    assert "Traceback" not in refused.stderr

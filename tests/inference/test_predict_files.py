@@ -1,0 +1,231 @@
+"""`predict`: equal to evaluation, in constant memory, and no file stops it."""
+
+import csv
+import os
+import pathlib
+
+import numpy as np
+import pytest
+import soundfile
+
+from experiments import tf_split_10
+from genre_jax.data.audio import read_audio
+from genre_jax.data.log_mel import log_mel
+from genre_jax.errors import UserError
+from genre_jax.inference import load, predict, spectra
+from genre_jax.inference import predict_files as tracks
+from genre_jax.studies.run import train_and_evaluate
+from tests.inference.conftest import SMALL, sound, write_small_model
+
+
+def test_equal_to_evaluation(gtzan, tmp_path, monkeypatch):
+  """A run trained and evaluated on real clips: the same probabilities from the files alone."""
+  folder = tmp_path / "clips"
+  for genre in ("blues", "hiphop"):
+    (folder / genre).mkdir(parents=True)
+    for path in sorted((gtzan / "audio" / genre).glob("*.flac"))[:7]:
+      (folder / genre / path.name).symlink_to(path)
+  monkeypatch.chdir(tmp_path)
+  config = tf_split_10.get_config()
+  config.dataset.source = "audio_folder"
+  config.dataset.path = str(folder)
+  config.split.name = "grouped_kfold"
+  config.split.num_folds = 3
+  config.train.epochs = 1
+  config.train.report = False
+  config.dataset.workers = 1
+  train_and_evaluate(config, "run")
+  run = pathlib.Path("run")
+  answers = {os.path.basename(answer.file): answer for answer in predict(str(folder), str(run))}
+  assert len(answers) == 14
+  compared = 0
+  for side in ("valid", "test"):
+    for row in csv.DictReader((run / "eval" / f"{side}.csv").read_text().splitlines()):
+      answer = answers[os.path.basename(row["track"])]
+      assert answer.status == "ok" and answer.genre == row["prediction"]
+      for genre in ("blues", "hiphop"):
+        assert abs(answer.probabilities[genre] - float(row[f"p_{genre}"])) < 1e-4
+      compared += 1
+  assert compared == 7
+
+
+def test_the_frames_are_those_of_preparing(songs):
+  path = str(songs / "b.flac")
+  spectrum = spectra.read_spectrum(path, SMALL, str(songs)).opened()
+  whole = log_mel(read_audio(path, 8000), SMALL)
+  windows, counts = spectrum.windows(np.array([0, 7]))
+  np.testing.assert_allclose(windows[1], whole[7:47], atol=1e-4)
+  assert list(counts) == [40, 40] and spectrum.seconds == pytest.approx(6, abs=0.01)
+
+
+def test_long_files_wait_on_disk_and_leave_nothing(songs, tmp_path, small_model, monkeypatch):
+  path, model = str(songs / "b.flac"), load(str(small_model))
+  expected = next(predict(path, model, windows=0, timeline=True))
+  monkeypatch.setattr(spectra, "HELD_FRAMES", 10)
+  monkeypatch.setenv("TMPDIR", str(tmp_path))
+  monkeypatch.setattr("tempfile.tempdir", None)
+  folder = tmp_path / "frames"
+  folder.mkdir()
+  spectrum = spectra.read_spectrum(path, SMALL, str(folder))
+  assert isinstance(spectrum.frames, pathlib.Path) and len(list(folder.iterdir())) == 1
+  spectrum.opened()
+  assert not list(folder.iterdir())
+  assert isinstance(spectra.read_spectrum(__file__, SMALL, str(folder)), str)
+  answer = next(predict(path, model, windows=0, timeline=True))
+  assert answer.probabilities == pytest.approx(expected.probabilities, abs=1e-6)
+  assert len(answer.timeline) == len(expected.timeline)
+  assert not list(tmp_path.glob("genre_jax-*"))
+
+
+def test_answers(songs, small_model):
+  answers = list(
+    predict([songs, songs / "a.wav", songs / "notes.txt"], str(small_model), timeline=True)
+  )
+  assert [os.path.basename(a.file) for a in answers] == [
+    "a.wav",
+    "b.flac",
+    "c.wav",
+    "d.mp3",
+    "notes.txt",
+  ]  # a.wav once
+  for answer in answers[:4]:
+    assert answer.status == "ok" and answer.model == "small" and not answer.error
+    assert sum(answer.probabilities.values()) == pytest.approx(1)
+    assert answer.confidence == max(answer.probabilities.values())
+    assert answer.probabilities[answer.genre] == answer.confidence
+    assert answer.embedding.shape == (128,) and np.isfinite(answer.embedding).all()
+    spans = answer.timeline
+    assert spans[0].start == 0 and spans[-1].end == answer.seconds
+    assert all(a.end == b.start and a.start < a.end for a, b in zip(spans, spans[1:], strict=False))
+  assert answers[4].status == "failed" and "audio" in answers[4].error
+
+
+def test_min_confidence_says_unknown(songs, small_model):
+  sure = next(predict(songs / "a.wav", str(small_model)))
+  unsure = next(predict(songs / "a.wav", str(small_model), min_confidence=0.9999))
+  assert sure.genre != "unknown" and unsure.genre == "unknown" and unsure.status == "ok"
+  assert unsure.probabilities == sure.probabilities
+
+
+def test_many_files_by_several_processes(songs, small_model):
+  for number in range(8):
+    soundfile.write(songs / f"x{number}.wav", sound(3, seed=number), 8000)
+  model = load(str(small_model))
+  one = [(a.file, a.probabilities) for a in predict(songs, model, workers=1)]
+  two = [(a.file, a.probabilities) for a in predict(songs, model, workers=2)]
+  assert one == two and len(one) == 12
+
+
+def _truncated_mp3(path):
+  soundfile.write(path, sound(8, 22050), 22050)
+  raw = path.read_bytes()
+  path.write_bytes(raw[: len(raw) // 2])
+
+
+def _liar(path, size=0x10000000):
+  soundfile.write(path, sound(3), 8000)
+  raw = bytearray(path.read_bytes())
+  raw[40:44] = size.to_bytes(4, "little")
+  path.write_bytes(raw)
+
+
+BAD = {
+  "empty.wav": (lambda path: path.write_bytes(b""), "empty"),
+  "text.mp3": (lambda path: path.write_text("words " * 1000), "audio"),
+  "truncated.mp3": (_truncated_mp3, "truncated"),
+  "liar.wav": (_liar, "truncated"),
+  "silent.wav": (lambda path: soundfile.write(path, np.zeros(8000), 8000), "silent"),
+  "nan.wav": (
+    lambda path: soundfile.write(path, np.full(8000, np.nan), 8000, subtype="FLOAT"),
+    "NaN",
+  ),
+  "huge.wav": (
+    lambda path: soundfile.write(path, np.full(8000, 1e20), 8000, subtype="DOUBLE"),
+    "loud",
+  ),
+}
+
+
+def test_bad_files_have_reasons_and_good_ones_answers(songs, small_model):
+  for name, (make, _) in BAD.items():
+    make(songs / name)
+  _liar(songs / "piped.wav", 0xFFFFFFFF)  # 4 GB: a recorder's way to say "until the end"
+  (songs / "nothing" / "here").mkdir(parents=True)
+  answers = {
+    os.path.basename(a.file): a
+    for a in predict([songs, songs / "absent.wav", songs / "nothing"], str(small_model))
+  }
+  for name, (_, word) in BAD.items():
+    assert answers[name].status == "failed" and word in answers[name].error, answers[name]
+  assert "no such file" in answers["absent.wav"].error
+  assert sum(a.status == "ok" for a in answers.values()) == 5
+
+
+@pytest.mark.parametrize(("samples", "rate"), [(1, 8000), (400, 192000)])
+def test_too_short_files_have_a_reason(tmp_path, small_model, samples, rate):
+  soundfile.write(tmp_path / "s.wav", np.full(samples, 0.5), rate)
+  answer = next(predict(tmp_path / "s.wav", str(small_model)))
+  assert answer.status == "failed" and "0.00 s long, too short to be judged" in answer.error
+
+
+@pytest.mark.parametrize(("samples", "rate"), [(192000, 192000), (8000, 8000), (8000, 1000)])
+def test_short_and_very_slow_files_are_heard(tmp_path, small_model, samples, rate):
+  soundfile.write(tmp_path / "s.wav", np.full(samples, 0.5), rate)
+  answer = next(predict(tmp_path / "s.wav", str(small_model), timeline=True))
+  assert answer.status == "ok", answer.error
+  assert np.isfinite(list(answer.probabilities.values())).all()
+
+
+def test_a_folder_without_audio_is_a_row(tmp_path, small_model):
+  (answer,) = predict(tmp_path, str(small_model))
+  assert answer.status == "failed" and "without audio" in answer.error
+
+
+def test_links_that_go_round_and_odd_names(songs, small_model):
+  (songs / "deep" / "back").symlink_to(songs)
+  (songs / "b2.flac").symlink_to(songs / "b.flac")
+  odd = os.fsencode(songs) + b"/\xff\n\x1b[31m.wav"
+  with open(odd, "wb") as file:
+    file.write((songs / "a.wav").read_bytes())
+  answers = list(predict(songs, str(small_model)))
+  assert len(answers) == 5 and all(a.status == "ok" for a in answers)
+  assert any(a.file.endswith("\\xff\\n\\x1b[31m.wav") for a in answers)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root lists every folder")
+def test_a_folder_that_cannot_be_listed_is_a_row(songs, small_model):
+  (songs / "deep").chmod(0)
+  answers = list(predict(songs, str(small_model)))
+  (songs / "deep").chmod(0o700)
+  assert [a.status for a in answers] == ["ok", "ok", "failed"]
+
+
+@pytest.mark.parametrize("wrong", [{"min_confidence": 1.5}, {"windows": -1}, {"workers": -2}])
+def test_wrong_numbers(small_model, wrong):
+  with pytest.raises(UserError, match=f"--{next(iter(wrong))}="):
+    predict("x", str(small_model), **wrong)
+
+
+def read_or_die(name):
+  """Ends its process for one name, as a decoder with a fault would."""
+  if name == "deadly":
+    os._exit(1)
+  return f"read {name}"
+
+
+def test_a_file_that_kills_its_process_costs_no_other_its_answer():
+  tasks = [(name,) for name in ("a", "b", "deadly", "c")]
+  results = list(tracks.read_all(read_or_die, tasks, 2))
+  assert results[:2] + results[3:] == ["read a", "read b", "read c"]
+  assert "ended the process" in results[2]
+
+
+def test_the_window_of_musicnn_is_its_own(tmp_path):
+  """A multi-label network that does not normalise, by another recipe."""
+  from genre_jax.inference.published_weights import RECIPE
+
+  folder = write_small_model(tmp_path, "tags", RECIPE, "musicnn", ("a", "b"), task="multi_label")
+  soundfile.write(tmp_path / "s.wav", sound(4, 16000), 16000)
+  answer = next(predict(tmp_path / "s.wav", str(folder)))
+  assert answer.status == "ok" and set(answer.genre.split(";")) <= {"a", "b", "unknown"}
+  assert answer.embedding.shape == (200,)

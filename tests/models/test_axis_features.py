@@ -1,0 +1,183 @@
+"""What `tf_split` promises: a level is not heard, padding is not heard, kernels see one axis."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.fft
+
+from genre_jax.models import axis_statistics as lib
+from genre_jax.models.axis_features import FrequencyOnly, SquareControl, TfSplit, TimeOnly
+
+FRAMES = 52  # of log_mel
+ALL = (TfSplit, FrequencyOnly, TimeOnly, SquareControl)
+
+
+@pytest.fixture(scope="module", params=ALL, ids=lambda kind: kind.__name__)
+def network(request, log_mel):
+  """(module, variables, compiled apply) of each network; no weight is 0."""
+  model = request.param(num_classes=4)
+  variables = jax.jit(model.init)(jax.random.key(0), log_mel)
+  variables = jax.tree.map(
+    lambda x: x + 0.1 * jnp.cos(jnp.arange(x.size)).reshape(x.shape), variables
+  )
+  return model, variables, jax.jit(model.apply)
+
+
+def test_a_gain_changes_no_logit(network, gain_is_not_heard):
+  _, variables, apply = network
+  gain_is_not_heard(variables, apply, atol=1e-3, rtol=1e-4)
+
+
+def test_padded_frames_change_no_logit(network, log_mel):
+  _, variables, apply = network
+  mask = jnp.arange(FRAMES)[None] < jnp.array([FRAMES, 40, 12])[:, None]
+  noise = jax.random.normal(jax.random.key(2), log_mel.shape) * 30.0
+  other = jnp.where(mask[:, :, None, None], log_mel, noise)
+  np.testing.assert_allclose(
+    apply(variables, other, mask), apply(variables, log_mel, mask), atol=1e-5, rtol=1e-5
+  )
+  np.testing.assert_allclose(
+    apply(variables, other, mask)[1:2], apply(variables, log_mel[1:2, :40]), atol=1e-4, rtol=1e-4
+  )
+
+
+@pytest.mark.parametrize("frames", [1, 12])
+def test_a_short_window_is_enough(network, log_mel, frames):
+  _, variables, apply = network
+  logits = apply(variables, log_mel[:, :frames])
+  assert bool(jnp.isfinite(logits).all())
+  assert frames == 1 or float(jnp.ptp(logits, axis=0).max()) > 0
+
+
+def test_silence_and_no_valid_frame_give_finite_gradients(network, log_mel):
+  model, variables, _ = network
+  silence = jnp.full_like(log_mel, -80.0)
+
+  def loss(params, x):
+    return model.apply({**variables, "params": params}, x, jnp.zeros(log_mel.shape[:2], bool)).sum()
+
+  value, grads = jax.jit(jax.value_and_grad(loss, (0, 1)))(variables["params"], silence)
+  assert bool(jnp.isfinite(value))
+  assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(grads))
+
+
+def test_eager_equals_compiled(network, log_mel):
+  model, variables, apply = network
+  np.testing.assert_allclose(
+    model.apply(variables, log_mel[:1]), apply(variables, log_mel)[:1], atol=1e-4, rtol=1e-4
+  )
+
+
+def test_each_head_learns_from_windows_of_its_own(log_mel):
+  """With all windows for one head, the other has no gradient."""
+  log_mel = jnp.tile(log_mel, (4, 1, 1, 1))  # of twelve windows both heads get some
+
+  def grads(share):
+    model = TfSplit(num_classes=4, linear_share=share)
+    variables = model.init(jax.random.key(0), log_mel)
+
+    def loss(params):
+      logits, _ = model.apply(
+        {**variables, "params": params},
+        log_mel,
+        train=True,
+        rngs={"dropout": jax.random.key(1)},
+        mutable=["batch_stats"],
+      )
+      return jnp.square(logits - 1).sum()
+
+    got = jax.grad(loss)(variables["params"])
+    return [float(jnp.abs(got[f"logits_{head}"]["kernel"]).max()) for head in ("linear", "hidden")]
+
+  linear, hidden = grads(1.0)
+  assert linear > 0 and hidden == 0
+  linear, hidden = grads(0.0)
+  assert linear == 0 and hidden > 0
+  assert min(grads(0.5)) > 0
+
+
+def test_running_statistics_are_there_after_thirty_steps(log_mel):
+  """A training of a few clips is short; what stands at the start must not be heard in it."""
+  model = TfSplit(num_classes=4)
+  variables = jax.jit(model.init)(jax.random.key(0), log_mel)
+  step = jax.jit(
+    lambda v: model.apply(
+      v, log_mel, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(1)}
+    )[1]
+  )
+  seen = [variables["batch_stats"]]
+  for _ in range(90):
+    seen.append(step({**variables, "batch_stats": seen[-1]})["batch_stats"])
+  late, end = (seen[i]["statistics_norm"]["var"] for i in (30, 90))
+  assert float(jnp.abs(seen[0]["statistics_norm"]["var"] / end - 1).max()) > 1
+  np.testing.assert_allclose(late, end, atol=0.05)
+
+
+@pytest.mark.parametrize("classes", [4, 10])
+def test_controls_have_the_size_of_tf_split(parameters, classes):
+  size = parameters(TfSplit(num_classes=classes))
+  assert size <= 250_000
+  for kind in (FrequencyOnly, TimeOnly, SquareControl):
+    assert abs(parameters(kind(num_classes=classes)) / size - 1) <= 0.02, kind.__name__
+
+
+@pytest.mark.parametrize("frames", [26, 96])  # of the windows of the protocols
+def test_square_control_costs_as_much(flops, frames):
+  ratio = flops(SquareControl(num_classes=4), frames) / flops(TfSplit(num_classes=4), frames)
+  assert abs(ratio - 1) <= 0.1
+
+
+@pytest.mark.parametrize(
+  ("axis", "square"), [("frequency", False), ("time", False), ("frequency", True), ("time", True)]
+)
+def test_distances_see_one_axis_and_the_controls_both(axis, square):
+  x = np.random.default_rng(0).normal(size=(2, 30, 40, 1)).astype(np.float32)
+  out = np.asarray(lib.DistanceConv(axis, square)(jnp.asarray(x)))
+  assert out.shape == (2, 30, 40, len(lib.LAGS))
+  for i, lag in enumerate(lib.LAGS):
+    frames = lag if square or axis == "time" else 0
+    bands = 0 if axis == "time" and not square else lag
+    rising = x[:, frames:, bands:, 0] - x[:, : 30 - frames, : 40 - bands, 0]
+    falling = x[:, frames:, : 40 - bands, 0] - x[:, : 30 - frames, bands:, 0]
+    expected = np.abs(falling if square and axis == "time" else rising)
+    np.testing.assert_allclose(out[:, : 30 - frames, : 40 - bands, i], expected, atol=1e-6)
+    assert not out[:, 30 - frames :, :, i].any() and not out[..., 40 - bands :, i].any()
+
+
+def test_the_cepstrum_is_scipys():
+  x = np.random.default_rng(0).normal(size=(2, 5, 64)).astype(np.float32)
+  expected = scipy.fft.dct(x, axis=2, norm="ortho")[..., 1:]
+  np.testing.assert_allclose(lib.cepstrum(jnp.asarray(x)), expected, atol=1e-5)
+
+
+def test_statistics_are_those_of_the_valid_frames():
+  rng = np.random.default_rng(0)
+  cepstra = rng.normal(size=(2, 50, 64)).astype(np.float32)
+  mask = (np.arange(50)[None] < np.array([[50], [33]])).astype(np.float32)
+  out = np.asarray(lib.cepstral_statistics(jnp.asarray(cepstra), jnp.asarray(mask)))
+  valid = cepstra[1, :33]
+  count, groups = lib.CORRELATED, (64 - lib.CEPSTRA) // 4
+  np.testing.assert_allclose(out[1, :30], valid[:, :30].mean(0), atol=1e-5)
+  np.testing.assert_allclose(out[1, 30:60], valid[:, :30].std(0), atol=1e-4)
+  centred, deviation = valid[:, :count] - valid[:, :count].mean(0), valid[:, :count].std(0) + 0.05
+  expected = (centred.T @ centred / 33 / deviation / deviation[:, None])[np.triu_indices(count, 1)]
+  np.testing.assert_allclose(out[1, 60 + 2 * groups + count :], expected, atol=1e-4)
+  skewness = (centred**3).mean(0) / deviation**3
+  np.testing.assert_allclose(out[1, 60 + 2 * groups : 60 + 2 * groups + count], skewness, atol=1e-4)
+
+
+@pytest.mark.parametrize("number", [3, 5, 8])
+def test_a_beat_is_found_at_its_rate(number):
+  """Sound whose level swings at one of RATES has its power there, in every group of bands."""
+  time = np.arange(96)
+  level = np.sin(2 * np.pi * lib.RATES[number] * time)[None, :, None] * np.ones((1, 1, 128))
+  power = lib.modulations(jnp.asarray(level, jnp.float32), jnp.ones((1, 96)), False)
+  power = np.asarray(power).reshape(lib.GROUPS, len(lib.RATES))
+  assert (power.argmax(1) == number).all()
+
+
+def test_kernels_are_deaf_to_what_does_not_change():
+  level = jnp.full((1, 40, 128), 3.7)
+  for square in (False, True):
+    assert float(jnp.ptp(lib.modulations(level, jnp.ones((1, 40)), square))) < 1e-2

@@ -1,0 +1,93 @@
+"""What `learnt_split` promises: a level is not heard, padding is not heard, time is not padded."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genre_jax.models.split_cnn import LearntSplit, LearntSquare
+
+FRAMES = 52  # of log_mel
+ALL = (LearntSplit, LearntSquare)
+
+
+@pytest.fixture(scope="module", params=ALL, ids=lambda kind: kind.__name__)
+def network(request, log_mel):
+  """(module, variables, compiled apply) of each network, running statistics away from 0 and 1."""
+  model = request.param(num_classes=4)
+  variables = jax.jit(model.init)(jax.random.key(0), log_mel)
+  stats = jax.tree.map(
+    lambda x: x + 0.1 * jnp.arange(x.size).reshape(x.shape) / x.size, variables["batch_stats"]
+  )
+  variables = {"params": variables["params"], "batch_stats": stats}
+  return model, variables, jax.jit(model.apply)
+
+
+def test_a_gain_changes_no_logit(network, gain_is_not_heard):
+  _, variables, apply = network
+  gain_is_not_heard(variables, apply, atol=2e-4)
+
+
+def test_padded_frames_change_no_logit(network, log_mel):
+  _, variables, apply = network
+  mask = jnp.arange(FRAMES)[None] < jnp.array([FRAMES, 40, 31])[:, None]
+  noise = jax.random.normal(jax.random.key(2), log_mel.shape) * 30.0
+  other = jnp.where(mask[:, :, None, None], log_mel, noise)
+  np.testing.assert_allclose(
+    apply(variables, other, mask), apply(variables, log_mel, mask), atol=1e-6
+  )
+  # An even number of frames: with pooling in pairs the window without padding is the same.
+  np.testing.assert_allclose(
+    apply(variables, other, mask)[1:2], apply(variables, log_mel[1:2, :40]), atol=1e-5
+  )
+
+
+def test_time_is_not_padded(network, log_mel):
+  """Equal frames give equal vectors everywhere: a padded edge would differ."""
+  model, variables, _ = network
+  steady = jnp.tile(log_mel[:, :1], (1, FRAMES, 1, 1))
+  _, state = model.apply(variables, steady, capture_intermediates=True, mutable=["intermediates"])
+  for name, layer in state["intermediates"].items():
+    if name in ("embedding", "embedding_norm", "logits", "__call__"):
+      continue
+    out = layer["__call__"][0]
+    if out.ndim == 4 or out.ndim == 3:
+      np.testing.assert_allclose(
+        out, jnp.broadcast_to(out[:, :1], out.shape), atol=1e-4, err_msg=name
+      )
+
+
+def test_no_valid_frame_gives_finite_logits_and_gradients(network, log_mel):
+  model, variables, _ = network
+
+  def loss(params):
+    return model.apply(
+      {**variables, "params": params},
+      jnp.full_like(log_mel, -80.0),
+      jnp.zeros(log_mel.shape[:2], bool),
+    ).sum()
+
+  value, grads = jax.jit(jax.value_and_grad(loss))(variables["params"])
+  assert bool(jnp.isfinite(value))
+  assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(grads))
+
+
+def test_eager_equals_compiled(network, log_mel):
+  model, variables, apply = network
+  np.testing.assert_allclose(model.apply(variables, log_mel), apply(variables, log_mel), atol=1e-5)
+
+
+def test_square_control_costs_as_much(parameters, flops):
+  split, square = LearntSplit(num_classes=10), LearntSquare(num_classes=10)
+  assert parameters(square) == parameters(split) <= 250_000
+  assert abs(flops(square, 96) / flops(split, 96) - 1) <= 0.1
+
+
+def test_branches_have_kernels_along_one_axis():
+  shapes = jax.eval_shape(
+    LearntSplit(num_classes=4).init, jax.random.key(0), jnp.zeros((1, FRAMES, 128, 1))
+  )["params"]
+  for name, layer in shapes.items():
+    if name.startswith(("frequency_", "time_")) and name.split("_")[1].isdigit():
+      frames, bands = layer["kernel"].shape[:2]
+      assert frames == 1 if name.startswith("frequency") else bands == 1, name

@@ -1,0 +1,147 @@
+"""The report: one file that stands alone, holds what a reader looks for, and costs no run."""
+
+import base64
+import re
+import xml.etree.ElementTree
+
+import numpy as np
+import pytest
+
+from experiments import base
+from genre_jax.data.frontend import Recipe
+from genre_jax.evaluation.metrics import Predictions
+from genre_jax.reports import examples as report_examples
+from genre_jax.reports import plots as report_figures
+from genre_jax.reports import report
+from genre_jax.studies import run
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+  """The report of a small run: two epochs on an archive of louder low or louder high bands."""
+  place = tmp_path_factory.mktemp("material")
+  rng = np.random.default_rng(0)
+  names = [f"{genre}.{4 * i:05d}" for genre in ("disco", "metal") for i in range(24)]
+  level = rng.integers(0, 120, (48, 16, 40))
+  level[:24, :8] += 40
+  level[24:, 8:] += 40
+  np.savez(place / "archive.npz", log_mel=level.astype(np.uint8), names=np.array(names))
+  config = base.get_config()
+  config.dataset.path = str(place / "archive.npz")
+  config.dataset.prepared_dir = str(place / "prepared")
+  config.dataset.clip_seconds = 40 / 12.9
+  config.dataset.genres = "all"
+  config.dataset.workers = 1
+  config.recipe.n_mels = 16
+  config.recipe.num_frames = 16
+  config.split.name = "random_tracks"
+  config.split.num_folds = 4
+  config.model.name = "baseline"
+  with config.unlocked():
+    config.model.channels = (4, 8)
+  config.train.batch_size = 16
+  config.train.epochs = 2
+  workdir = tmp_path_factory.mktemp("run<1>&")
+  run.train_and_evaluate(config, str(workdir))
+  return (workdir / "eval" / "report.html").read_text(encoding="utf-8")
+
+
+def test_it_needs_nothing_else(page):
+  assert not re.search(r"<script|<link|<iframe|@import|url\(", page)
+  sources = re.findall(r'<img src="([^"]*)" alt="([^"]+)"', page)
+  assert len(sources) == page.count("<img") > 15
+  for source, _ in sources:
+    kind, _, content = source.partition(";base64,")
+    assert kind == "data:image/svg+xml"
+    picture = base64.b64decode(content).decode()
+    assert xml.etree.ElementTree.fromstring(picture).tag.endswith("svg")
+    assert not re.search(r'href="(?!data:|#)', picture), "a picture asks for another file"
+  assert len(page) < 6_000_000
+
+
+def test_it_holds_what_a_reader_looks_for(page):
+  for words in (
+    "Learning curves",
+    "Valid side",
+    "Test side",
+    "Confusion",
+    "Calibration",
+    "Most confused tracks",
+    "Where the evidence is",
+    "Brier",
+    "ECE",
+    "NLL",
+    "95&nbsp;%",
+    "By genre",
+    "random_tracks",
+    "recall %",
+    "Grad-CAM of ",
+  ):
+    assert words in page, words
+  assert "run<1>" not in page, "names are escaped"
+  pictures = [
+    base64.b64decode(source).decode() for source in re.findall(r"svg\+xml;base64,([^\"]*)", page)
+  ]
+  assert any(">Hz<" in picture and ">seconds<" in picture for picture in pictures)
+  assert len({re.sub(r"\s", "", picture) for picture in pictures}) == len(pictures)
+
+
+def test_the_same_run_gives_the_same_pictures():
+  counts = np.array([[3, 1], [0, 4]])
+  first = report_figures.confusion(counts, ("a", "b"), "tracks")
+  assert report_figures.confusion(counts, ("a", "b"), "tracks") == first
+
+
+def test_a_failure_is_told_and_leaves_the_results(tmp_path, capsys):
+  results = tmp_path / "eval" / "test.json"
+  results.parent.mkdir()
+  results.write_text("{}")
+  answers = Predictions(("a",), ("a",), np.zeros(1, int), np.ones((1, 1)), ("x",))
+  report.write_report(None, tmp_path, None, {"test": answers}, None, None)
+  out = capsys.readouterr().out
+  assert "no report: AttributeError at report.py" in out and "the results are written" in out
+  assert [path.name for path in results.parent.iterdir()] == ["test.json"]
+
+
+def test_who_is_shown():
+  probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.45, 0.55], [0.4, 0.6], [0.3, 0.7]])
+  labels = np.array([0, 0, 0, 1, 1])
+  tracks = Predictions(tuple("abcde"), tuple("abcde"), labels, probabilities, ("x", "y"))
+  assert report_examples.most_confused(tracks).tolist() == [1, 2, 3, 4, 0]
+  assert report_examples.surest(tracks) == [
+    (0, True, 0),
+    (0, False, 1),
+    (1, True, 4),
+    (1, False, None),
+  ]
+  segments = Predictions(
+    tuple("aabb"),
+    tuple("aabb"),
+    np.zeros(4, int),
+    np.array([[0.8, 0.2], [1.0, 0.0], [0.3, 0.7], [0.1, 0.9]]),
+    ("x", "y"),
+  )
+  name, label, prediction, start, shown = report_examples.window_of(
+    segments, np.array([0, 64, 0, 64]), tracks, 1
+  )
+  assert (name, label, prediction, start, shown.tolist()) == ("b", 0, 1, 64, [0.1, 0.9])
+
+
+def test_curves_without_validation_and_log_mels_without_bounds_can_be_drawn():
+  lines = [{"step": 5, "epoch": 1, "train/loss": 1.0, "train/accuracy": 0.5}]
+  assert len(report_figures.learning_curves(lines, 5)) == 2
+  recipe = Recipe(compression="log10_10000", frame_stride=1.0)
+  assert report_figures.scale_of(recipe) == (None, None)
+  assert report_figures.scale_of(Recipe()) == (-80.0, 0.0)
+  example = report_examples.Example(
+    "a" * 200,
+    0,
+    0,
+    np.array([1.0, 0.0]),
+    np.random.default_rng(0).random((50, 128)),
+    times=np.array([1.0]),
+    along=np.array([[1.0, 0.0]]),
+    heats={"time": np.zeros((50, 128))},
+  )
+  assert report_figures.track(example, ("a", "b"), recipe).startswith("data:image/svg+xml")
+  assert report_figures.heat(example, recipe).startswith("data:image/svg+xml")
