@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from genre_jax.data import audio, log_mel
 from genre_jax.data.audit import duplicates, landmarks
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.sources.registry import open_source
 from genre_jax.evaluation.metrics import wilson_interval
 
@@ -101,10 +101,10 @@ def from_sound(samples):
 
 def from_archive(samples):
   """Landmarks as the audit makes them of a spectrogram of 8 bits and 12.9 frames a second."""
-  levels = log_mel.log_mel(samples, Recipe())
+  levels = log_mel.log_mel(samples, FrontendConfig())
   low, high = levels.min(), levels.max()
   levels = np.rint((levels - low) / (high - low) * 255) / 255 * 80 - 80
-  return landmarks.find_landmarks(levels.astype(np.float32), Recipe().frame_rate)
+  return landmarks.find_landmarks(levels.astype(np.float32), FrontendConfig().frame_rate)
 
 
 def read_clips():
@@ -118,7 +118,7 @@ def detection():
   clips = read_clips()
   is_long = np.array([len(samples) >= SHORT_SECONDS * RATE for samples in clips])
   forms = {"sound, 43 frames/s": from_sound, "archive, 12.9 frames/s": from_archive}
-  rates = (landmarks.DENSE.frame_rate, Recipe().frame_rate)
+  rates = (landmarks.DENSE.frame_rate, FrontendConfig().frame_rate)
   originals = {form: [make(samples) for samples in clips] for form, make in forms.items()}
   count, false, compared = len(clips), dict.fromkeys(forms, 0), 0
   print(f"{is_long.sum()} excerpts of 15-20 s, {(~is_long).sum()} of 2-3 s\n")
@@ -262,7 +262,7 @@ def growth(counts):
         landmarks.DENSE.frame_rate,
       )
       planted.add((place * 100, place * 100 + 50))
-    # One thread's CPU time: on a shared machine the clock on the wall measures the neighbours.
+    # One thread's CPU time: on a shared machine the clock on the wall measures the neighbors.
     start = time.process_time()
     matches = {
       (match.a, match.b)

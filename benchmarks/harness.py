@@ -113,7 +113,7 @@ def cores() -> int:
   return len(os.sched_getaffinity(0))
 
 
-def told(ratio: np.ndarray | None) -> str:
+def format_ratio(ratio: np.ndarray | None) -> str:
   """'1.52 [1.49, 1.60]': median and quartiles."""
   if ratio is None:
     return "not measured"

@@ -131,28 +131,28 @@ def measure(work: types.ModuleType, case: str, threads: str, repeats: int, limit
         except UserError as error:
           outcome.failures[name] = str(error)
           continue
-        answer = workers[name].ask(do="setup", output=path)
-        if "error" in answer:
-          outcome.failures[name] = answer["error"]
-        elif answer["output"]:
+        prediction = workers[name].ask(do="setup", output=path)
+        if "error" in prediction:
+          outcome.failures[name] = prediction["error"]
+        elif prediction["output"]:
           outputs[name] = np.load(path)
       _compare(contestants, outputs, outcome)
       for name in outcome.failures.keys() & workers.keys():
         workers.pop(name).close()
       for name, worker in workers.items():  # once more, warm: how often a turn calls it
-        answer = worker.ask(do="time", calls=1)
-        calls[name] = max(1, round(TURN_SECONDS / max(answer.get("seconds", 1.0), 1e-6)))
+        prediction = worker.ask(do="time", calls=1)
+        calls[name] = max(1, round(TURN_SECONDS / max(prediction.get("seconds", 1.0), 1e-6)))
       for turn in range(repeats):
         for name in list(workers):
           _progress(f"{name}: turn {turn + 1} of {repeats}")
           time.sleep(PAUSE_SECONDS)
-          answer = workers[name].ask(do="time", calls=calls[name])
-          if "error" in answer:
-            outcome.failures[name] = answer["error"]
+          prediction = workers[name].ask(do="time", calls=calls[name])
+          if "error" in prediction:
+            outcome.failures[name] = prediction["error"]
             outcome.times.pop(name, None)
             workers.pop(name).close()
           else:
-            outcome.times.setdefault(name, []).append(answer["seconds"])
+            outcome.times.setdefault(name, []).append(prediction["seconds"])
     finally:
       for worker in workers.values():
         worker.close()
@@ -195,10 +195,10 @@ def table(outcome: Outcome) -> str:
   for name, role in outcome.roles.items():
     label = {"ours": f"**{name}**", "floor": f"*{name}*"}.get(role, name)
     difference = outcome.differences.get(name)
-    shown = "" if difference is None else f"{difference:.1e}"
+    visible = "" if difference is None else f"{difference:.1e}"
     if name in outcome.failures:
       lines.append(
-        f"| {label} | failed | {outcome.failures[name].replace('|', '/')} | | | {shown} |"
+        f"| {label} | failed | {outcome.failures[name].replace('|', '/')} | | | {visible} |"
       )
       continue
     low, median, high = np.percentile(outcome.times[name], (25, 50, 75))
@@ -209,7 +209,7 @@ def table(outcome: Outcome) -> str:
     unit, scale, digits = _unit(median)
     lines.append(
       f"| {label} | {median * scale:.{digits}f} {unit} | {low * scale:.{digits}f} to "
-      f"{high * scale:.{digits}f} | {' | '.join(ratios)} | {shown} |"
+      f"{high * scale:.{digits}f} | {' | '.join(ratios)} | {visible} |"
     )
   return "\n".join(lines) + "\n"
 
@@ -221,7 +221,7 @@ def _unit(seconds: float) -> tuple[str, float, int]:
   return "s", 1.0, 2
 
 
-def contests(work: types.ModuleType, repeats: int, limit: float) -> str:
+def run_suite(work: types.ModuleType, repeats: int, limit: float) -> str:
   """All contests of a work in Markdown, with its remarks."""
   outcomes, parts = {}, []
   for case in dict.fromkeys(one.case for one in work.CONTESTANTS.values()):

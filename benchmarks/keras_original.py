@@ -2,7 +2,7 @@
 
     .venv-bench/bin/python -m benchmarks.keras_original FOLDER BATCH STEPS
 
-Reads FOLDER/weights.npz ('time_0/kernel' ...) and FOLDER/log_mel.npy, standardised windows; writes
+Reads FOLDER/weights.npz ('time_0/kernel' ...) and FOLDER/log_mel.npy, standardized windows; writes
 FOLDER/logits.npy of them, and prints the seconds of each step as JSON. For `time_to_accuracy`.
 """
 

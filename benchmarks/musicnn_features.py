@@ -35,12 +35,12 @@ class Clips:
 
   def __init__(self, folder):
     files, lists = find_files(folder)[0], published_lists()
-    self.names = sorted(name for name in files if lists.get(name) in ("train", "valid"))
+    self.names = sorted(name for name in files if lists.get(name) in ("train", "validation"))
     self.genres = sorted({name.split(".")[0] for name in self.names})
     self.labels = np.array([self.genres.index(name.split(".")[0]) for name in self.names])
     self.groups = np.array([artists().get(name, name) for name in self.names])
     self.train = np.flatnonzero([lists[name] == "train" for name in self.names])
-    self.valid = np.flatnonzero([lists[name] == "valid" for name in self.names])
+    self.valid = np.flatnonzero([lists[name] == "validation" for name in self.names])
     self.paths = [files[name] for name in self.names]
     self.seconds = np.array([len(read_audio(path, 8000)) / 8000 for path in self.paths])
 
@@ -52,7 +52,7 @@ class Clips:
 
 def patches(model, samples):
   """Half-overlapping windows of a clip: float32[n, frames, bands] and int[n]."""
-  frames, length = log_mel(samples, model.recipe), model.recipe.num_frames
+  frames, length = log_mel(samples, model.frontend), model.frontend.num_frames
   count = max(1, round(2 * (len(frames) - length) / length) + 1)
   return stack_windows(
     [frames[start : start + length] for start in segment_starts(len(frames), length, count)], length
@@ -68,7 +68,7 @@ def place_of(model, clips, folder) -> pathlib.Path:
     [
       file_stamps(zip(clips.names, clips.paths, strict=True)),
       weights.hexdigest(),
-      model.recipe.to_dict(),
+      model.frontend.to_dict(),
       CHANGES,
       FRONT,
     ]
@@ -99,7 +99,7 @@ def hear(model, clips, folder):
     seen = seen["intermediates"]
     return jnp.concatenate([seen[name]["__call__"][0].max(2) for name in FRONT], -1)
 
-  rate, rows = model.recipe.sample_rate, []
+  rate, rows = model.frontend.sample_rate, []
   for clip, path in enumerate(clips.paths):
     samples = read_audio(path, rate)
     for change, (gain, speed) in enumerate(CHANGES):

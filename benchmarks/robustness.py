@@ -25,7 +25,7 @@ from genre_jax.evaluation.run_predictions import read_run
 from genre_jax.inference import load, predict
 from genre_jax.inference.spectra import stack_windows
 
-MODEL = flags.DEFINE_string("model", "tf_split_10", "As --model of predict.")
+MODEL = flags.DEFINE_string("model", "axis_features_10", "As --model of predict.")
 DATA = flags.DEFINE_string("data", "../shared/gtzan", "Folder of audio/ and log_mel.npz.")
 RUN = flags.DEFINE_string("run", "", "Run whose valid tracks give accuracy against coverage.")
 RATE = 22050
@@ -68,7 +68,7 @@ def line(what, names, genres):
 
 def coverage():
   """Accuracy of the tracks that are answered at each --min_confidence."""
-  run = read_run(RUN.value, "valid")
+  run = read_run(RUN.value, "validation")
   labels = np.array([run.classes.index(label) for label in run.labels])
   fitted = calibration.cross_fitted(run.probabilities, labels, run.groups)
   print("| least confidence | answered | right of these % [95 %] |\n|---|---|---|")
@@ -87,7 +87,7 @@ def main(_):
   if RUN.value:
     return coverage()
   model, data = load(MODEL.value), pathlib.Path(DATA.value)
-  valid = [track for track, side in published_lists().items() if side == "valid"]
+  valid = [track for track, split in published_lists().items() if split == "validation"]
   print(f"{MODEL.value}\n\n| sound | tracks n | accuracy % [95 %] |\n|---|---|---|")
   archive = np.load(data / "log_mel.npz", allow_pickle=False)
   place = {name: i for i, name in enumerate(archive["names"].tolist())}
@@ -95,7 +95,7 @@ def main(_):
   log_mel = np.stack([archive["log_mel"][place[name]].T for name in there]) / 255.0 * 80 - 80
   log_mel = log_mel.astype(np.float32)
   for seconds in SECONDS:
-    frames = min(round(seconds * model.recipe.frame_rate), log_mel.shape[1])
+    frames = min(round(seconds * model.frontend.frame_rate), log_mel.shape[1])
     begin = (log_mel.shape[1] - frames) // 2
     clips = log_mel[:, begin : begin + frames]
     line(f"archive, {seconds} s from the middle", there, [ask(model, clip) for clip in clips])
@@ -107,13 +107,13 @@ def main(_):
       for name in there:
         samples = change(audio.read_audio(files[name], RATE), rng)
         soundfile.write(f"{folder}/{name}.wav", samples, RATE, subtype="PCM_16")
-      answers = predict([f"{folder}/{name}.wav" for name in there], model, workers=1)
-      line(f"excerpts of audio/, {what}", there, [answer.genre for answer in answers])
+      predictions = predict([f"{folder}/{name}.wav" for name in there], model, workers=1)
+      line(f"excerpts of audio/, {what}", there, [prediction.genre for prediction in predictions])
 
 
 def ask(model, log_mel):
   """The genre of float32[frames, bands] in dB."""
-  length = model.recipe.num_frames
+  length = model.frontend.num_frames
   starts = segment_starts(len(log_mel), length, model.eval_per_track)
   windows = [log_mel[start : start + length] for start in starts]
   probabilities, _ = model.infer(*stack_windows(windows, length))

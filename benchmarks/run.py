@@ -19,7 +19,7 @@ from absl import flags, logging
 
 import benchmarks.suites
 from benchmarks.harness import Options
-from benchmarks.interleaved import contests, python_of
+from benchmarks.interleaved import python_of, run_suite
 from genre_jax import command_line
 from genre_jax.errors import UserError
 from genre_jax.files import write_block, write_whole
@@ -98,7 +98,7 @@ def measure(work: types.ModuleType, plots: pathlib.Path) -> str:
   if not hasattr(work, "report"):
     # Long works take fewer turns.
     repeats = min(REPEATS.value, getattr(work, "REPEATS", REPEATS.value))
-    return contests(work, repeats, LIMIT.value) + f"\n{repeats} turns each.\n"
+    return run_suite(work, repeats, LIMIT.value) + f"\n{repeats} turns each.\n"
   with tempfile.TemporaryDirectory(prefix="genre_jax-bench-") as folder:
     try:
       body = work.report(
@@ -121,7 +121,7 @@ def main(argv: list[str]) -> None:
   into, commit = pathlib.Path(INTO.value), git_commit()
   if not into.parent.is_dir():
     raise UserError(f"--into={into}: there is no folder {into.parent}; make it first")
-  about = f"{machine()}. {versions()}"
+  environment = f"{machine()}. {versions()}"
   for name in ONLY.value or there:
     work = importlib.import_module(f"benchmarks.suites.{name}")
     if RESUME.value and into.exists():
@@ -144,7 +144,7 @@ def main(argv: list[str]) -> None:
       name,
       f"## {work.TITLE}\n\nTo reach: {work.TARGET}.{tried}\n\n{body}\n"
       f"Commit {commit}, load at the start {load:.1f}, {time.monotonic() - began:.0f} s."
-      f" {about}.\n",
+      f" {environment}.\n",
     )
   print(f"written to {into}", file=sys.stderr)
 

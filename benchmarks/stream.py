@@ -19,7 +19,7 @@ from genre_jax.data.splits import published_lists
 from genre_jax.inference import load, predict
 from genre_jax.inference.streaming import Listener
 
-MODEL = flags.DEFINE_string("model", "tf_split_10", "As for the commands.")
+MODEL = flags.DEFINE_string("model", "axis_features_10", "As for the commands.")
 PATH = flags.DEFINE_string("path", "../shared/gtzan/audio", "Folder of real audio.")
 EVERY_CLIP = flags.DEFINE_bool("every_clip", False, "Also clips outside the validation list.")
 HOURS = flags.DEFINE_float("hours", 1.0, "Sound for the speed; 0 leaves it out.")
@@ -34,18 +34,19 @@ PIECE_SECONDS = 12.0  # of a clip before and after a change; shorter clips are l
 
 def clips(folder, model):
   """{path: genre} of the clips that may be asked, long enough, of genres that the model knows."""
-  sides = published_lists()
+  splits = published_lists()
   paths = [
     path
     for path in sorted(pathlib.Path(folder).glob("*/*"))
-    if path.parent.name in model.classes and (EVERY_CLIP.value or sides.get(path.stem) == "valid")
+    if path.parent.name in model.classes
+    and (EVERY_CLIP.value or splits.get(path.stem) == "validation")
   ]
   return {
-    str(answer.path): pathlib.Path(answer.path).parent.name
-    for answer in predict(paths, model)
-    if answer.status == "ok"
-    and answer.seconds >= PIECE_SECONDS
-    and answer.genre == pathlib.Path(answer.path).parent.name
+    str(prediction.path): pathlib.Path(prediction.path).parent.name
+    for prediction in predict(paths, model)
+    if prediction.status == "ok"
+    and prediction.seconds >= PIECE_SECONDS
+    and prediction.genre == pathlib.Path(prediction.path).parent.name
   }
 
 
@@ -57,7 +58,7 @@ def megabytes():
 
 def speed(model, sounds, hours):
   """Times of every push over hours of sound."""
-  rate = model.recipe.sample_rate
+  rate = model.frontend.sample_rate
   size = int(BLOCK_SECONDS * rate)
   listener = Listener(model)
   loop = np.concatenate(sounds)
@@ -89,7 +90,7 @@ def speed(model, sounds, hours):
 
 def delay(model, sounds, genres, window, smoothing, count, rng):
   """(delays in s, infinite where the right answer never came; share right; false changes a min)."""
-  length = int(PIECE_SECONDS * model.recipe.sample_rate)
+  length = int(PIECE_SECONDS * model.frontend.sample_rate)
   delays, right, total, flickers = [], 0, 0, 0
   for _ in range(count):
     first, second = rng.permutation(len(sounds))[:2]
@@ -116,7 +117,7 @@ def main(_):
   os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
   model = load(MODEL.value)
   found = clips(PATH.value, model)
-  sounds = [read_audio(path, model.recipe.sample_rate) for path in found]
+  sounds = [read_audio(path, model.frontend.sample_rate) for path in found]
   genres = list(found.values())
   print(
     f"{model.name}, {len(found)} clips of {len(set(genres))} genres that the offline path gets"

@@ -65,8 +65,8 @@ class PublishedTfSplit(nn.Module):
     return self.logits(self.hidden(flatten(x)).relu())
 
 
-class LearntSplit(nn.Module):
-  """`learnt_split` at its own sizes, without dropout and silencing."""
+class SplitCnn(nn.Module):
+  """`split_cnn` at its own sizes, without dropout and silencing."""
 
   def __init__(self, frames, mels, classes):
     super().__init__()
@@ -94,22 +94,22 @@ class LearntSplit(nn.Module):
 
   def forward(self, x):
     steps = (x[:, 0, 1:] - x[:, 0, :-1]).abs() / 20.0
-    centred = x - x.amax(3, keepdim=True)
-    centred = centred.clamp_min(-60.0)
-    centred = (centred - centred.mean(3, keepdim=True)) / 20.0
-    frequency, time = self.branch_of_frequency(centred), self.branch_of_time(x)
+    centerd = x - x.amax(3, keepdim=True)
+    centerd = centerd.clamp_min(-60.0)
+    centerd = (centerd - centerd.mean(3, keepdim=True)) / 20.0
+    frequency, time = self.branch_of_frequency(centerd), self.branch_of_time(x)
     length = min(frequency.shape[1], time.shape[1])
     x = torch.cat([middle(frequency, length), middle(time, length)], -1)
     x = over_rows(self.branches_norm, x).relu()
     x = self.fusion_0(x.permute(0, 2, 1)[..., None])[..., 0].permute(0, 2, 1)
     x = over_rows(self.fusion_norm_0, x).relu()
     x = torch.cat([x.mean(1), deviation(x), x.amax(1)], -1)
-    x = torch.cat([self.embedding_norm(x), self.branch_of_profile(centred[:, 0], steps)], -1)
+    x = torch.cat([self.embedding_norm(x), self.branch_of_profile(centerd[:, 0], steps)], -1)
     return self.logits(x)
 
-  def branch_of_frequency(self, centred):
-    """float[B, T', 64] of the centred frames."""
-    x = over_rows(self.band_norm, centred[:, 0])[:, None]
+  def branch_of_frequency(self, centerd):
+    """float[B, T', 64] of the centerd frames."""
+    x = over_rows(self.band_norm, centerd[:, 0])[:, None]
     x = F.avg_pool2d(x, (2, 1)).contiguous(memory_format=torch.channels_last)
     x = self.frequency_norm_0(F.max_pool2d(self.frequency_0(x), (1, 4))).relu()
     x = self.frequency_norm_1(F.max_pool2d(self.frequency_1(x), (1, 2))).relu()
@@ -126,14 +126,14 @@ class LearntSplit(nn.Module):
     x = self.time_norm_1(self.time_1(x)).relu()
     return self.time_out(x.permute(0, 2, 3, 1).flatten(2))
 
-  def branch_of_profile(self, centred, steps):
-    """float[B, 128] of float[B, T, M] centred frames and float[B, T - 1, M] steps between them."""
-    x = torch.cat([centred.mean(1), deviation(centred), steps.mean(1)], -1)
+  def branch_of_profile(self, centerd, steps):
+    """float[B, 128] of float[B, T, M] centerd frames and float[B, T - 1, M] steps between them."""
+    x = torch.cat([centerd.mean(1), deviation(centerd), steps.mean(1)], -1)
     return self.profile_norm(self.profile(self.profile_in_norm(x))).relu()
 
 
 def over_rows(norm, x):
-  """Batch normalisation of float[B, T, C] over B and T."""
+  """Batch normalization of float[B, T, C] over B and T."""
   return norm(x.reshape(-1, x.shape[-1])).reshape(x.shape)
 
 
@@ -151,7 +151,7 @@ def middle(x, length):
 NETWORKS = {
   "published_baseline": PublishedBaseline,
   "published_tf_split": PublishedTfSplit,
-  "learnt_split": LearntSplit,
+  "split_cnn": SplitCnn,
 }
 
 

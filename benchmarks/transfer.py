@@ -1,7 +1,7 @@
 """What a network that has heard more music gives on GTZAN: `python -m benchmarks.transfer`.
 
 musicnn's features in linear probes, its last layers trained on, and what a probe knows distilled
-into `learnt_split`, against `learnt_split` from random weights. Short real excerpts, trained on the
+into `split_cnn`, against `split_cnn` from random weights. Short real excerpts, trained on the
 fault-filtered train list, asked about its valid list; writes a table into RESULTS.md. Choices
 (features, penalties, rates, lengths) were made by cross-validation on the train list with artists
 apart, with twelve looks at the valid list on the way (experiments/NOTES.md). Classes are balanced
@@ -21,10 +21,10 @@ from sklearn.model_selection import StratifiedGroupKFold
 from benchmarks.musicnn_features import Clips, clip_mean, features_of, hear, in_batches, patches
 from experiments import tf_split_10
 from genre_jax.data.audio import read_audio
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.log_mel import log_mel
 from genre_jax.data.pipeline import segment_starts
-from genre_jax.evaluation import significance as statistics
+from genre_jax.evaluation import significance
 from genre_jax.evaluation.metrics import accuracy_interval, softmax
 from genre_jax.files import write_block
 from genre_jax.inference import load
@@ -53,7 +53,7 @@ official test with full clips: 77.2 % (musicnn features, SVM). The valid list wa
 times while features and penalties were chosen, which flatters the probes. Interval: Wilson's at the
 effective number of artists, of the mean over seeds; of differences a bootstrap over artists and
 seeds. Lengths go with genres: the longer excerpts are
-of six of them. `learnt_split` here is trained with classes balanced, unlike P4's, and asked with
+of six of them. `split_cnn` here is trained with classes balanced, unlike P4's, and asked with
 four windows of 2 s; the second probe and what follows it are asked with all five changed versions
 of a clip, the first with the clip as it is, both with all half-overlapping patches. The valid list
 at hand has eight of the ten genres: blues 13 songs, classical 11 (of 1 artist), country 23,
@@ -152,16 +152,16 @@ def fine_tune(model, heard, clips, start, seed, *, steps=210, rate=3e-4):
       clips.labels[some],
       jax.random.key(1000 * seed + number),
     )
-  answers = in_batches(
+  predictions = in_batches(
     jax.jit(lambda x, c: jax.nn.log_softmax(logits_of(params, x, c))), front, counts
   )
-  return clip_mean(answers, clip, len(clips.names))
+  return clip_mean(predictions, clip, len(clips.names))
 
 
-def train_learnt_split(clips, targets, seed):
-  """`learnt_split` from random weights, with windows of 2 s, towards any targets.
+def train_split_cnn(clips, targets, seed):
+  """`split_cnn` from random weights, with windows of 2 s, towards any targets.
 
-  The recipe is that of `tf_split_10`.
+  The recipe is that of `axis_features_10`.
 
   Args:
     targets: float[clips, genres], rows summing to 1.
@@ -170,19 +170,19 @@ def train_learnt_split(clips, targets, seed):
   """
   config = tf_split_10.get_config().copy_and_resolve_references()
   with config.unlocked():
-    config.seed, config.recipe.num_frames, config.model.name = seed, 26, "learnt_split"
-  recipe = Recipe.from_dict(config.recipe.to_dict())
-  length, batch = recipe.num_frames, config.train.batch_size
-  frames = [log_mel(read_audio(path, recipe.sample_rate), recipe) for path in clips.paths]
+    config.seed, config.frontend.num_frames, config.model.name = seed, 26, "split_cnn"
+  frontend = FrontendConfig.from_dict(config.frontend.to_dict())
+  length, batch = frontend.num_frames, config.train.batch_size
+  frames = [log_mel(read_audio(path, frontend.sample_rate), frontend) for path in clips.paths]
   network = build_model(config.model.to_dict(), len(clips.genres))
   per_epoch = 2 * len(clips.train) // batch
   # The config's epochs are counted for 443 clips; as many updates here.
   steps = config.train.epochs * 2 * 443 // batch
   tx = make_optimizer(config.optimizer, steps)
-  sample = jnp.zeros((1, length, recipe.n_mels, 1), jnp.float32)
+  sample = jnp.zeros((1, length, frontend.n_mels, 1), jnp.float32)
   state = create_state(network, tx, sample, seed, ema=True)
   step, rng = make_train_step(network, tx, config), np.random.default_rng(seed)
-  print(f"learnt_split seed {seed}: {steps} steps of {batch}, {per_epoch} an epoch", flush=True)
+  print(f"split_cnn seed {seed}: {steps} steps of {batch}, {per_epoch} an epoch", flush=True)
   weight = clips.balance(clips.train)
   for _ in range(steps):
     some = rng.choice(clips.train, batch, p=weight / weight.sum())
@@ -222,15 +222,15 @@ class Table:
   def __init__(self, clips):
     self._clips, self._right, self.text = clips, {}, ""
 
-  def add(self, what, answers):
+  def add(self, what, predictions):
     """A row of one or several seeds' log-probabilities, float[clips, genres] each."""
     rows, cells = self._clips.valid, []
-    self._right[what] = np.array([(a.argmax(1) == self._clips.labels)[rows] for a in answers])
+    self._right[what] = np.array([(a.argmax(1) == self._clips.labels)[rows] for a in predictions])
     right, long = self._right[what].mean(0), self._clips.seconds[rows] >= LONG_SECONDS
     for mine in (np.ones(len(rows), bool), long, ~long):
       low, high = accuracy_interval(right[mine], tuple(self._clips.groups[rows][mine]))
       cells.append(f"{100 * right[mine].mean():.1f} [{100 * low:.1f}, {100 * high:.1f}]")
-    row = f"| {what} | {len(answers)} | " + " | ".join(cells) + " |\n"
+    row = f"| {what} | {len(predictions)} | " + " | ".join(cells) + " |\n"
     print(row, end="", flush=True)
     self.text += row
 
@@ -240,7 +240,7 @@ class Table:
     text = f"\n| {best} minus | points [95 %] |\n|---|---|\n"
     for what, right in self._right.items():
       if what != best:
-        ends = statistics.paired_difference(
+        ends = significance.paired_difference(
           self._right[best], right, self._clips.groups[rows], self._clips.labels[rows]
         )
         text += "| {} | {:+.1f} [{:+.1f}, {:+.1f}] |\n".format(what, *(100 * x for x in ends))
@@ -251,14 +251,14 @@ def main(_):
   """Fills the table, row by row."""
   clips, model = Clips(DATA.value), load("musicnn_msd")
   hot, table, seeds = np.eye(len(clips.genres))[clips.labels], Table(clips), range(SEEDS.value)
-  table.add("learnt_split from random weights", [train_learnt_split(clips, hot, s) for s in seeds])
+  table.add("split_cnn from random weights", [train_split_cnn(clips, hot, s) for s in seeds])
   heard = hear(model, clips, WORKDIR.value)
   front, counts, clip, change = heard
   of = jax.jit(features_of(model))
   features = in_batches(lambda x, c: of(model.variables["params"], x, c), front, counts)
   plain, count = change == 0, len(clips.names)
   hidden = features[:, :200]
-  samples = read_audio(clips.paths[0], model.recipe.sample_rate)
+  samples = read_audio(clips.paths[0], model.frontend.sample_rate)
   np.testing.assert_allclose(  # this back-end is the network's; float16 lies between them
     hidden[plain & (clip == 0)], model.infer(*patches(model, samples))[1], atol=0.02
   )
@@ -277,11 +277,11 @@ def main(_):
   for mine, others in folds.split(
     clips.train, clips.labels[clips.train], clips.groups[clips.train]
   ):
-    answer = probe(features, clip, clips, clips.train[mine])[0]
-    taught[clips.train[others]] = answer[clips.train[others]]
+    prediction = probe(features, clip, clips, clips.train[mine])[0]
+    taught[clips.train[others]] = prediction[clips.train[others]]
   targets = 0.5 * hot + 0.5 * softmax(taught)
   table.add(
-    "the probe distilled into learnt_split", [train_learnt_split(clips, targets, s) for s in seeds]
+    "the probe distilled into split_cnn", [train_split_cnn(clips, targets, s) for s in seeds]
   )
   long = int((clips.seconds[clips.valid] >= LONG_SECONDS).sum())
   write_block(

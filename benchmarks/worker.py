@@ -23,7 +23,7 @@ def main(work: str, name: str, threads: str) -> None:
   if threads == "one":  # libraries start their threads later and count the cores that are left
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
   # Libraries print; what they print goes to standard error, the answers alone to standard output.
-  answers = os.fdopen(os.dup(1), "w")
+  predictions = os.fdopen(os.dup(1), "w")
   os.dup2(2, 1)
   run = None
   for line in sys.stdin:
@@ -33,17 +33,17 @@ def main(work: str, name: str, threads: str) -> None:
         if request["do"] == "setup":
           run = importlib.import_module(work).CONTESTANTS[name].setup()
           output = run()
-          answer = {"output": output is not None}
+          prediction = {"output": output is not None}
           if output is not None:
             np.save(request["output"], np.asarray(output))
         else:
           begun = time.perf_counter()
           for _ in range(request["calls"]):
             run()
-          answer = {"seconds": (time.perf_counter() - begun) / request["calls"]}
+          prediction = {"seconds": (time.perf_counter() - begun) / request["calls"]}
     except Exception as error:  # whatever a contestant does, the others go on
-      answer = {"error": " ".join(f"{type(error).__name__}: {error}".split())[:300]}
-    print(json.dumps(answer), file=answers, flush=True)
+      prediction = {"error": " ".join(f"{type(error).__name__}: {error}".split())[:300]}
+    print(json.dumps(prediction), file=predictions, flush=True)
 
 
 if __name__ == "__main__":

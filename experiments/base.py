@@ -45,27 +45,27 @@ def get_config() -> ConfigDict:
 
   # How sound becomes the network's input; see genre_jax/data/frontend.py. The defaults are those of
   # the log-mel archive of GTZAN: librosa's log-mel, one frame in 3.34 kept, 12.9 frames a second.
-  config.recipe = ConfigDict()
-  config.recipe.sample_rate = 22050
-  config.recipe.n_fft = 2048
-  config.recipe.win_length = 2048
-  config.recipe.hop_length = 512
-  config.recipe.window = "hann"
-  config.recipe.center = True
-  config.recipe.pad_mode = "constant"
-  config.recipe.n_mels = 128
-  config.recipe.fmin = 0.0
-  config.recipe.fmax = 11025.0
-  config.recipe.mel_scale = "slaney"
-  config.recipe.mel_norm = "slaney"
-  config.recipe.power = 2.0
-  config.recipe.compression = "db"
-  config.recipe.db_ref = "max"
-  config.recipe.top_db = 80.0
-  config.recipe.amin = 1e-10
-  config.recipe.frame_stride = 1292 / 387
+  config.frontend = ConfigDict()
+  config.frontend.sample_rate = 22050
+  config.frontend.n_fft = 2048
+  config.frontend.win_length = 2048
+  config.frontend.hop_length = 512
+  config.frontend.window = "hann"
+  config.frontend.center = True
+  config.frontend.pad_mode = "constant"
+  config.frontend.n_mels = 128
+  config.frontend.fmin = 0.0
+  config.frontend.fmax = 11025.0
+  config.frontend.mel_scale = "slaney"
+  config.frontend.mel_norm = "slaney"
+  config.frontend.power = 2.0
+  config.frontend.compression = "db"
+  config.frontend.db_ref = "max"
+  config.frontend.top_db = 80.0
+  config.frontend.amin = 1e-10
+  config.frontend.frame_stride = 1292 / 387
   # The window that the network sees.
-  config.recipe.num_frames = 96
+  config.frontend.num_frames = 96
 
   # Who trains and who is asked; see genre_jax/data/splits.py.
   config.split = ConfigDict()
@@ -85,7 +85,7 @@ def get_config() -> ConfigDict:
 
   # The network: its name, and the sizes of the experiment's own (none: the module's defaults).
   config.model = ConfigDict()
-  config.model.name = "tf_split"
+  config.model.name = "axis_features"
 
   config.optimizer = ConfigDict()
   config.optimizer.name = "adamw"  # adamw, adam or sgd

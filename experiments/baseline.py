@@ -3,11 +3,11 @@
 python -m genre_jax.main --config=experiments/baseline.py --config.dataset.path=GTZAN
 """
 
-from experiments import tf_split
+from experiments import axis_features
 
 
 def get_config():
-  """tf_split's recipe with the network `baseline`."""
-  config = tf_split.get_config()
+  """axis_features's recipe with the network `baseline`."""
+  config = axis_features.get_config()
   config.model.name = "baseline"
   return config

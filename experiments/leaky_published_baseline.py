@@ -7,8 +7,7 @@ Published: 87.37 % on 400 songs, 40 frames a second and 80 mels. Here the networ
 log-mel archive holds: 12.9 frames a second and 128 mels.
 """
 
-from experiments import leaky_axis_features as coursework_tf_split
-from experiments import published_baseline
+from experiments import leaky_tf_split, published_baseline
 
 
 def get_config():
@@ -18,7 +17,7 @@ def get_config():
 
 def at_archive_rate(config):
   """Gives a published recipe the archive's spectrograms and the study's segments."""
-  config.recipe.n_mels = 128
-  config.recipe.hop_length = 512
-  config.recipe.frame_stride = 1292 / 387
-  return coursework_tf_split.with_coursework_segments(config)
+  config.frontend.n_mels = 128
+  config.frontend.hop_length = 512
+  config.frontend.frame_stride = 1292 / 387
+  return leaky_tf_split.with_leaky_segments(config)

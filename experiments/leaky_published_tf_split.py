@@ -7,10 +7,9 @@ Published: 92.66 % on 400 songs, 40 frames a second and 80 mels. About 18 GFLOP 
 hours on two cores.
 """
 
-from experiments import leaky_published_baseline as coursework_published_baseline
-from experiments import published_tf_split
+from experiments import leaky_published_baseline, published_tf_split
 
 
 def get_config():
   """The published recipe on the archive's 26 frames x 128 mels."""
-  return coursework_published_baseline.at_archive_rate(published_tf_split.get_config())
+  return leaky_published_baseline.at_archive_rate(published_tf_split.get_config())

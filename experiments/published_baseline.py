@@ -13,10 +13,10 @@ def get_config():
   """SGD 0.01, batches of 32, 20 epochs, 15 fixed segments a song."""
   config = base.get_config()
   config.model.name = "published_baseline"
-  config.recipe.n_mels = 80
-  config.recipe.num_frames = 80
-  config.recipe.hop_length = 551  # 80 frames in 2 s
-  config.recipe.frame_stride = 1.0
+  config.frontend.n_mels = 80
+  config.frontend.num_frames = 80
+  config.frontend.hop_length = 551  # 80 frames in 2 s
+  config.frontend.frame_stride = 1.0
   config.segments.train = "fixed"
   config.segments.train_per_track = 15
   config.segments.eval_per_track = 15

@@ -9,13 +9,13 @@ is enough. Accuracy on it says nothing about real music.
 from experiments import base
 
 
-def get_config(model: str = "tf_split"):
+def get_config(model: str = "axis_features"):
   """A short training of `model`, a name of genre_jax/models."""
   config = base.get_config()
   config.dataset.source = "synthetic"
   config.split.name = "grouped_kfold"
   config.model.name = model
-  config.recipe.num_frames = 64
+  config.frontend.num_frames = 64
   config.segments.train_per_track = 4
   config.segments.eval_per_track = 2
   config.augment.mixup_alpha = 0.3

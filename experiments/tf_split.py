@@ -1,21 +1,15 @@
-"""How well does a network that hears time and frequency apart tell four GTZAN genres?
+"""How well does a CNN that is split in time and frequency classify four GTZAN genres?
 
     python -m genre_jax.main --config=experiments/tf_split.py --config.dataset.path=GTZAN
 
-How it was chosen, and what it reaches: experiments/NOTES.md, rows 46 on, and RESULTS.md.
+The recipe is that of experiments/axis_features.py; results are in docs/results.
 """
 
-from experiments import base
+from experiments import axis_features
 
 
 def get_config():
-  """The chosen recipe for classical, disco, metal, rock."""
-  config = base.get_config()
-  config.model.name = "tf_split"
-  # Another room or mastering. What moves along an axis blurs the differences that are heard: speed
-  # and pitch are left alone (measured).
-  config.augment.eq_db = 4.0
-  config.train.label_smoothing = 0.0
-  config.train.epochs = 72
-  config.train.eval_every_epochs = 12  # of the training's time, most would be evaluation
+  """Return the recipe for classical, disco, metal and rock, with the network `split_cnn`."""
+  config = axis_features.get_config()
+  config.model.name = "split_cnn"
   return config

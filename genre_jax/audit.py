@@ -25,23 +25,23 @@ def main(argv: list[str]) -> None:
     raise UserError("--out is missing: give a folder for audit.json and audit.html")
   from tqdm import tqdm
 
-  from genre_jax.data.audit.clip_facts import hearing, knows_samples
+  from genre_jax.data.audit.clip_facts import analysis_config, knows_samples
   from genre_jax.data.audit.clip_survey import examine_source, forget_chunks
   from genre_jax.data.audit.page import write_page
-  from genre_jax.data.audit.report import make_report, split_of, summary
-  from genre_jax.training.setup import open_material
+  from genre_jax.data.audit.report import assignment_of, make_report, summary
+  from genre_jax.training.setup import open_dataset
 
   config.dataset.genres = config.dataset.genres or "all"
-  source, recipe = open_material(config)
+  source, frontend = open_dataset(config)
   if not source.clips:
     raise UserError(f"--config.dataset.path={config.dataset.path}: there are no clips to audit")
   out = pathlib.Path(OUT.value)
   try:
     out.mkdir(parents=True, exist_ok=True)
-    facts = examine_source(source, recipe, out, config.dataset.workers)
-    split, note = split_of(source, facts, config.split, config.segments.train_per_track)
-    heard = hearing(source.reader, recipe)
-    report = make_report(source, facts, split, heard.frame_rate, knows_samples(source), note)
+    facts = examine_source(source, frontend, out, config.dataset.workers)
+    assignment, note = assignment_of(source, facts, config.split, config.segments.train_per_track)
+    heard = analysis_config(source.reader, frontend)
+    report = make_report(source, facts, assignment, heard.frame_rate, knows_samples(source), note)
     title = config.dataset.path or "the built-in corpus"
     page = write_page(
       report,

@@ -8,14 +8,11 @@ import signal
 import sys
 from collections.abc import Callable
 
-# TensorFlow's C++ side reports its start on standard error; read when it is first imported.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+from absl import app, flags
+from absl import logging as absl_logging
+from ml_collections import ConfigDict, config_flags
 
-from absl import app, flags  # noqa: E402
-from ml_collections import ConfigDict, config_flags  # noqa: E402
-
-from genre_jax.errors import Interrupted, UserError  # noqa: E402
+from genre_jax.errors import Interrupted, UserError
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -74,6 +71,12 @@ def run(main: Callable[[list[str]], int | None]) -> None:
   for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
     if getattr(sys, name) is None:
       setattr(sys, name, open(os.devnull, mode))
+  # TensorFlow's C++ side reports its start on standard error; it reads these at its first import.
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+  # orbax logs every file that it touches, and failures that also reach the caller as exceptions.
+  absl_logging.set_verbosity(absl_logging.FATAL)
+  logging.getLogger("absl").setLevel(logging.CRITICAL)
   # JAX tells which accelerators there are not, and XLA at every start from its cache that
   # 'prefer-no-gather' is no feature of the processor; what matters comes as an exception as well.
   logging.getLogger("jax").setLevel(logging.CRITICAL)

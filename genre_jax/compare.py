@@ -13,24 +13,27 @@ from genre_jax import command_line
 from genre_jax.errors import UserError
 
 SIDE = flags.DEFINE_enum(
-  "side", "", ["", "valid", "test"], "Which tracks; if empty, test where every run has clips there."
+  "split",
+  "",
+  ["", "validation", "test"],
+  "Which tracks; if empty, test where every run has clips there.",
 )
 OUT = flags.DEFINE_string("out", "runs/compare", "Folder for the tables and the plot.")
 
 
 def main(argv: list[str]) -> None:
   """Reads, compares, prints, writes."""
-  from genre_jax.evaluation import comparison as compare_runs
+  from genre_jax.evaluation import comparison
   from genre_jax.files import write_json
   from genre_jax.reports.forest_plot import forest_plot
 
   folders = argv[1:]
   if len(folders) < 2:
     raise UserError("give two or more run folders")
-  side = SIDE.value or compare_runs.choose_side(folders)
-  systems = compare_runs.read_systems(folders, side)
-  pairs = compare_runs.compare(systems)
-  text = compare_runs.to_markdown(systems, pairs, side)
+  split = SIDE.value or comparison.choose_split(folders)
+  systems = comparison.read_systems(folders, split)
+  pairs = comparison.compare(systems)
+  text = comparison.to_markdown(systems, pairs, split)
   print(text)
   out = pathlib.Path(OUT.value)
   try:
@@ -39,7 +42,7 @@ def main(argv: list[str]) -> None:
     write_json(
       out / "compare.json",
       {
-        "side": side,
+        "split": split,
         "tracks": len(systems[0].runs[0].tracks),
         "systems": [
           {

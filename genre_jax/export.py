@@ -5,7 +5,7 @@ from absl import flags
 from genre_jax import command_line
 from genre_jax.errors import UserError
 
-MODEL = flags.DEFINE_string("model", "tf_split_10", "A model's name, its directory, or a run.")
+MODEL = flags.DEFINE_string("model", "axis_features_10", "A model's name, its directory, or a run.")
 FORMAT = flags.DEFINE_enum("format", "stablehlo", ["stablehlo", "tflite", "onnx"], "What to write.")
 OUT = flags.DEFINE_string("out", "", "The file to be.")
 CHECK = flags.DEFINE_multi_string(

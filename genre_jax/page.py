@@ -5,7 +5,7 @@ from absl import flags
 from genre_jax import command_line
 from genre_jax.errors import UserError
 
-MODEL = flags.DEFINE_string("model", "tf_split_10", "A model's name, its directory, or a run.")
+MODEL = flags.DEFINE_string("model", "axis_features_10", "A model's name, its directory, or a run.")
 HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to listen at; 0.0.0.0 for everyone.")
 PORT = flags.DEFINE_integer("port", 7860, "Port to listen at.", lower_bound=1, upper_bound=65535)
 MAX_MEGABYTES = flags.DEFINE_integer("max_megabytes", 200, "Of an upload.", lower_bound=1)

@@ -11,7 +11,7 @@ from absl import flags
 from genre_jax import command_line
 from genre_jax.errors import UserError
 
-MODEL = flags.DEFINE_string("model", "tf_split_10", "A model's name, its directory, or a run.")
+MODEL = flags.DEFINE_string("model", "axis_features_10", "A model's name, its directory, or a run.")
 FORMAT = flags.DEFINE_enum(
   "format", "table", ["table", "jsonl", "csv", "parquet"], "How answers are written."
 )
@@ -48,46 +48,44 @@ def main(argv: list[str]) -> int:
     raise UserError("--out needs --format=jsonl, csv or parquet: a table is for reading")
   from tqdm import tqdm
 
-  from genre_jax.inference import playlists
-  from genre_jax.inference import predict_files as tracks
-  from genre_jax.inference import writers as answers
+  from genre_jax.inference import playlists, predict_files, writers
   from genre_jax.inference.model import keep_compiled_programs, load
-  from genre_jax.inference.prediction_table import AnswerTable
+  from genre_jax.inference.prediction_table import PredictionTable
 
   keep_compiled_programs()
   model = load(MODEL.value)
   timeline = TIMELINE.value
   out = pathlib.Path(OUT.value) if OUT.value else None
-  names = answers.columns(model.classes, timeline)
+  names = writers.columns(model.classes, timeline)
   sinks = []
   if out and EMBEDDINGS.value and out.resolve() == pathlib.Path(EMBEDDINGS.value).resolve():
     raise UserError(f"--out and --embeddings are both {out}: give two files")
   if FORMAT.value == "parquet":
-    sinks.append(answers.answers_as_parquet(out, names, timeline))
+    sinks.append(writers.predictions_as_parquet(out, names, timeline))
   elif FORMAT.value != "table":
-    sinks.append(answers.Lines(out, FORMAT.value, names, timeline))
+    sinks.append(writers.Lines(out, FORMAT.value, names, timeline))
   if EMBEDDINGS.value:
-    sinks.append(answers.embeddings_as_parquet(pathlib.Path(EMBEDDINGS.value)))
+    sinks.append(writers.embeddings_as_parquet(pathlib.Path(EMBEDDINGS.value)))
   for sink in sinks:
-    answers.check_continued(sink.held, model, MIN_CONFIDENCE.value)
+    writers.check_continued(sink.held, model, MIN_CONFIDENCE.value)
   lists = playlists.playlist_folder(PLAYLISTS.value) if PLAYLISTS.value else None
 
-  found = list(tracks.find_files(argv[1:]))
+  found = list(predict_files.find_files(argv[1:]))
   # A file is asked again where one of the files to be written lacks it.
   held = [sink.held for sink in sinks] if out else []
-  known, todo, told = 0, [], []
+  known, todo, rows_done = 0, [], []
   for path, wrong in found:
-    name = tracks.shown(path)
+    name = predict_files.printable_path(path)
     if held and all(name in rows for rows in held):
       known += 1
-      told.append((name, path, *(held[0][name][key] for key in ("status", "genre", "error"))))
+      rows_done.append((name, path, *(held[0][name][key] for key in ("status", "genre", "error"))))
     else:
       todo.append((path, wrong))
-  table = AnswerTable(model)
+  table = PredictionTable(model)
   if FORMAT.value == "table":
     print(table.header())
-  for answer in tqdm(
-    tracks.predict_found(
+  for prediction in tqdm(
+    predict_files.predict_found(
       todo,
       model,
       windows=WINDOWS.value,
@@ -101,20 +99,22 @@ def main(argv: list[str]) -> int:
     leave=False,
   ):
     if FORMAT.value == "table":
-      tqdm.write(table.lines(answer))
+      tqdm.write(table.lines(prediction))
     for sink in sinks:
-      sink.write(answer)
-    told.append((answer.file, answer.path, answer.status, answer.genre, answer.error))
+      sink.write(prediction)
+    rows_done.append(
+      (prediction.file, prediction.path, prediction.status, prediction.genre, prediction.error)
+    )
   for sink in sinks:
     sink.close()
   if lists:
     count = playlists.write_playlists(
-      lists, [(path, genre) for _, path, status, genre, _ in told if status == "ok"]
+      lists, [(path, genre) for _, path, status, genre, _ in rows_done if status == "ok"]
     )
     print(f"{count} playlists in {lists}", file=sys.stderr)
-  failed = [(file, error) for file, _, status, _, error in told if status == "failed"]
-  if len(told) > 1 or failed:
-    _summary(len(told), failed, known)
+  failed = [(file, error) for file, _, status, _, error in rows_done if status == "failed"]
+  if len(rows_done) > 1 or failed:
+    _summary(len(rows_done), failed, known)
   return 1 if failed else 0
 
 

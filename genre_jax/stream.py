@@ -11,7 +11,7 @@ from absl import flags
 from genre_jax import command_line
 from genre_jax.errors import UserError
 
-MODEL = flags.DEFINE_string("model", "tf_split_10", "A model's name, its directory, or a run.")
+MODEL = flags.DEFINE_string("model", "axis_features_10", "A model's name, its directory, or a run.")
 SOURCE = flags.DEFINE_string("source", "mic", "mic, an audio file, or - for standard input.")
 DEVICE = flags.DEFINE_string("device", "", "mic: which, by number or name.")
 RATE = flags.DEFINE_integer("rate", 0, "-: sample rate in Hz; the model's own if 0.")
@@ -44,26 +44,25 @@ def main(argv: list[str]) -> int:
     raise UserError(f"--rate={RATE.value}: give 1000 to 768000 Hz, or 0 for the model's own")
   if not (SPEED.value == 0 or 0.01 <= SPEED.value <= 100):
     raise UserError(f"--speed={SPEED.value}: give 0.01 to 100, or 0 for as fast as possible")
-  from genre_jax.inference import audio_inputs as sound_sources
-  from genre_jax.inference import streaming as live
+  from genre_jax.inference import audio_inputs, streaming
   from genre_jax.inference.model import keep_compiled_programs, load
 
   keep_compiled_programs()
   model = load(MODEL.value)
-  rate = model.recipe.sample_rate
+  rate = model.frontend.sample_rate
   if SOURCE.value == "mic":
-    blocks, rate = sound_sources.microphone_blocks(DEVICE.value)
+    blocks, rate = audio_inputs.microphone_blocks(DEVICE.value)
   elif SOURCE.value == "-":
     rate = RATE.value or rate
     if sys.stdin.isatty():
       raise UserError("--source=-: standard input is a terminal; pipe sound into it")
-    blocks = sound_sources.pipe_blocks(sys.stdin.fileno(), SAMPLES.value, CHANNELS.value)
+    blocks = audio_inputs.pipe_blocks(sys.stdin.fileno(), SAMPLES.value, CHANNELS.value)
   else:
-    blocks = sound_sources.file_blocks(SOURCE.value, rate, speed=SPEED.value)
+    blocks = audio_inputs.file_blocks(SOURCE.value, rate, speed=SPEED.value)
   redrawn = FORMAT.value == "line" or FORMAT.value == "auto" and sys.stdout.isatty()
   count = 0
   try:
-    for update in live.stream(
+    for update in streaming.stream(
       blocks,
       model,
       sample_rate=rate,

@@ -41,13 +41,17 @@ def _percent(figures: dict) -> str:
 def rows(folder: pathlib.Path) -> tuple[str, list[str]]:
   """The task of a run, and a line for each of its sides that has clips."""
   from genre_jax.evaluation.multi_label_metrics import as_text  # here: flags are checked first
-  from genre_jax.evaluation.run_predictions import training_minutes
+  from genre_jax.evaluation.run_predictions import (
+    read_config_file,
+    read_evaluation,
+    training_minutes,
+  )
 
-  config = json.loads((folder / "config.json").read_text())["config"]
+  config = read_config_file(folder)["config"]
   minutes = training_minutes(folder, config["train"]["batch_size"])
   lines = []
-  for side in ("valid", "test"):
-    report = json.loads((folder / "eval" / f"{side}.json").read_text())
+  for split in ("validation", "test"):
+    report = read_evaluation(folder, split)
     if report["track"]["n"]:
       if config["task"] == "multi_label":
         figures = " | ".join(
@@ -59,7 +63,7 @@ def rows(folder: pathlib.Path) -> tuple[str, list[str]]:
         )
       lines.append(
         f"| {folder.name} | {config['model']['name']} | {report['parameters']:,} "
-        f"| {report['split']}{' (leaky)' if report['leaky'] else ''} | {side} "
+        f"| {report['split']}{' (leaky)' if report['leaky'] else ''} | {split} "
         f"| {report['track']['n']} | {figures} | 1 | {minutes:.1f} |"
       )
   return config["task"], lines
@@ -68,11 +72,16 @@ def rows(folder: pathlib.Path) -> tuple[str, list[str]]:
 def pooled_rows(folders: list[pathlib.Path]) -> list[str]:
   """A line for each experiment of which several folds are among the runs: all test tracks."""
   from genre_jax.evaluation.metrics import accuracy_interval  # here: flags are checked first
-  from genre_jax.evaluation.run_predictions import pool_folds, read_run, training_minutes
+  from genre_jax.evaluation.run_predictions import (
+    pool_folds,
+    read_config_file,
+    read_run,
+    training_minutes,
+  )
 
   experiments: dict[str, list] = {}
   for folder in folders:
-    config = json.loads((folder / "config.json").read_text())["config"]
+    config = read_config_file(folder)["config"]
     if config["split"]["name"].endswith("kfold") and config["task"] == "single_label":
       run = read_run(folder, "test")
       key = {name: value for name, value in run.config.items() if name != "split.fold"}
@@ -87,10 +96,10 @@ def pooled_rows(folders: list[pathlib.Path]) -> list[str]:
     correct = pooled.correct
     figures = {"accuracy": correct.mean(), "ci95": accuracy_interval(correct, pooled.groups)}
     minutes = sum(training_minutes(run.folder, config["train"]["batch_size"]) for run, _ in members)
-    split = config["split"]
+    assignment = config["split"]
     lines.append(
-      f"| {len(folds)} of {split['num_folds']} folds, seed {config['seed']} "
-      f"| {config['model']['name']} | | {split['name']} | test | {len(correct)} "
+      f"| {len(folds)} of {assignment['num_folds']} folds, seed {config['seed']} "
+      f"| {config['model']['name']} | | {assignment['name']} | test | {len(correct)} "
       f"| {_percent(figures)} | | | 1 | {minutes:.1f} |"
     )
   return lines

@@ -22,8 +22,8 @@ def get_config():
   config = base.get_config()
   config.split.name = "grouped_kfold"
   config.split.num_folds = 3
-  config.recipe.n_mels = 16
-  config.recipe.num_frames = 16
+  config.frontend.n_mels = 16
+  config.frontend.num_frames = 16
   config.model.name = "baseline"
   with config.unlocked():
     config.model.channels = (4,)
@@ -72,7 +72,7 @@ def _music(place, count=6, seconds=1.0):
     ((), "--config is missing"),
     (("--config=absent.py",), "absent.py"),
     (("--config=tiny.py", "--config.optimizer.learning_rat=1"), "Did you mean learning_rate"),
-    (("--config=tiny.py", "--config.optimiser.learning_rate=1"), "Did you mean optimizer"),
+    (("--config=tiny.py", "--config.optimizer.learning_rate=1"), "Did you mean optimizer"),
     (("--config=tiny.py", "--config.train.epochs=many"), "many"),
     (("--config=tiny.py", "--mode=trian"), "trian"),
     (("--config=tiny.py", "--workdri=x"), "workdri"),
@@ -114,8 +114,8 @@ def _train(place, monkeypatch, mode="train_and_eval", path="", **changes):
     ("dataset__genres", "a,polka", "polka"),
     ("dataset__path", "absent", "absent"),
     ("dataset__clip_seconds", float("nan"), "config.dataset.clip_seconds=nan"),
-    ("recipe__hop_length", 0, "config.recipe.hop_length"),
-    ("model__name", "tf_splitt", "did you mean tf_split"),
+    ("recipe__hop_length", 0, "config.frontend.hop_length"),
+    ("model__name", "axis_featuress", "did you mean axis_features"),
     ("split__name", "artist_fold", "artist_kfold"),
     ("split__fold", 9, "config.split.fold"),
     ("split__name", "leaky_segments", "--config.segments.train=fixed"),
@@ -133,12 +133,14 @@ def test_config_values(place, monkeypatch, field, value, words):
 
 def test_windows_too_short_for_the_network(place, monkeypatch):
   _music(place)
-  with pytest.raises(UserError, match="--config.recipe.num_frames=16 x --config.recipe.n_mels=128"):
+  with pytest.raises(
+    UserError, match="--config.frontend.num_frames=16 x --config.frontend.n_mels=128"
+  ):
     _train(
       place,
       monkeypatch,
       path="music",
-      model=ConfigDict({"name": "learnt_split"}),
+      model=ConfigDict({"name": "split_cnn"}),
       recipe__n_mels=128,
     )
 
@@ -204,7 +206,7 @@ def test_bad_archives(place, monkeypatch, kind):
       if kind == "dtype"
       else level,
     )
-  with pytest.raises(UserError, match="--config.recipe." if kind == "rate" else "x.npz"):
+  with pytest.raises(UserError, match="--config.frontend." if kind == "rate" else "x.npz"):
     _train(place, monkeypatch, path="x.npz", dataset__clip_seconds=30.0 if kind == "rate" else 3.1)
 
 

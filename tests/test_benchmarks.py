@@ -6,8 +6,7 @@ import sys
 
 import pytest
 
-from benchmarks import harness as contest
-from benchmarks import interleaved as turns
+from benchmarks import harness, interleaved
 
 TOY = """
 import os
@@ -51,15 +50,15 @@ def toy(tmp_path, monkeypatch):
   (tmp_path / "toy_work.py").write_text(TOY)
   monkeypatch.syspath_prepend(tmp_path)
   monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-  monkeypatch.setitem(contest.ENVIRONMENTS, "genre_jax", sys.prefix)
-  monkeypatch.setitem(contest.ENVIRONMENTS, "peers", ".venv-absent")
-  monkeypatch.setattr(turns, "TURN_SECONDS", 0.0)
+  monkeypatch.setitem(harness.ENVIRONMENTS, "genre_jax", sys.prefix)
+  monkeypatch.setitem(harness.ENVIRONMENTS, "peers", ".venv-absent")
+  monkeypatch.setattr(interleaved, "TURN_SECONDS", 0.0)
   yield importlib.import_module("toy_work")
   sys.modules.pop("toy_work")
 
 
 def test_contestants_take_turns_and_failures_are_rows(toy):
-  text = turns.contests(toy, repeats=2, limit=60.0)
+  text = interleaved.run_suite(toy, repeats=2, limit=60.0)
   rows = {row.split("|")[1].strip(): row for row in text.splitlines() if row.startswith("| ")}
   assert re.fullmatch(
     r"\| \*\*ours\*\* \| [\d.]+ ms \| .* to .* \| .* \| 1\.00 \[.*\] \|  \|", rows["**ours**"]
@@ -74,10 +73,10 @@ def test_contestants_take_turns_and_failures_are_rows(toy):
 
 def test_every_work_says_what_it_is():
   """Any environment can import the works: what peers need is imported in their setups."""
-  folder = contest.ROOT / "benchmarks" / "works"
+  folder = harness.ROOT / "benchmarks" / "works"
   names = sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
   assert {"log_mel", "inference", "memory"} <= set(names)
-  notes = (contest.ROOT / "benchmarks" / "NOTES.md").read_text()
+  notes = (harness.ROOT / "benchmarks" / "NOTES.md").read_text()
   sections = {
     re.sub(r"[^a-z -]", "", line[3:].lower()).replace(" ", "-")
     for line in notes.splitlines()
@@ -91,6 +90,6 @@ def test_every_work_says_what_it_is():
       continue
     assert set(work.THREADS) <= {"one", "all"}
     for one in work.CONTESTANTS.values():
-      assert one.environment in contest.ENVIRONMENTS and one.role in contest.ROLES
+      assert one.environment in harness.ENVIRONMENTS and one.role in harness.ROLES
     firsts = {one.case: one.role for one in reversed(work.CONTESTANTS.values())}
     assert set(firsts.values()) == {"ours"}

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.models.registry import build_model
 from genre_jax.studies.run import train_and_evaluate
 from genre_jax.training import steps
@@ -21,19 +21,19 @@ EXPERIMENTS = sorted(
 
 
 # Compiled and run; of the others, made of the same parts, the step is traced.
-RUN = {"tf_split", "mixtures", "coursework_published_tf_split"}
+RUN = {"axis_features", "mixtures", "leaky_published_tf_split"}
 
 
 def _step(config, run=True, classes=4):
   """Takes a training step that moves weights; without `run` it is only traced."""
   check(config)
-  recipe = Recipe.from_dict(config.recipe.to_dict())
+  frontend = FrontendConfig.from_dict(config.frontend.to_dict())
   model = build_model(config.model.to_dict(), classes, config.dtype)
   tx = make_optimizer(config.optimizer, 10)
   rng = np.random.default_rng(0)
   batch = {
-    "log_mel": rng.normal(-40, 15, (2, recipe.num_frames, recipe.n_mels, 1)).astype(np.float32),
-    "num_frames": np.full(2, recipe.num_frames, np.int32),
+    "log_mel": rng.normal(-40, 15, (2, frontend.num_frames, frontend.n_mels, 1)).astype(np.float32),
+    "num_frames": np.full(2, frontend.num_frames, np.int32),
     "labels": np.eye(classes, dtype=np.float32)[:2],
     "label_mask": np.ones((2, classes), np.float32),
     "mask": np.ones(2, bool),
@@ -62,18 +62,18 @@ def test_every_experiment_takes_a_step(name):
   _step(importlib.import_module(f"experiments.{name}").get_config(), name in RUN)
 
 
-@pytest.mark.parametrize("name", ["baseline", "tf_split"])
+@pytest.mark.parametrize("name", ["baseline", "axis_features"])
 def test_bfloat16(name):
   config = importlib.import_module(f"experiments.{name}").get_config()
   config.dtype = "bfloat16"
   _step(config)
 
 
-def test_the_built_in_corpus_is_learnt(tmp_path, monkeypatch):
+def test_the_built_in_corpus_is_learned(tmp_path, monkeypatch):
   """Above 95 % of unheard pieces, where one axis alone gives about half."""
-  config = importlib.import_module("experiments.synthetic").get_config("tf_split")
+  config = importlib.import_module("experiments.synthetic").get_config("axis_features")
   config.train.report = False
   monkeypatch.chdir(tmp_path)
   reports = train_and_evaluate(config, "run")
-  right = sum(np.trace(reports[side]["track"]["confusion"]) for side in ("valid", "test"))
-  assert right / sum(reports[side]["track"]["n"] for side in ("valid", "test")) > 0.95
+  right = sum(np.trace(reports[split]["track"]["confusion"]) for split in ("validation", "test"))
+  assert right / sum(reports[split]["track"]["n"] for split in ("validation", "test")) > 0.95

@@ -14,8 +14,7 @@ import pytest
 import soundfile
 
 from genre_jax.errors import UserError
-from genre_jax.inference import load, predict
-from genre_jax.inference import writers as answers
+from genre_jax.inference import load, predict, writers
 from tests.conftest import ROOT
 from tests.inference.conftest import small_model, songs, sound, write_small_model  # noqa: F401
 
@@ -161,11 +160,11 @@ def test_a_killed_command_goes_on(tmp_path, songs, model):  # noqa: F811
   assert len(files) == len(set(files)) == 64
 
 
-def _wait_for_the_end_of(session):
+def _wait_for_the_end_of(experiment):
   """Its workers end, too."""
   for _ in range(500):
     try:
-      os.killpg(session, 0)
+      os.killpg(experiment, 0)
     except ProcessLookupError:
       return
     time.sleep(0.02)
@@ -269,13 +268,13 @@ def test_answers_of_two_models_do_not_mix(tmp_path, songs, model):  # noqa: F811
 def test_a_full_disk(tmp_path, songs, small_model):  # noqa: F811
   model = load(str(small_model))
   found = list(predict(songs, model))
-  lines = answers.Lines(tmp_path / "a.csv", "csv", answers.columns(model.classes, False), False)
+  lines = writers.Lines(tmp_path / "a.csv", "csv", writers.columns(model.classes, False), False)
   limits = resource.getrlimit(resource.RLIMIT_FSIZE)
   resource.setrlimit(resource.RLIMIT_FSIZE, (200, limits[1]))
   try:
     with pytest.raises(UserError, match="a.csv: cannot be read or written"):
-      for answer in found:
-        lines.write(answer)
+      for prediction in found:
+        lines.write(prediction)
   finally:
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     with contextlib.suppress(OSError):  # what the first try left is written now

@@ -91,7 +91,7 @@ def test_a_file_and_a_pipe_are_the_same(tmp_path, small_model):  # noqa: F811
 
 def test_formats_channels_and_rates_of_a_pipe(tmp_path, small_model):  # noqa: F811
   audio = np.stack([sound(6, 16000)] * 2, 1)
-  answers = []
+  predictions = []
   for samples, values in (
     ("s16le", (audio * 2**15).astype("<i2")),
     ("s32le", (audio.astype(np.float64) * 2**31).astype("<i4")),
@@ -106,9 +106,9 @@ def test_formats_channels_and_rates_of_a_pipe(tmp_path, small_model):  # noqa: F
       "--rate=16000",
       standard_input=values.tobytes(),
     )
-    answers.append(_updates(done)[-1])
-  for answer in answers[1:]:
-    assert answer["p_calm"] == pytest.approx(answers[0]["p_calm"], abs=0.02)
+    predictions.append(_updates(done)[-1])
+  for prediction in predictions[1:]:
+    assert prediction["p_calm"] == pytest.approx(predictions[0]["p_calm"], abs=0.02)
 
 
 def test_nan_and_noise_on_standard_input(tmp_path, small_model):  # noqa: F811

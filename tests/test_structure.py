@@ -11,7 +11,7 @@ import sys
 import pytest
 from ml_collections import ConfigDict
 
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.training import augment
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -104,13 +104,13 @@ def test_every_field_is_read():
   source = "\n".join(path.read_text() for path in PACKAGE.rglob("*.py"))
   for field, _ in _leaves(_config("base")):
     group, _, name = field.rpartition(".")
-    if group == "recipe":
-      assert name in {f.name for f in dataclasses.fields(Recipe)}
+    if group == "frontend":
+      assert name in {f.name for f in dataclasses.fields(FrontendConfig)}
     elif group == "augment":
       assert name in augment.DEFAULTS
     else:
       assert re.search(rf"\.{name}\b|\[.{name}.\]", source), f"nothing reads config.{field}"
-  assert {f.name for f in dataclasses.fields(Recipe)} == set(_config("base").recipe)
+  assert {f.name for f in dataclasses.fields(FrontendConfig)} == set(_config("base").frontend)
 
 
 def test_no_file_is_two_rooms():

@@ -37,7 +37,7 @@ def median_seconds(run, repeats: int) -> float:
 
 def preparing(folder: pathlib.Path, count: int, seconds: float, repeats: int) -> float:
   """Seconds to prepare FLAC files, in one process."""
-  from genre_jax.data.frontend import Recipe
+  from genre_jax.data.frontend import FrontendConfig
   from genre_jax.data.prepared import prepare
   from genre_jax.data.sources.registry import open_source
 
@@ -47,13 +47,13 @@ def preparing(folder: pathlib.Path, count: int, seconds: float, repeats: int) ->
 
   def run():
     shutil.rmtree(root, ignore_errors=True)
-    prepare(source, Recipe(), root, workers=1)
+    prepare(source, FrontendConfig(), root, workers=1)
 
   return median_seconds(run, repeats)
 
 
 def epoch(folder: pathlib.Path, count: int, repeats: int) -> float:
-  """Seconds of an epoch of tf_split over made clips of 30 s, input pipeline included."""
+  """Seconds of an epoch of axis_features over made clips of 30 s, input pipeline included."""
   with contextlib.closing(Training(folder / "made", count)) as training:
     batch = training.next_batch()
 
@@ -71,7 +71,7 @@ def predicting(folder: pathlib.Path, seconds: float, repeats: int) -> float:
 
   songs = folder / f"one-{seconds:g}"
   write_files(songs, "flac", RATE, channels=1, count=1, seconds=seconds)
-  path, model = str(next(songs.glob("*/*"))), load("tf_split_10")
+  path, model = str(next(songs.glob("*/*"))), load("axis_features_10")
   return median_seconds(lambda: list(predict(path, model)), repeats)
 
 
@@ -83,7 +83,7 @@ def report(options: Options) -> str:
   folder = options.folder
   by_count = {
     "preparing (FLAC, 30 s a clip)": [preparing(folder, n, 30.0, repeats) for n in counts],
-    "training (an epoch of tf_split)": [epoch(folder, n, repeats) for n in counts],
+    "training (an epoch of axis_features)": [epoch(folder, n, repeats) for n in counts],
   }
   by_length = {
     "preparing a clip": [preparing(folder, 8, s, repeats) / 8 for s in lengths],
@@ -119,7 +119,7 @@ def plot(path: pathlib.Path, unit: str, sizes, curves) -> None:
   figure, axes = pyplot.subplots(figsize=(6, 3.5), layout="constrained")
   for what, seconds in curves.items():
     axes.loglog(sizes, seconds, "o-", label=f"{what}: slope {slope(sizes, seconds):.2f}")
-    axes.loglog(sizes, seconds[0] * np.array(sizes) / sizes[0], ":", color="grey", linewidth=1)
+    axes.loglog(sizes, seconds[0] * np.array(sizes) / sizes[0], ":", color="gray", linewidth=1)
   axes.set(xlabel=unit, ylabel="seconds (dotted: in proportion)")
   axes.set_xticks(sizes, labels=list(map(str, sizes)), minor=False)
   axes.minorticks_off()

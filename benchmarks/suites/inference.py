@@ -2,26 +2,26 @@
 
 import numpy as np
 
-from benchmarks.harness import Contestant, cores, told
+from benchmarks.harness import Contestant, cores, format_ratio
 from benchmarks.synthetic_audio import music
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.log_mel import log_mel
 from genre_jax.data.pipeline import segment_starts
 
-TITLE = "Inference: 30 s of log-mel to logits, tf_split_10"
+TITLE = "Inference: 30 s of log-mel to logits, axis_features_10"
 TARGET = "at least as fast as ONNX Runtime with the same network, batch 1 and 64"
 THREADS = ("one", "all")
 WINDOWS = 4  # of a clip of 30 s, as in evaluation
 BATCHES = (1, 64)
 
 
-def windows(batch: int, recipe: Recipe) -> np.ndarray:
+def windows(batch: int, frontend: FrontendConfig) -> np.ndarray:
   """float32[4 * batch, time, frequency] of clips of 30 s."""
   parts = []
   for seed in range(batch):
-    frames = log_mel(music(30.0, recipe.sample_rate, seed % 8), recipe)
-    starts = segment_starts(len(frames), recipe.num_frames, WINDOWS)
-    parts += [frames[start : start + recipe.num_frames] for start in starts]
+    frames = log_mel(music(30.0, frontend.sample_rate, seed % 8), frontend)
+    starts = segment_starts(len(frames), frontend.num_frames, WINDOWS)
+    parts += [frames[start : start + frontend.num_frames] for start in starts]
   return np.stack(parts)
 
 
@@ -31,9 +31,9 @@ def of_genre_jax(batch: int):
   def setup():
     from genre_jax.inference.model import load
 
-    model = load("tf_split_10")
-    asked = windows(batch, model.recipe)
-    num_frames = np.full(len(asked), model.recipe.num_frames)
+    model = load("axis_features_10")
+    asked = windows(batch, model.frontend)
+    num_frames = np.full(len(asked), model.frontend.num_frames)
     return lambda: model.logits(asked, num_frames)
 
   return setup
@@ -54,8 +54,8 @@ def of_onnx_runtime(batch: int):
     from genre_jax.inference.onnx_graph import OPSET
 
     absl.logging.set_verbosity(absl.logging.ERROR)  # it tells how it converts
-    model = load("tf_split_10")
-    asked = windows(batch, model.recipe)
+    model = load("axis_features_10")
+    asked = windows(batch, model.frontend)
 
     def network(log_mel):
       return model.network.apply(model.variables, log_mel[..., None])
@@ -72,10 +72,10 @@ def of_onnx_runtime(batch: int):
     )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cores()
-    session = onnxruntime.InferenceSession(
+    experiment = onnxruntime.InferenceSession(
       graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    return lambda: session.run(None, {"log_mel": asked})[0]
+    return lambda: experiment.run(None, {"log_mel": asked})[0]
 
   return setup
 
@@ -97,6 +97,6 @@ def remarks(outcomes) -> list[str]:
   """The ratios of the target."""
   return [
     f"{case}, {threads} core{'s' * (threads == 'all')}: ONNX Runtime's time / ours "
-    + told(outcome.ratio(f"ONNX Runtime ({case})", f"genre_jax ({case})"))
+    + format_ratio(outcome.ratio(f"ONNX Runtime ({case})", f"genre_jax ({case})"))
     for (case, threads), outcome in outcomes.items()
   ]

@@ -2,27 +2,27 @@
 
 import numpy as np
 
-from benchmarks.harness import Contestant, cores, told
+from benchmarks.harness import Contestant, cores, format_ratio
 from benchmarks.synthetic_audio import music
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.log_mel import log_mel, log_mel_jax, mel_filterbank, stft_window
 
 TITLE = "Log-mel of a 30 s clip (22050 Hz, 2048/512, 128 mels)"
 TARGET = "at most 1.6 x the bare FFTs of it, 3 x as fast as librosa, 1.6 x as fast as torch"
 NOTES = "log-mel-numpy-path"
 THREADS = ("one",)
-RECIPE = Recipe(frame_stride=1.0)
+FRONTEND = FrontendConfig(frame_stride=1.0)
 
 
 def clip() -> np.ndarray:
   """The input, float32[661500]."""
-  return music(30.0, RECIPE.sample_rate)
+  return music(30.0, FRONTEND.sample_rate)
 
 
 def genre_jax_numpy():
   """What preparing and predicting do."""
   audio = clip()
-  return lambda: log_mel(audio, RECIPE)
+  return lambda: log_mel(audio, FRONTEND)
 
 
 def genre_jax_jitted():
@@ -30,7 +30,7 @@ def genre_jax_jitted():
   import jax
 
   audio = jax.device_put(clip())
-  compiled = jax.jit(lambda audio: log_mel_jax(audio, RECIPE))
+  compiled = jax.jit(lambda audio: log_mel_jax(audio, FRONTEND))
   return lambda: np.asarray(compiled(audio))
 
 
@@ -43,13 +43,13 @@ def librosa():
   def run():
     power = librosa.feature.melspectrogram(
       y=audio,
-      sr=RECIPE.sample_rate,
-      n_fft=RECIPE.n_fft,
-      hop_length=RECIPE.hop_length,
-      n_mels=RECIPE.n_mels,
-      pad_mode=RECIPE.pad_mode,
+      sr=FRONTEND.sample_rate,
+      n_fft=FRONTEND.n_fft,
+      hop_length=FRONTEND.hop_length,
+      n_mels=FRONTEND.n_mels,
+      pad_mode=FRONTEND.pad_mode,
     )
-    return librosa.power_to_db(power, ref=np.max, amin=RECIPE.amin, top_db=RECIPE.top_db).T
+    return librosa.power_to_db(power, ref=np.max, amin=FRONTEND.amin, top_db=FRONTEND.top_db).T
 
   return run
 
@@ -59,18 +59,18 @@ def torch_stft():
   import torch
 
   torch.set_num_threads(cores())
-  audio, window = torch.from_numpy(clip()), torch.from_numpy(stft_window(RECIPE))
-  filters = torch.from_numpy(mel_filterbank(RECIPE))
+  audio, window = torch.from_numpy(clip()), torch.from_numpy(stft_window(FRONTEND))
+  filters = torch.from_numpy(mel_filterbank(FRONTEND))
 
   @torch.inference_mode()
   def run():
     spectrum = torch.stft(
       audio,
-      RECIPE.n_fft,
-      RECIPE.hop_length,
+      FRONTEND.n_fft,
+      FRONTEND.hop_length,
       window=window,
       center=True,
-      pad_mode=RECIPE.pad_mode,
+      pad_mode=FRONTEND.pad_mode,
       return_complex=True,
     )
     return _decibels_torch(torch, filters @ spectrum.abs().square()).numpy().T
@@ -85,11 +85,11 @@ def nnaudio():
 
   torch.set_num_threads(cores())
   layer = MelSpectrogram(
-    sr=RECIPE.sample_rate,
-    n_fft=RECIPE.n_fft,
-    hop_length=RECIPE.hop_length,
-    n_mels=RECIPE.n_mels,
-    pad_mode=RECIPE.pad_mode,
+    sr=FRONTEND.sample_rate,
+    n_fft=FRONTEND.n_fft,
+    hop_length=FRONTEND.hop_length,
+    n_mels=FRONTEND.n_mels,
+    pad_mode=FRONTEND.pad_mode,
     verbose=False,
   )
   audio = torch.from_numpy(clip())
@@ -102,8 +102,8 @@ def nnaudio():
 
 
 def _decibels_torch(torch, power):
-  decibels = 10.0 * torch.log10(power.clamp_min(RECIPE.amin))
-  decibels = torch.maximum(decibels, decibels.max() - RECIPE.top_db)
+  decibels = 10.0 * torch.log10(power.clamp_min(FRONTEND.amin))
+  decibels = torch.maximum(decibels, decibels.max() - FRONTEND.top_db)
   return decibels - decibels.max()
 
 
@@ -113,18 +113,18 @@ def essentia():
   import essentia.standard as es
 
   essentia.log.infoActive = essentia.log.warningActive = False
-  audio = np.pad(clip(), RECIPE.n_fft // 2)
+  audio = np.pad(clip(), FRONTEND.n_fft // 2)
   # Its Windowing would turn the frame by half its length; the magnitudes are the same.
   window = es.Windowing(
-    type="hann", size=RECIPE.n_fft, normalized=False, zeroPhase=False, symmetric=False
+    type="hann", size=FRONTEND.n_fft, normalized=False, zeroPhase=False, symmetric=False
   )
-  spectrum = es.Spectrum(size=RECIPE.n_fft)
+  spectrum = es.Spectrum(size=FRONTEND.n_fft)
   bands = es.MelBands(
-    inputSize=RECIPE.n_fft // 2 + 1,
-    numberBands=RECIPE.n_mels,
-    sampleRate=RECIPE.sample_rate,
-    lowFrequencyBound=RECIPE.fmin,
-    highFrequencyBound=RECIPE.fmax,
+    inputSize=FRONTEND.n_fft // 2 + 1,
+    numberBands=FRONTEND.n_mels,
+    sampleRate=FRONTEND.sample_rate,
+    lowFrequencyBound=FRONTEND.fmin,
+    highFrequencyBound=FRONTEND.fmax,
     warpingFormula="slaneyMel",
     weighting="linear",
     normalize="unit_tri",
@@ -137,16 +137,16 @@ def essentia():
         bands(spectrum(window(frame)))
         for frame in es.FrameGenerator(
           audio,
-          frameSize=RECIPE.n_fft,
-          hopSize=RECIPE.hop_length,
+          frameSize=FRONTEND.n_fft,
+          hopSize=FRONTEND.hop_length,
           startFromZero=True,
           lastFrameToEndOfFile=False,
           validFrameThresholdRatio=1.0,
         )
       ]
     )
-    decibels = 10.0 * np.log10(np.maximum(power, RECIPE.amin))
-    return np.maximum(decibels - decibels.max(), -RECIPE.top_db)
+    decibels = 10.0 * np.log10(np.maximum(power, FRONTEND.amin))
+    return np.maximum(decibels - decibels.max(), -FRONTEND.top_db)
 
   return run
 
@@ -155,9 +155,9 @@ def bare_ffts():
   """scipy's FFT of all windowed frames at once, made beforehand: no other step of the work."""
   import scipy.fft
 
-  audio = np.pad(clip(), RECIPE.n_fft // 2)
-  frames = np.lib.stride_tricks.sliding_window_view(audio, RECIPE.n_fft)[:: RECIPE.hop_length]
-  frames = np.ascontiguousarray(frames * stft_window(RECIPE))
+  audio = np.pad(clip(), FRONTEND.n_fft // 2)
+  frames = np.lib.stride_tricks.sliding_window_view(audio, FRONTEND.n_fft)[:: FRONTEND.hop_length]
+  frames = np.ascontiguousarray(frames * stft_window(FRONTEND))
 
   def run():
     scipy.fft.rfft(frames)
@@ -171,9 +171,9 @@ def bare_ffts_in_cache():
 
   from genre_jax.data.log_mel import FRAMES_AT_ONCE
 
-  audio = np.pad(clip(), RECIPE.n_fft // 2)
-  frames = np.lib.stride_tricks.sliding_window_view(audio, RECIPE.n_fft)[:: RECIPE.hop_length]
-  frames = np.ascontiguousarray(frames * stft_window(RECIPE))
+  audio = np.pad(clip(), FRONTEND.n_fft // 2)
+  frames = np.lib.stride_tricks.sliding_window_view(audio, FRONTEND.n_fft)[:: FRONTEND.hop_length]
+  frames = np.ascontiguousarray(frames * stft_window(FRONTEND))
 
   def run():
     for at in range(0, len(frames), FRAMES_AT_ONCE):
@@ -200,8 +200,8 @@ def remarks(outcomes) -> list[str]:
   outcome = outcomes["", "one"]
   ours = "genre_jax, NumPy"
   return [
-    f"ours / the FFTs alone, whole {told(outcome.ratio(ours, 'the FFTs alone, whole'))}; 32 at a"
-    f" time {told(outcome.ratio(ours, 'the FFTs alone, 32 at a time'))}",
-    f"librosa / ours {told(outcome.ratio('librosa', ours))}, torch / ours"
-    f" {told(outcome.ratio('torch.stft, dense mel', ours))}",
+    f"ours / the FFTs alone, whole {format_ratio(outcome.ratio(ours, 'the FFTs alone, whole'))}; 32"
+    f" at a time {format_ratio(outcome.ratio(ours, 'the FFTs alone, 32 at a time'))}",
+    f"librosa / ours {format_ratio(outcome.ratio('librosa', ours))}, torch / ours"
+    f" {format_ratio(outcome.ratio('torch.stft, dense mel', ours))}",
   ]

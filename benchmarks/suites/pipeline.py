@@ -7,11 +7,11 @@ import time
 
 import numpy as np
 
-from benchmarks.harness import Options, told
-from genre_jax.data.frontend import Recipe
+from benchmarks.harness import Options, format_ratio
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.source import Clip, Source
 
-TITLE = "Input pipeline: prepared set to device batches, tf_split on ten genres"
+TITLE = "Input pipeline: prepared set to device batches, axis_features on ten genres"
 TARGET = "at least 20 x what the step consumes; the step waits less than 1 % of the time"
 NOTES = "input-pipeline-and-prepared-sets"
 CLIPS = 443  # as the training side of GTZAN's fault-filtered lists
@@ -24,10 +24,10 @@ class MadeReader:
 
   frames: int = 387
 
-  def log_mel(self, clip: Clip, recipe: Recipe) -> np.ndarray:
+  def log_mel(self, clip: Clip, frontend: FrontendConfig) -> np.ndarray:
     """float32[frames, n_mels] in dB."""
     rng = np.random.default_rng(clip.index)
-    return rng.uniform(-80, 0, (self.frames, recipe.n_mels)).astype(np.float32)
+    return rng.uniform(-80, 0, (self.frames, frontend.n_mels)).astype(np.float32)
 
 
 def made_source(count: int) -> Source:
@@ -40,7 +40,7 @@ def made_source(count: int) -> Source:
 
 
 class Training:
-  """A training of tf_split on made clips, ready for its first step.
+  """A training of axis_features on made clips, ready for its first step.
 
   Args:
     folder: for the prepared set.
@@ -51,18 +51,18 @@ class Training:
     from experiments import tf_split_10
     from genre_jax.data.pipeline import train_batches
     from genre_jax.data.prepared import prepare
-    from genre_jax.data.splits import Split
+    from genre_jax.data.splits import SplitAssignment
     from genre_jax.models.registry import build_model
     from genre_jax.training import steps
     from genre_jax.training.optimizer import make_optimizer
 
     config = tf_split_10.get_config()
-    source, recipe = made_source(count), Recipe.from_dict(config.recipe.to_dict())
-    prepared = prepare(source, recipe, folder, workers=1)
+    source, frontend = made_source(count), FrontendConfig.from_dict(config.frontend.to_dict())
+    prepared = prepare(source, frontend, folder, workers=1)
     self.batch_size = config.train.batch_size
     self._batches, self.steps_per_epoch = train_batches(
       prepared,
-      Split("all", {clip.track: "train" for clip in source.clips}),
+      SplitAssignment("all", {clip.track: "train" for clip in source.clips}),
       batch_size=self.batch_size,
       per_track=config.segments.train_per_track,
       random=True,
@@ -121,7 +121,7 @@ def report(options: Options) -> str:
     "| pipeline, windows/s | step consumes, windows/s | ratio | share of training that it adds |\n"
     "|---|---|---|---|\n"
     f"| {size / np.median(alone):.0f} | {size / np.median(stepping):.0f} "
-    f"| {told(np.percentile(stepping / alone, (25, 50, 75)))} "
+    f"| {format_ratio(np.percentile(stepping / alone, (25, 50, 75)))} "
     f"| {np.median(longer):.2%} [{np.percentile(longer, 25):.2%}, {np.percentile(longer, 75):.2%}]"
     " |\n\n"
     f"{CLIPS} made clips of 30 s, batches of {size} windows, put on the device. What it adds: a"

@@ -6,9 +6,9 @@ import tempfile
 
 import numpy as np
 
-from benchmarks.harness import Contestant, told
+from benchmarks.harness import Contestant, format_ratio
 from benchmarks.synthetic_audio import write_files
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 
 TITLE = "Audio files to a prepared set"
 TARGET = (
@@ -19,7 +19,7 @@ NOTES = "input-pipeline-and-prepared-sets"
 THREADS = ("all",)
 REPEATS = 3
 FILES, SECONDS = {22050: 384, 44100: 128}, 30.0  # by rate: one worker takes 6 to 10 s
-RECIPE = Recipe()
+FRONTEND = FrontendConfig()
 KINDS = {
   f"{name} at {rate / 1000:g} kHz": (name.lower(), rate)
   for name in ("FLAC", "WAV", "MP3")
@@ -38,12 +38,12 @@ def prepared_set(kind: str, rate: int, workers: int):
 
     def run():
       shutil.rmtree(root, ignore_errors=True)
-      return np.array(prepare(source, RECIPE, root, workers=workers).num_frames)
+      return np.array(prepare(source, FRONTEND, root, workers=workers).num_frames)
 
     run()
-    made = prepare(source, RECIPE, root)  # reads it
+    made = prepare(source, FRONTEND, root)  # reads it
     _, first = next(pipeline.read_clips(made, np.arange(FILES[rate]) == 0).as_numpy_iterator())
-    np.testing.assert_array_equal(first["log_mel"], source.log_mel(source.clips[0], RECIPE))
+    np.testing.assert_array_equal(first["log_mel"], source.log_mel(source.clips[0], FRONTEND))
     return run
 
   return setup
@@ -58,7 +58,7 @@ def nothing_written(kind: str, rate: int, workers: int):
     source = _source(kind, rate)
 
     def run():
-      tasks = ((source.reader, RECIPE, clip) for clip in source.clips)
+      tasks = ((source.reader, FRONTEND, clip) for clip in source.clips)
       return np.array(list(in_order(frames_of, tasks, workers)))
 
     return run
@@ -66,9 +66,9 @@ def nothing_written(kind: str, rate: int, workers: int):
   return setup
 
 
-def frames_of(reader, recipe, clip) -> int:
+def frames_of(reader, frontend, clip) -> int:
   """Number of frames of a clip that was read; a worker's unit."""
-  return len(reader.log_mel(clip, recipe))
+  return len(reader.log_mel(clip, frontend))
 
 
 def _source(kind, rate):
@@ -133,9 +133,9 @@ def remarks(outcomes) -> list[str]:
     files = FILES[KINDS[case][1]]
     lines.append(
       f"{case}: {files / np.median(two):.1f} clips/s with 2 workers; rate against the same without"
-      f" writing {told(outcome.ratio(bare[1], whole[1]))} with 1 worker,"
-      f" {told(outcome.ratio(bare[2], whole[2]))} with 2; 2 workers"
-      f" {told(outcome.ratio(whole[1], whole[2]))} x one, their start taken off"
+      f" writing {format_ratio(outcome.ratio(bare[1], whole[1]))} with 1 worker,"
+      f" {format_ratio(outcome.ratio(bare[2], whole[2]))} with 2; 2 workers"
+      f" {format_ratio(outcome.ratio(whole[1], whole[2]))} x one, their start taken off"
       f" {np.median(one / (two - begin)):.2f} x"
     )
   return [

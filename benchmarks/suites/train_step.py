@@ -10,17 +10,17 @@ import zlib
 
 import numpy as np
 
-from benchmarks.harness import Contestant, cores, told
+from benchmarks.harness import Contestant, cores, format_ratio
 
 TITLE = "Training step"
-TARGET = "as fast as PyTorch, eager or compiled, whichever is faster; `learnt_split` 1.3 x as fast"
+TARGET = "as fast as PyTorch, eager or compiled, whichever is faster; `split_cnn` 1.3 x as fast"
 NOTES = "training-step"
 THREADS = ("one", "all")
 
 # Of experiments/*.py, but for published_tf_split: batches are of 256 there, 8 TFLOP a step, and the
 # rate 1e-3, at which the loss of so few updates leaps, and rounding decides where to.
 NETWORKS = {
-  "learnt_split": {
+  "split_cnn": {
     "batch": 32,
     "frames": 96,
     "mels": 128,
@@ -165,8 +165,8 @@ for _name in NETWORKS:
       "peers", lambda name=_name: torch(name, True), 5e-3, case=_name
     ),
   }
-CONTESTANTS["genre_jax, learnt_split, a device each core"] = Contestant(
-  "genre_jax", lambda: ours("learnt_split", True), 5e-3, role="ours", case="learnt_split"
+CONTESTANTS["genre_jax, split_cnn, a device each core"] = Contestant(
+  "genre_jax", lambda: ours("split_cnn", True), 5e-3, role="ours", case="split_cnn"
 )
 
 
@@ -177,5 +177,5 @@ def remarks(outcomes) -> list[str]:
     peer = outcome.best("peer")
     for name in outcome.times:
       if peer and outcome.roles[name] == "ours":
-        lines.append(f"{threads}: {peer} / {name} {told(outcome.ratio(peer, name))}")
+        lines.append(f"{threads}: {peer} / {name} {format_ratio(outcome.ratio(peer, name))}")
   return lines

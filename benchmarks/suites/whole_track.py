@@ -5,7 +5,7 @@ import tempfile
 
 import numpy as np
 
-from benchmarks.harness import Contestant, told
+from benchmarks.harness import Contestant, format_ratio
 from benchmarks.synthetic_audio import write_files
 
 TITLE = "Whole track: a file of 3 minutes, stereo at 44.1 kHz, to its genre"
@@ -23,11 +23,11 @@ def whole(kind: str):
     from genre_jax.inference import load, predict
 
     paths = _files(kind)
-    model = load("tf_split_10")
+    model = load("axis_features_10")
 
     def run():
-      answers = list(predict(paths, model, workers=1))
-      assert all(answer.status == "ok" for answer in answers)
+      predictions = list(predict(paths, model, workers=1))
+      assert all(prediction.status == "ok" for prediction in predictions)
 
     return run
 
@@ -56,14 +56,14 @@ def with_log_mel(kind: str):
   """The part of it before the network."""
 
   def setup():
-    from genre_jax.data.frontend import Recipe
+    from genre_jax.data.frontend import FrontendConfig
     from genre_jax.inference.spectra import read_spectrum
 
     paths, waiting = _files(kind), tempfile.mkdtemp()
 
     def run():
       for path in paths:
-        assert not isinstance(read_spectrum(path, Recipe(), waiting), str)
+        assert not isinstance(read_spectrum(path, FrontendConfig(), waiting), str)
 
     return run
 
@@ -99,8 +99,8 @@ def remarks(outcomes) -> list[str]:
     ours = f"file to genre ({kind})"
     if ours in outcome.times:
       lines.append(
-        f"{kind}: {TRACKS / np.median(outcome.times[ours]):.2f} tracks a second a core; share of"
-        f" decode and resample {told(outcome.ratio(f'decode and resample ({kind})', ours))}, with"
-        f" log-mel {told(outcome.ratio(f'decode, resample, log-mel ({kind})', ours))}"
+        f"{kind}: {TRACKS / np.median(outcome.times[ours]):.2f} tracks a second a core; share"
+        f" of decoding {format_ratio(outcome.ratio(f'decode and resample ({kind})', ours))},"
+        f" with log-mel {format_ratio(outcome.ratio(f'decode, resample, log-mel ({kind})', ours))}"
       )
   return [*lines, f"a turn is {TRACKS} tracks"]

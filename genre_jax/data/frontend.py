@@ -17,7 +17,7 @@ PAD_MODES = ("constant", "reflect", "edge")
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
+class FrontendConfig:
   """Waveform to log-mel, and the window that the network sees.
 
   `frame_stride` thins the STFT: frame floor((j + 0.5) * frame_stride) is kept as frame j, so that
@@ -31,11 +31,11 @@ class Recipe:
   Attributes:
     sample_rate: Hz.
     n_fft: FFT length in samples, even.
-    win_length: samples, at most n_fft; the window is centred in the FFT.
+    win_length: samples, at most n_fft; the window is centerd in the FFT.
     hop_length: samples between STFT frames.
     window: one of WINDOWS, periodic.
-    center: whether frame t is centred on sample t * hop_length.
-    pad_mode: what stands beyond the ends when centred.
+    center: whether frame t is centerd on sample t * hop_length.
+    pad_mode: what stands beyond the ends when centerd.
     n_mels: mel bands.
     fmin: Hz, lower edge of the lowest band.
     fmax: Hz, upper edge of the highest band.
@@ -173,7 +173,7 @@ class Recipe:
     return dataclasses.asdict(self)
 
   @classmethod
-  def from_dict(cls, values: dict) -> "Recipe":
+  def from_dict(cls, values: dict) -> "FrontendConfig":
     """The recipe of a config or of a stored file; all fields must be there, and no other."""
     values = dict(values)
     names = [field.name for field in dataclasses.fields(cls)]
@@ -181,22 +181,22 @@ class Recipe:
       if name not in names:
         near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.0)[0]
         raise UserError(
-          f"config.recipe.{name}: there is no such field. Did you mean config.recipe.{near}?"
+          f"config.frontend.{name}: there is no such field. Did you mean config.frontend.{near}?"
         )
     missing = [name for name in names if name not in values]
     if missing:
       raise UserError(
-        f"config.recipe.{missing[0]}: the field is missing"
+        f"config.frontend.{missing[0]}: the field is missing"
         + (f" (and {len(missing) - 1} more: {', '.join(missing[1:])})" if missing[1:] else "")
         + ". The file or config comes from another version, or was edited: write it anew."
       )
     return cls(**values)
 
-  def difference(self, other: "Recipe") -> dict:
+  def difference(self, other: "FrontendConfig") -> dict:
     """Fields in which two recipes differ: {field: (value here, value of the other)}."""
     here, there = self.to_dict(), other.to_dict()
     return {name: (here[name], there[name]) for name in here if here[name] != there[name]}
 
 
 def _refuse(name, value, reason):
-  raise UserError(f"config.recipe.{name}={value!r}: {reason}.")
+  raise UserError(f"config.frontend.{name}={value!r}: {reason}.")

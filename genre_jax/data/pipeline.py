@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from genre_jax.data.prepared import SPLIT, Prepared
-from genre_jax.data.splits import Split
+from genre_jax.data.splits import SplitAssignment
 
 Batch = dict[str, np.ndarray]
 
@@ -35,7 +35,12 @@ def segment_starts(num_frames: int, window: int, count: int) -> np.ndarray:
 
 
 def plan_windows(
-  prepared: Prepared, split: Split, side: str, per_track: int, *, random: bool = False
+  prepared: Prepared,
+  assignment: SplitAssignment,
+  split: str,
+  per_track: int,
+  *,
+  random: bool = False,
 ) -> np.ndarray:
   """Which windows of which clips stand on a side of the split.
 
@@ -53,12 +58,12 @@ def plan_windows(
     starts = (
       np.zeros(per_track, int)
       if random
-      else segment_starts(num_frames, prepared.recipe.num_frames, per_track)
+      else segment_starts(num_frames, prepared.frontend.num_frames, per_track)
     )
-    if split.leaky:
-      wanted = np.array([split.side(clip.track, k) == side for k in range(len(starts))])
+    if assignment.leaky:
+      wanted = np.array([assignment.split_of(clip.track, k) == split for k in range(len(starts))])
     else:
-      wanted = split.sides.get(clip.track) == side
+      wanted = assignment.splits.get(clip.track) == split
     rows.append(np.where(wanted, starts, -1))
   plan = np.full((len(rows), max(map(len, rows))), -1, np.int32)
   for index, row in enumerate(rows):
@@ -93,7 +98,7 @@ def _cut(prepared: Prepared, plan, index, clip):
   """All planned windows of one clip, as a dict of arrays with a leading axis of windows."""
   import tensorflow as tf
 
-  window, n_mels = prepared.recipe.num_frames, prepared.recipe.n_mels
+  window, n_mels = prepared.frontend.num_frames, prepared.frontend.n_mels
   starts = tf.gather(plan, index)
   segments = tf.cast(tf.where(starts >= 0)[:, 0], tf.int32)
   starts = tf.gather(starts, segments)
@@ -118,7 +123,7 @@ def _cut(prepared: Prepared, plan, index, clip):
 
 def train_batches(
   prepared: Prepared,
-  split: Split,
+  assignment: SplitAssignment,
   *,
   batch_size: int,
   per_track: int,
@@ -144,11 +149,11 @@ def train_batches(
   """
   import tensorflow as tf
 
-  plan = plan_windows(prepared, split, "train", per_track, random=random)
+  plan = plan_windows(prepared, assignment, "train", per_track, random=random)
   num_clips, examples = int((plan >= 0).any(axis=1).sum()), int((plan >= 0).sum())
   steps = -(-examples // batch_size)
   clips = _planned_clips(prepared, plan)
-  room = np.array(prepared.num_frames, np.int32)[:, None] - prepared.recipe.num_frames
+  room = np.array(prepared.num_frames, np.int32)[:, None] - prepared.frontend.num_frames
   places = np.maximum(room, 0) + 1
 
   def epoch_of(epoch):
@@ -177,7 +182,7 @@ def train_batches(
 
 
 def eval_batches(
-  prepared: Prepared, split: Split, side: str, *, batch_size: int, per_track: int
+  prepared: Prepared, assignment: SplitAssignment, split: str, *, batch_size: int, per_track: int
 ) -> Iterator[Batch]:
   """All windows of one side, once, in stored order; the last batch is padded and masked.
 
@@ -190,7 +195,7 @@ def eval_batches(
   Yields:
     Batches of equal size; `mask` is False for rows that only fill up.
   """
-  plan = plan_windows(prepared, split, side, per_track)
+  plan = plan_windows(prepared, assignment, split, per_track)
   if not (plan >= 0).any():
     return
   windows = (

@@ -22,7 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from genre_jax.data.audio import UnreadableAudio
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.source import Clip, Reader, Source
 from genre_jax.data.workers import in_order
 from genre_jax.errors import UserError
@@ -49,7 +49,7 @@ class Prepared:
   """
 
   path: pathlib.Path
-  recipe: Recipe
+  frontend: FrontendConfig
   classes: tuple[str, ...]
   task: str
   source: str
@@ -58,22 +58,22 @@ class Prepared:
   skipped: tuple[tuple[str, str], ...]
 
 
-def content_hash(source: Source, recipe: Recipe, task: str) -> str:
+def content_hash(source: Source, frontend: FrontendConfig, task: str) -> str:
   """Hash of everything that determines a prepared set: material, labels, recipe, format."""
-  sound = recipe.to_dict()
+  sound = frontend.to_dict()
   del sound["num_frames"]  # windows are cut in the pipeline: one set serves all window lengths
   parts = [FORMAT_VERSION, source.name, source.fingerprint(), list(source.classes), task, sound]
   return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def folder_name(source: Source, recipe: Recipe, task: str) -> str:
+def folder_name(source: Source, frontend: FrontendConfig, task: str) -> str:
   """What a prepared set is called."""
-  return f"{source.name}-{content_hash(source, recipe, task)}"
+  return f"{source.name}-{content_hash(source, frontend, task)}"
 
 
 def prepare(
   source: Source,
-  recipe: Recipe,
+  frontend: FrontendConfig,
   root: str | os.PathLike,
   *,
   task: str = "single_label",
@@ -92,41 +92,41 @@ def prepare(
   Raises:
     UserError: where no clip can be read or the folder cannot be written.
   """
-  final = pathlib.Path(root) / folder_name(source, recipe, task)
+  final = pathlib.Path(root) / folder_name(source, frontend, task)
   if not final.exists():
     partial = final.with_name(final.name + ".partial")
     try:
       partial.mkdir(parents=True, exist_ok=True)
       with _lock(final.with_name(final.name + ".lock")):
         if not final.exists():  # another process may have made it while this one waited
-          _write(source, recipe, task, partial, final, workers or os.cpu_count() or 1)
+          _write(source, frontend, task, partial, final, workers or os.cpu_count() or 1)
     except (OSError, *_tensorflow_errors()) as error:
       raise UserError(
         f"cannot write the prepared set {final}: {getattr(error, 'strerror', None) or error}; free"
         " space there or name another folder with --config.dataset.prepared_dir (what was done is"
         " kept)"
       ) from error
-  return read(final, recipe)
+  return read(final, frontend)
 
 
-def read(path: str | os.PathLike, recipe: Recipe | None = None) -> Prepared:
+def read(path: str | os.PathLike, frontend: FrontendConfig | None = None) -> Prepared:
   """Opens a prepared set.
 
   Args:
     path: its folder.
     recipe: if given, must equal the stored one but for the window length, which it sets.
   Raises:
-    UserError: if the folder is not a prepared set, or was made with another recipe.
+    UserError: if the folder is not a prepared set, or was made with another frontend.
   """
   path = pathlib.Path(path)
   try:
-    about = json.loads((path / "about.json").read_text())
+    metadata = json.loads((path / "about.json").read_text())
     with open(path / "clips.csv", newline="") as file:
       rows = list(csv.DictReader(file))
-    for name, size in about["bytes"].items():
+    for name, size in metadata["bytes"].items():
       if (path / name).stat().st_size != size:
         raise ValueError(f"{name} should have {size} bytes")
-    stored = Recipe.from_dict(about["recipe"])
+    stored = FrontendConfig.from_dict(metadata["frontend"])
     clips = tuple(
       Clip(
         track=row["track"],
@@ -134,7 +134,7 @@ def read(path: str | os.PathLike, recipe: Recipe | None = None) -> Prepared:
         labels=_names(row["labels"]),
         path="",
         has_group=row["has_group"] == "1",
-        side=row.get("side") or "",
+        split=row.get("split") or "",
         unknown=_names(row.get("unknown")),
       )
       for row in rows
@@ -142,22 +142,22 @@ def read(path: str | os.PathLike, recipe: Recipe | None = None) -> Prepared:
     prepared = Prepared(
       path,
       stored,
-      tuple(about["classes"]),
-      about["task"],
-      about["source"],
+      tuple(metadata["classes"]),
+      metadata["task"],
+      metadata["source"],
       clips,
       tuple(int(row["num_frames"]) for row in rows),
-      tuple((skip["clip"], skip["reason"]) for skip in about["skipped"]),
+      tuple((skip["clip"], skip["reason"]) for skip in metadata["skipped"]),
     )
   except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
     raise UserError(
       f"{path} is not a whole prepared set ({error}); delete it and prepare again"
     ) from error
-  if recipe is not None:
+  if frontend is not None:
     prepared = dataclasses.replace(
-      prepared, recipe=dataclasses.replace(stored, num_frames=recipe.num_frames)
+      prepared, frontend=dataclasses.replace(stored, num_frames=frontend.num_frames)
     )
-    if difference := prepared.recipe.difference(recipe):
+    if difference := prepared.frontend.difference(frontend):
       raise UserError(f"{path} was prepared with another recipe: {difference}")
   return prepared
 
@@ -212,17 +212,17 @@ def _lock(path: pathlib.Path) -> Iterator[None]:
     yield
 
 
-def _one_clip(reader: Reader, recipe: Recipe, clip: Clip) -> np.ndarray | str:
+def _one_clip(reader: Reader, frontend: FrontendConfig, clip: Clip) -> np.ndarray | str:
   """A worker's unit: the clip's log-mel, or why it cannot be had."""
   try:
-    return reader.log_mel(clip, recipe)
+    return reader.log_mel(clip, frontend)
   except UnreadableAudio as error:
     return str(error)
   except Exception as error:  # whatever a decoder does with one file, the others are prepared
     return f"{type(error).__name__}: {error}"
 
 
-def _write(source, recipe, task, partial, final, workers) -> None:
+def _write(source, frontend, task, partial, final, workers) -> None:
   """Writes the shards that are missing, then the metadata, then gives the folder its name."""
   import tensorflow as tf
   import tensorflow_datasets as tfds
@@ -230,7 +230,7 @@ def _write(source, recipe, task, partial, final, workers) -> None:
   clips = list(source.clips)
   if not clips:
     raise UserError(f"the source {source.name} has no clips to prepare")
-  info = features(len(source.classes), recipe.n_mels)
+  info = features(len(source.classes), frontend.n_mels)
   num_shards = -(-len(clips) // CLIPS_PER_SHARD)
   shards = [clips[i * CLIPS_PER_SHARD : (i + 1) * CLIPS_PER_SHARD] for i in range(num_shards)]
 
@@ -243,7 +243,7 @@ def _write(source, recipe, task, partial, final, workers) -> None:
   if len(missing) < num_shards:
     print(f"going on: {len(clips) - len(todo)} of {len(clips)} clips were prepared before")
   log_mels = in_order(
-    _one_clip, ((source.reader, recipe, clip) for clip in todo), workers if len(todo) > 8 else 1
+    _one_clip, ((source.reader, frontend, clip) for clip in todo), workers if len(todo) > 8 else 1
   )
   with (
     tqdm(
@@ -284,7 +284,7 @@ def _write(source, recipe, task, partial, final, workers) -> None:
               ";".join(clip.labels),
               int(clip.has_group),
               len(log_mel),
-              clip.side,
+              clip.split,
               ";".join(clip.unknown),
             ]
           )
@@ -309,7 +309,7 @@ def _write(source, recipe, task, partial, final, workers) -> None:
     split=SPLIT,
     filetype_suffix="tfrecord",
   )
-  split = tfds.core.SplitInfo(
+  assignment = tfds.core.SplitInfo(
     name=SPLIT,
     shard_lengths=[len(shard["rows"]) for shard in done],
     num_bytes=sum(shard["bytes"] for shard in done),
@@ -318,7 +318,7 @@ def _write(source, recipe, task, partial, final, workers) -> None:
   tfds.folder_dataset.write_metadata(
     data_dir=partial,
     features=info,
-    split_infos=[split],
+    split_infos=[assignment],
     version=FORMAT_VERSION,
     filename_template=template,
     check_data=False,
@@ -326,7 +326,7 @@ def _write(source, recipe, task, partial, final, workers) -> None:
   )
   with open(partial / "clips.csv", "w", newline="") as file:
     writer = csv.writer(file)
-    writer.writerow(["track", "group", "labels", "has_group", "num_frames", "side", "unknown"])
+    writer.writerow(["track", "group", "labels", "has_group", "num_frames", "split", "unknown"])
     writer.writerows(rows)
   write_whole(partial / "skipped.json", json.dumps(skipped, indent=1))
   for i in range(num_shards):
@@ -335,7 +335,7 @@ def _write(source, recipe, task, partial, final, workers) -> None:
     partial / "about.json",
     json.dumps(
       {
-        "recipe": recipe.to_dict(),
+        "frontend": frontend.to_dict(),
         "classes": source.classes,
         "task": task,
         "source": source.name,

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from genre_jax.data import audio, log_mel
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.errors import UserError
 
 TASKS = ("single_label", "multi_label")
@@ -32,7 +32,7 @@ class Clip:
     index: row of an archive or number in a generated corpus.
     has_group: False where the group is unknown and the track stands for it.
     side: 'train', 'valid' or 'test' of the material's own split; '' where it has none.
-    unknown: classes of which nobody has said whether they apply; neither learnt nor asked.
+    unknown: classes of which nobody has said whether they apply; neither learned nor asked.
   """
 
   track: str
@@ -41,7 +41,7 @@ class Clip:
   path: str = ""
   index: int = 0
   has_group: bool = True
-  side: str = ""
+  split: str = ""
   unknown: tuple[str, ...] = ()
 
 
@@ -66,7 +66,7 @@ class Request:
   groups: str = ""
   subset: str = ""
   clip_seconds: float = 30.0
-  recipe: Recipe | None = None
+  frontend: FrontendConfig | None = None
   seed: int = 0
   cache_dir: str = ""
   task: str = "single_label"
@@ -83,7 +83,7 @@ LOUDEST = 1e9  # samples of sound are within 1; far beyond 1e15 their power over
 class Reader(Protocol):
   """Turns clips into log-mel: a small frozen dataclass, so that it travels to worker processes."""
 
-  def log_mel(self, clip: Clip, recipe: Recipe) -> np.ndarray:
+  def log_mel(self, clip: Clip, frontend: FrontendConfig) -> np.ndarray:
     """float32[frames, n_mels] of one clip; raises UnreadableAudio with the reason."""
 
 
@@ -109,29 +109,29 @@ class Source:
   notes: tuple[str, ...] = ()
   skipped: tuple[tuple[str, str], ...] = ()
 
-  def log_mel(self, clip: Clip, recipe: Recipe) -> np.ndarray:
+  def log_mel(self, clip: Clip, frontend: FrontendConfig) -> np.ndarray:
     """float32[frames, n_mels] of one clip; raises UnreadableAudio with the reason."""
-    return self.reader.log_mel(clip, recipe)
+    return self.reader.log_mel(clip, frontend)
 
   def fingerprint(self) -> str:
     """Hash of everything about the material that determines a prepared set; not where it lies."""
     # What most sources leave empty is left out, so that their prepared sets keep their names.
     clips = [
       [clip.track, clip.group, clip.labels, clip.index, clip.has_group]
-      + ([clip.side, clip.unknown] if clip.side or clip.unknown else [])
+      + ([clip.split, clip.unknown] if clip.split or clip.unknown else [])
       for clip in self.clips
     ]
-    about = [self.name, self.classes, self.identity, repr(self.reader), self.skipped, clips]
-    return hashlib.sha256(json.dumps(about).encode()).hexdigest()
+    metadata = [self.name, self.classes, self.identity, repr(self.reader), self.skipped, clips]
+    return hashlib.sha256(json.dumps(metadata).encode()).hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)
 class AudioFileReader:
   """Reads clips that are audio files."""
 
-  def log_mel(self, clip: Clip, recipe: Recipe) -> np.ndarray:
-    """Log-mel of the whole file; a silent one is unreadable, for nothing can be learnt from it."""
-    return log_mel.log_mel_blocks(sound_blocks(clip.path, recipe.sample_rate), recipe)
+  def log_mel(self, clip: Clip, frontend: FrontendConfig) -> np.ndarray:
+    """Log-mel of the whole file; a silent one is unreadable, for nothing can be learned from it."""
+    return log_mel.log_mel_blocks(sound_blocks(clip.path, frontend.sample_rate), frontend)
 
 
 def sound_blocks(path, sample_rate):

@@ -92,7 +92,7 @@ def summarize_calibration(predictions: Predictions) -> dict[str, Any]:
   }
 
 
-def calibration_figures(
+def calibration_metrics(
   probabilities: np.ndarray, labels: np.ndarray, least: float = 0.0
 ) -> dict[str, float]:
   """nll (see `negative_log_likelihood`), brier and ece of float[n, classes] and int[n]."""
@@ -197,5 +197,5 @@ def summarize_temperature(tracks: Predictions) -> dict[str, Any]:
   fitted = cross_fitted(tracks.probabilities, tracks.labels, tracks.groups)
   return {
     "temperature": fit_temperature(tracks.probabilities, tracks.labels),
-    **calibration_figures(fitted, tracks.labels),
+    **calibration_metrics(fitted, tracks.labels),
   }

@@ -14,7 +14,7 @@ import re
 import numpy as np
 
 from genre_jax.errors import UserError
-from genre_jax.evaluation import significance as statistics
+from genre_jax.evaluation import significance
 from genre_jax.evaluation.run_predictions import Run, read_run
 
 
@@ -68,7 +68,7 @@ class Pair:
   p_holm: float
 
 
-def choose_side(folders) -> str:
+def choose_split(folders) -> str:
   """'test' where every run has clips there, else 'valid'."""
   try:
     sizes = [
@@ -76,11 +76,11 @@ def choose_side(folders) -> str:
       for folder in folders
     ]
   except (OSError, ValueError, KeyError, TypeError):
-    return "valid"
-  return "test" if all(sizes) else "valid"
+    return "validation"
+  return "test" if all(sizes) else "validation"
 
 
-def read_systems(folders, side: str) -> list[System]:
+def read_systems(folders, split: str) -> list[System]:
   """Reads runs and puts those of one config together.
 
   Args:
@@ -89,7 +89,7 @@ def read_systems(folders, side: str) -> list[System]:
   Raises:
     UserError: if runs were asked about different tracks, or one is given twice.
   """
-  runs = [read_run(folder, side) for folder in folders]
+  runs = [read_run(folder, split) for folder in folders]
   for run in runs[1:]:
     check_same_tracks(runs[0], run)
   systems: dict[str, list[Run]] = {}
@@ -154,20 +154,20 @@ def compare(systems: list[System], pairs=None) -> list[Pair]:
   run = systems[0].runs[0]
   rows = []
   for a, b in pairs or itertools.combinations(systems, 2):
-    interval = statistics.paired_difference(a.correct, b.correct, run.groups, run.labels)
+    interval = significance.paired_difference(a.correct, b.correct, run.groups, run.labels)
     only_a = int((a.together & ~b.together).sum())
     only_b = int((b.together & ~a.together).sum())
-    rows.append((a.name, b.name, *interval, only_a, only_b, statistics.mcnemar(only_a, only_b)))
-  corrected = statistics.holm([row[-1] for row in rows])
+    rows.append((a.name, b.name, *interval, only_a, only_b, significance.mcnemar(only_a, only_b)))
+  corrected = significance.holm([row[-1] for row in rows])
   return [Pair(*row, float(p)) for row, p in zip(rows, corrected, strict=True)]
 
 
-def to_markdown(systems: list[System], pairs: list[Pair], side: str) -> str:
+def to_markdown(systems: list[System], pairs: list[Pair], split: str) -> str:
   """Both tables, and what they say."""
   run = systems[0].runs[0]
   groups = len(set(run.groups))
   lines = [
-    f"{len(run.tracks)} tracks of {groups} groups, {side} side of {run.split['name']}"
+    f"{len(run.tracks)} tracks of {groups} groups, {split} side of {run.split['name']}"
     + (" (LEAKY)" if run.split["leaky"] else "")
     + ".",
     "",
@@ -201,7 +201,7 @@ def to_markdown(systems: list[System], pairs: list[Pair], side: str) -> str:
   ]
   if any(len(system.runs) == 1 for system in systems):
     lines.append("A system of one seed says nothing about other seeds: its interval is too narrow.")
-  if side == "valid":
+  if split == "validation":
     lines.append(
       "Where train.best_metric is not last, the valid side chose the checkpoint as well,"
       " and accuracies on it are flattered."

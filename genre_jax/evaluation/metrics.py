@@ -63,10 +63,10 @@ def wilson_interval(proportion: float, n: float, z: float = 1.959964) -> tuple[f
     z: normal quantile.
   Reference: Wilson, J. Am. Stat. Assoc. 22 (1927) 209.
   """
-  centre = (proportion + z * z / (2 * n)) / (1 + z * z / n)
+  center = (proportion + z * z / (2 * n)) / (1 + z * z / n)
   half = z / (1 + z * z / n) * math.sqrt(proportion * (1 - proportion) / n + z * z / (4 * n * n))
-  # Rounding must not put the interval beside its own centre at 0 and 1.
-  return min(max(0.0, centre - half), proportion), max(min(1.0, centre + half), proportion)
+  # Rounding must not put the interval beside its own center at 0 and 1.
+  return min(max(0.0, center - half), proportion), max(min(1.0, center + half), proportion)
 
 
 def accuracy_interval(correct: np.ndarray, groups: tuple[str, ...]) -> tuple[float, float]:

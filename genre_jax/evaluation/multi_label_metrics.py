@@ -16,7 +16,7 @@ from genre_jax.evaluation.significance import draw_weights
 DRAWS, FEWEST_DRAWS = 1000, 200
 # Numbers that the bootstrap of one side may touch, and hold at once: bounds time and memory.
 MOST_WORK, AT_ONCE = 10**9, 4 * 10**6
-FIGURES = (
+METRICS = (
   "roc_auc_macro",
   "roc_auc_micro",
   "pr_auc_macro",
@@ -27,7 +27,7 @@ FIGURES = (
   "exact_match",
   "top_match",
 )
-SHARES = FIGURES[-2:]  # of rows
+SHARES = METRICS[-2:]  # of rows
 
 
 def areas(scores: np.ndarray, held: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -190,7 +190,7 @@ def _drawn(
   return {name: np.concatenate([part[name] for part in parts], -1) for name in parts[0]}
 
 
-class Answers:
+class BootstrapMetrics:
   """What one system's seeds answered about the same rows, with figures that are means over them.
 
   Args:
@@ -210,14 +210,14 @@ class Answers:
       cuts = np.array([thresholds[name] for name in p.classes])
       seen = _figures(p, cuts, np.ones((1, len(p.names))))
       each.append((seen, _drawn(p, cuts, weights, seen)))
-    self.seen = {name: float(np.mean([seen[name] for seen, _ in each])) for name in FIGURES}
-    self._drawn = {name: np.mean([drawn[name] for _, drawn in each], 0) for name in FIGURES}
+    self.seen = {name: float(np.mean([seen[name] for seen, _ in each])) for name in METRICS}
+    self._drawn = {name: np.mean([drawn[name] for _, drawn in each], 0) for name in METRICS}
 
   def interval(self, figure: str) -> list[float | None]:
     """95 % over groups."""
     return _interval(self.seen[figure], self._drawn[figure], self._groups, share=figure in SHARES)
 
-  def minus(self, other: "Answers", figure: str) -> tuple[float, list[float | None]]:
+  def minus(self, other: "BootstrapMetrics", figure: str) -> tuple[float, list[float | None]]:
     """Difference to a system that was asked about the same rows, and 95 % over groups."""
     difference = self.seen[figure] - other.seen[figure]
     drawn = self._drawn[figure] - other._drawn[figure]
@@ -237,7 +237,7 @@ def _number(value) -> float | None:
   return float(value) if np.isfinite(value) else None
 
 
-def validation_figures(tracks: Predictions) -> dict[str, float]:
+def validation_metrics(tracks: Predictions) -> dict[str, float]:
   """What training shows and ranks checkpoints by: 'pr_auc', macro, and 'nll' of a known label."""
   one = np.ones((1, len(tracks.names)))
   pr_auc = _figures(tracks, np.full(len(tracks.classes), 0.5), one)["pr_auc_macro"][0]
@@ -276,8 +276,8 @@ def summarize_multi_label(
     return {
       "n": 0,
       "nll": None,
-      **dict.fromkeys(FIGURES),
-      "ci95": {name: [None, None] for name in FIGURES},
+      **dict.fromkeys(METRICS),
+      "ci95": {name: [None, None] for name in METRICS},
       "per_class": {
         name: {**empty, "pr_auc_ci95": [None, None], "threshold": thresholds[name]}
         for name in p.classes
@@ -309,9 +309,9 @@ def summarize_multi_label(
   return {
     "n": n,
     "nll": _nll(p),
-    **{name: _number(seen[name][0]) for name in FIGURES},
+    **{name: _number(seen[name][0]) for name in METRICS},
     "ci95": {
-      name: _interval(seen[name][0], drawn[name], groups, share=name in SHARES) for name in FIGURES
+      name: _interval(seen[name][0], drawn[name], groups, share=name in SHARES) for name in METRICS
     },
     "per_class": per_class,
   }

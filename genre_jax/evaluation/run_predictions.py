@@ -12,6 +12,7 @@ from flax.traverse_util import flatten_dict
 
 from genre_jax.errors import UserError
 from genre_jax.evaluation.metrics import Predictions
+from genre_jax.old_names import modernize
 
 # Fields that may change between a run and its continuation, because no number depends on them.
 FREE_FIELDS = (
@@ -24,6 +25,32 @@ FREE_FIELDS = (
 )
 
 
+# How the files of a split begin in a run's folder `eval`.
+FILE_STEMS = {"validation": "valid", "test": "test"}
+
+
+def evaluation_file(folder: pathlib.Path, split: str, content: str = "metrics") -> pathlib.Path:
+  """Return the path of a file that an evaluation writes.
+
+  Args:
+    folder: the run's folder.
+    split: 'validation' or 'test'.
+    content: 'metrics' for the JSON file; 'track' or 'segment' for the CSV file of predictions.
+  """
+  endings = {"metrics": ".json", "track": ".csv", "segment": "_segments.csv"}
+  return folder / "eval" / (FILE_STEMS[split] + endings[content])
+
+
+def read_evaluation(folder: pathlib.Path, split: str) -> dict[str, Any]:
+  """Return the metrics of a split; raises OSError or ValueError where there are none."""
+  return json.loads(evaluation_file(folder, split).read_text())
+
+
+def read_config_file(folder: pathlib.Path) -> dict[str, Any]:
+  """Return a run's config.json with today's names: config, dataset_id, commit, packages."""
+  return modernize(json.loads((folder / "config.json").read_text()))
+
+
 def identity(config: dict) -> dict[str, Any]:
   """A config of JSON values, flat, without the fields that no number depends on."""
   return {
@@ -33,7 +60,7 @@ def identity(config: dict) -> dict[str, Any]:
 
 def read_config(folder: pathlib.Path) -> dict[str, Any]:
   """The `identity` of a run's config; OSError, ValueError or KeyError where there is none."""
-  return identity(json.loads((folder / "config.json").read_text())["config"])
+  return identity(read_config_file(folder)["config"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +98,7 @@ class Run:
     return np.array([self.classes.index(label) for label in self.labels])
 
 
-def read_run(folder: str | os.PathLike, side: str, unit: str = "track") -> Run:
+def read_run(folder: str | os.PathLike, split: str, unit: str = "track") -> Run:
   """Reads one side of a run.
 
   Args:
@@ -85,20 +112,19 @@ def read_run(folder: str | os.PathLike, side: str, unit: str = "track") -> Run:
   folder = pathlib.Path(folder)
   try:
     config = read_config(folder)
-    report = json.loads((folder / "eval" / f"{side}.json").read_text())
-    name = side if unit == "track" else f"{side}_segments"
-    with open(folder / "eval" / f"{name}.csv", newline="") as file:
+    report = read_evaluation(folder, split)
+    with open(evaluation_file(folder, split, unit), newline="") as file:
       rows = sorted(csv.DictReader(file), key=lambda row: row["track"])
     if unit == "segment":
       _number_segments(rows)
     classes = tuple(report["classes"])
     probabilities = np.array([[float(row[f"p_{name}"]) for name in classes] for row in rows])
-    split = {"name": report["split"], "leaky": report["leaky"]}
-    split |= {name: value for name, value in config.items() if name.startswith("split.")}
+    how = {"name": report["split"], "leaky": report["leaky"]}
+    how |= {name: value for name, value in config.items() if name.startswith("split.")}
     columns = (
       tuple(row[name] for row in rows) for name in ("track", "group", "label", "prediction")
     )
-    run = Run(folder, config, split, classes, *columns, probabilities)
+    run = Run(folder, config, how, classes, *columns, probabilities)
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise UserError(
       f"{folder} holds no evaluated run ({error}): give folders that genre_jax.main"
@@ -111,16 +137,16 @@ def read_run(folder: str | os.PathLike, side: str, unit: str = "track") -> Run:
     )
   if not run.tracks:
     raise UserError(
-      f"{folder} has no clip on the {side} side: give --side="
-      + ("valid" if side == "test" else "test")
+      f"{folder} has no clip on the {split} side: give --split="
+      + ("validation" if split == "test" else "test")
     )
   return run
 
 
-def read_multi_label(folder: pathlib.Path, side: str) -> tuple[Predictions, dict[str, float]]:
+def read_multi_label(folder: pathlib.Path, split: str) -> tuple[Predictions, dict[str, float]]:
   """What a run of the task multi_label answered about the tracks of a side, and its thresholds."""
-  report = json.loads((folder / "eval" / f"{side}.json").read_text())
-  with open(folder / "eval" / f"{side}.csv", newline="") as file:
+  report = read_evaluation(folder, split)
+  with open(evaluation_file(folder, split, "track"), newline="") as file:
     rows = sorted(csv.DictReader(file), key=lambda row: row["track"])
   classes = tuple(report["classes"])
   true = [set(row["label"].split(";")) for row in rows]

@@ -57,7 +57,7 @@ def pipe_blocks(descriptor: int, sample_format: str, channels: int) -> Iterator[
   """
   kind, full_scale = SAMPLE_FORMATS[sample_format]
   size = np.dtype(kind).itemsize * channels
-  waiting, told = b"", False
+  waiting, warned = b"", False
   while read := os.read(descriptor, PIPE_BYTES):
     waiting += read
     whole = len(waiting) // size * size
@@ -70,13 +70,13 @@ def pipe_blocks(descriptor: int, sample_format: str, channels: int) -> Iterator[
     wrong = ~(np.abs(values) < 1e6)
     if wrong.any():
       values[wrong] = 0
-      if not told:
+      if not warned:
         print(
           f"notice: standard input holds samples that are no numbers or far too large; is it"
           f" {sample_format}? They are taken as silence",
           file=sys.stderr,
         )
-        told = True
+        warned = True
     if whole:
       yield values.reshape(-1, channels)
   if waiting:

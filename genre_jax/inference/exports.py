@@ -22,7 +22,7 @@ import numpy as np
 
 import genre_jax
 from genre_jax.data.audio import UnreadableAudio, read_audio
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.log_mel import log_mel, log_mel_jax
 from genre_jax.data.pipeline import segment_starts
 from genre_jax.errors import UserError
@@ -54,18 +54,18 @@ def waveform_function(model: Model, windows: int):
   What `predict` computes: evenly spaced windows of the clip, the mean of their probabilities, the
   temperature. The number of samples may be symbolic.
   """
-  recipe = model.recipe
-  every_frame = dataclasses.replace(recipe, frame_stride=1.0)
-  stride = _stride(recipe)
+  frontend = model.frontend
+  every_frame = dataclasses.replace(frontend, frame_stride=1.0)
+  stride = _stride(frontend)
   variables = jax.tree.map(np.asarray, model.variables)
 
   def probabilities(audio):
     decibels = log_mel_jax(audio, every_frame)
-    index, valid, weight = _windows(decibels.shape[1], recipe.num_frames, stride, windows)
+    index, valid, weight = _windows(decibels.shape[1], frontend.num_frames, stride, windows)
     # Padding is silence as far as the clip knows it: the least value of what is kept of a clip that
     # is shorter than a window.
     pieces = jnp.take(decibels, index.reshape(-1), axis=1).reshape(
-      -1, windows, recipe.num_frames, recipe.n_mels
+      -1, windows, frontend.num_frames, frontend.n_mels
     )
     mask = valid[None, :, :, None]
     least = jnp.min(jnp.where(mask, pieces, jnp.inf), axis=(2, 3), keepdims=True)
@@ -73,33 +73,33 @@ def waveform_function(model: Model, windows: int):
     masks = jnp.broadcast_to(valid[None], pieces.shape[:3])
     logits = model.network.apply(
       variables,
-      pieces.reshape(-1, recipe.num_frames, recipe.n_mels, 1),
-      masks.reshape(-1, recipe.num_frames),
+      pieces.reshape(-1, frontend.num_frames, frontend.n_mels, 1),
+      masks.reshape(-1, frontend.num_frames),
     )
     single = model.task == "single_label"
-    answer = jax.nn.softmax(logits) if single else jax.nn.sigmoid(logits)
-    answer = answer.reshape(-1, windows, len(model.classes))
-    answer = (answer * weight[None, :, None]).sum(1) / weight.sum()
+    prediction = jax.nn.softmax(logits) if single else jax.nn.sigmoid(logits)
+    prediction = prediction.reshape(-1, windows, len(model.classes))
+    prediction = (prediction * weight[None, :, None]).sum(1) / weight.sum()
     if model.temperature == 1.0:
-      return answer
+      return prediction
     power = 1.0 / model.temperature
-    odds = jnp.maximum(answer, 1e-30) ** power
+    odds = jnp.maximum(prediction, 1e-30) ** power
     if single:
       return odds / odds.sum(-1, keepdims=True)
-    return odds / (odds + jnp.maximum(1 - answer, 1e-30) ** power)
+    return odds / (odds + jnp.maximum(1 - prediction, 1e-30) ** power)
 
   return probabilities
 
 
-def _stride(recipe: Recipe) -> fractions.Fraction:
+def _stride(frontend: FrontendConfig) -> fractions.Fraction:
   """frame_stride as a ratio of whole numbers, so that no rounding moves a frame."""
-  stride = fractions.Fraction(recipe.frame_stride).limit_denominator(1000)
+  stride = fractions.Fraction(frontend.frame_stride).limit_denominator(1000)
   number = np.arange(100_000)
   indices = (2 * number + 1) * stride.numerator // (2 * stride.denominator)
-  if (indices != np.floor((number + 0.5) * recipe.frame_stride)).any():
+  if (indices != np.floor((number + 0.5) * frontend.frame_stride)).any():
     raise UserError(
-      f"this model keeps one frame in {recipe.frame_stride}, which is no ratio of"
-      " small numbers; train it with another --config.recipe.frame_stride"
+      f"this model keeps one frame in {frontend.frame_stride}, which is no ratio of"
+      " small numbers; train it with another --config.frontend.frame_stride"
       " to export it"
     )
   return stride
@@ -133,8 +133,8 @@ def _windows(stft_frames, length: int, stride: fractions.Fraction, windows: int)
 
 def offline(model: Model, audio: np.ndarray, windows: int) -> np.ndarray:
   """What `predict` says of float32[samples] with so many windows, float64[classes]."""
-  frames = log_mel(audio, model.recipe)
-  length = model.recipe.num_frames
+  frames = log_mel(audio, model.frontend)
+  length = model.frontend.num_frames
   starts = segment_starts(len(frames), length, windows)
   pieces = [frames[start : start + length] for start in starts]
   return model.calibrated(model.infer(*stack_windows(pieces, length))[0].mean(0))
@@ -170,21 +170,21 @@ def export(
   if out.exists() and not _is_export(out):
     raise UserError(f"--out={out} exists and is no export: give another file")
   model = load(model)
-  if not model.recipe.window_seconds <= seconds <= MAX_SECONDS:
+  if not model.frontend.window_seconds <= seconds <= MAX_SECONDS:
     raise UserError(
-      f"--seconds={seconds:g}: give {model.recipe.window_seconds:.1f}, the model's"
+      f"--seconds={seconds:g}: give {model.frontend.window_seconds:.1f}, the model's"
       f" window, to {MAX_SECONDS:g}"
     )
   if not 0 <= windows <= MAX_WINDOWS:
     raise UserError(f"--windows={windows}: give 0 (as in evaluation) to {MAX_WINDOWS}")
   windows = windows or model.eval_per_track or WINDOWS
-  samples = round(seconds * model.recipe.sample_rate)
+  samples = round(seconds * model.frontend.sample_rate)
   metadata = _metadata(model, format, windows, samples)
-  sounds = _sounds(model.recipe, check)
+  sounds = _sounds(model.frontend, check)
   function = waveform_function(model, windows)
   with warnings.catch_warnings():
     if format == "stablehlo":
-      content, run = _stablehlo(model.recipe, function)
+      content, run = _stablehlo(model.frontend, function)
     else:
       # Here, since these import TensorFlow and jax2onnx.
       from genre_jax.inference import onnx_graph, tflite
@@ -195,9 +195,9 @@ def export(
       sounds = {name: _cut(audio, samples) for name, audio in sounds.items()}
   difference = 0.0
   for name, audio in sounds.items():
-    answer = np.asarray(run(audio[None]))[0]
+    prediction = np.asarray(run(audio[None]))[0]
     expected = offline(model, audio, windows)
-    far = float(np.abs(answer - expected).max())
+    far = float(np.abs(prediction - expected).max())
     if not far <= LARGEST_DIFFERENCE:
       raise UserError(
         f"the export differs from the model by {far:.1e} on {name}, more than"
@@ -239,7 +239,7 @@ def _metadata(model: Model, format: str, windows: int, samples: int) -> dict[str
     "format": format,
     "task": model.task,
     "labels": list(model.classes),
-    "sample_rate": model.recipe.sample_rate,
+    "sample_rate": model.frontend.sample_rate,
     "input": {
       "type": "float32",
       "batch": "any" if format == "stablehlo" else 1,
@@ -250,20 +250,20 @@ def _metadata(model: Model, format: str, windows: int, samples: int) -> dict[str
     "thresholds": list(model.thresholds) if model.task == "multi_label" else None,
     "windows": windows,
     "temperature": model.temperature,
-    "licence": model.provenance.get("licence", "not stated"),
+    "license": model.provenance.get("license", "not stated"),
     "provenance": model.provenance,
   }
 
 
-def _stablehlo(recipe: Recipe, function):
+def _stablehlo(frontend: FrontendConfig, function):
   """(bytes of the module, a function that runs them)."""
   from jax import export as jax_export
 
-  # Reflection needs more sound than it reflects; a frame that is not centred needs a whole one.
+  # Reflection needs more sound than it reflects; a frame that is not centerd needs a whole one.
   least = (
-    recipe.n_fft // 2 + 1
-    if recipe.center and recipe.pad_mode == "reflect"
-    else (1 if recipe.center else recipe.n_fft)
+    frontend.n_fft // 2 + 1
+    if frontend.center and frontend.pad_mode == "reflect"
+    else (1 if frontend.center else frontend.n_fft)
   )
   shape = jax_export.symbolic_shape("batch, samples", constraints=(f"samples >= {least}",))
   exported = jax_export.export(jax.jit(function), platforms=PLATFORMS)(
@@ -273,19 +273,19 @@ def _stablehlo(recipe: Recipe, function):
   return content, jax_export.deserialize(bytearray(content)).call
 
 
-def _sounds(recipe: Recipe, check: list[str] | None) -> dict[str, np.ndarray]:
+def _sounds(frontend: FrontendConfig, check: list[str] | None) -> dict[str, np.ndarray]:
   """What to compare on, by name."""
   if check:
     sounds = {}
     for path in check:
       try:
-        sounds[path] = read_audio(path, recipe.sample_rate)
+        sounds[path] = read_audio(path, frontend.sample_rate)
       except UnreadableAudio as error:
         raise UserError(f"--check={path}: {error}") from error
     return sounds
   from genre_jax.data.sources import synthetic  # here: for who has no recording at hand
 
-  rate = recipe.sample_rate
+  rate = frontend.sample_rate
   return {
     f"built-in clip {number}, {seconds} s": _cut(
       synthetic.synthesize(number, rate), round(seconds * rate)

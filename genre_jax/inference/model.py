@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.source import TASKS
 from genre_jax.errors import UserError
 from genre_jax.evaluation.calibration import apply_temperature
@@ -43,13 +43,13 @@ class Model:
     temperature: see `apply_temperature`.
     thresholds: probability from which each tag counts, for 'multi_label'.
     eval_per_track: windows of a track; 0 for as many as fit side by side.
-    provenance: where the weights come from: 'source', 'trained_on', 'licence', ...
+    provenance: where the weights come from: 'source', 'trained_on', 'license', ...
   """
 
   name: str
   network: nn.Module
   variables: dict[str, Any]
-  recipe: Recipe
+  frontend: FrontendConfig
   classes: tuple[str, ...]
   task: str
   temperature: float
@@ -93,7 +93,9 @@ class Model:
     both = np.stack([probabilities, 1 - probabilities], -1)
     return apply_temperature(both, self.temperature)[..., 0]
 
-  def verdict(self, probabilities: np.ndarray, min_confidence: float = 0.0) -> tuple[str, float]:
+  def decide_label(
+    self, probabilities: np.ndarray, min_confidence: float = 0.0
+  ) -> tuple[str, float]:
     """What is said of calibrated probabilities, float64[classes].
 
     Returns:
@@ -128,42 +130,42 @@ def load(name: str | Model = model_dir.DEFAULT_MODEL) -> Model:
   """
   if isinstance(name, Model):
     return name
-  about, variables = model_dir.find_model(str(name))
+  metadata, variables = model_dir.find_model(str(name))
   try:
-    classes = tuple(map(str, about["classes"]))
+    classes = tuple(map(str, metadata["classes"]))
     if not classes or len(set(classes)) < len(classes):
       raise ValueError("its classes are none, or some are named twice")
-    if about["task"] not in TASKS:
-      raise ValueError(f"its task is {about['task']!r}, this program knows {', '.join(TASKS)}")
-    temperature = float(about.get("temperature", 1.0))
+    if metadata["task"] not in TASKS:
+      raise ValueError(f"its task is {metadata['task']!r}, this program knows {', '.join(TASKS)}")
+    temperature = float(metadata.get("temperature", 1.0))
     if not 0 < temperature < float("inf"):
       raise ValueError(f"its temperature is {temperature}")
-    thresholds = tuple(map(float, about.get("thresholds", [THRESHOLD] * len(classes))))
+    thresholds = tuple(map(float, metadata.get("thresholds", [THRESHOLD] * len(classes))))
     if len(thresholds) != len(classes):
       raise ValueError(f"it has {len(thresholds)} thresholds for {len(classes)} classes")
-    recipe = Recipe.from_dict(about["recipe"])
-    network = build_model(about["model"], len(classes))
-    _check_shapes(network, recipe, variables)
+    frontend = FrontendConfig.from_dict(metadata["frontend"])
+    network = build_model(metadata["model"], len(classes))
+    _check_shapes(network, frontend, variables)
     return Model(
-      name=str(about["name"]),
+      name=str(metadata["name"]),
       network=network,
       variables=jax.device_put(variables),
-      recipe=recipe,
+      frontend=frontend,
       classes=classes,
-      task=about["task"],
+      task=metadata["task"],
       temperature=temperature,
       thresholds=thresholds,
-      eval_per_track=max(0, int(about.get("eval_per_track", 0))),
-      provenance=dict(about.get("provenance", {})),
+      eval_per_track=max(0, int(metadata.get("eval_per_track", 0))),
+      provenance=dict(metadata.get("provenance", {})),
     )
   except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
     reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
     raise UserError(f"--model={name}: its description does not hold together: {reason}") from error
 
 
-def _check_shapes(network: nn.Module, recipe: Recipe, variables: dict[str, Any]) -> None:
+def _check_shapes(network: nn.Module, frontend: FrontendConfig, variables: dict[str, Any]) -> None:
   """Raises ValueError unless the variables are finite and those of the network."""
-  window = jax.ShapeDtypeStruct((1, recipe.num_frames, recipe.n_mels, 1), jnp.float32)
+  window = jax.ShapeDtypeStruct((1, frontend.num_frames, frontend.n_mels, 1), jnp.float32)
   wanted = jax.eval_shape(network.init, jax.random.key(0), window)
   wanted = model_dir.flat(
     {name: wanted[name] for name in ("params", "batch_stats") if name in wanted}

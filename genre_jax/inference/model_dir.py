@@ -22,10 +22,11 @@ import numpy as np
 
 import genre_jax
 from genre_jax.errors import UserError
+from genre_jax.old_names import MODEL_DIRECTORIES, modernize
 
 FORMAT_VERSION = 1
 PACKAGED = pathlib.Path(genre_jax.__file__).parent / "pretrained_models"
-DEFAULT_MODEL = "tf_split_10"
+DEFAULT_MODEL = "axis_features_10"
 MAX_PACKED_BYTES = 3_000_000  # of a packed model: it may go into the package
 
 
@@ -47,14 +48,14 @@ def read_model(folder: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any
   """
   folder = pathlib.Path(folder)
   try:
-    about = json.loads((folder / "model.json").read_text())
-    if missing := {"format_version", "weights_sha256"} - set(about):
+    metadata = modernize(json.loads((folder / "model.json").read_text()))
+    if missing := {"format_version", "weights_sha256"} - set(metadata):
       raise UserError(f"{folder}: model.json has no {min(missing)}; fetch or pack the model again")
-    version = about["format_version"]
+    version = metadata["format_version"]
     if version != FORMAT_VERSION:
       raise UserError(f"{folder}: model format {version}, this program reads {FORMAT_VERSION}")
     raw = (folder / "weights.npz").read_bytes()
-    if hashlib.sha256(raw).hexdigest() != about["weights_sha256"]:
+    if hashlib.sha256(raw).hexdigest() != metadata["weights_sha256"]:
       raise UserError(f"{folder}: weights.npz is damaged or was changed")
     variables: dict[str, Any] = {}
     with np.load(folder / "weights.npz", allow_pickle=False) as archive:
@@ -74,12 +75,12 @@ def read_model(folder: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any
     ) from error
   except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
     raise UserError(f"{folder}: cannot be read as a model ({error})") from error
-  return about, variables
+  return metadata, variables
 
 
 def write_model(
   target: pathlib.Path,
-  about: dict[str, Any],
+  metadata: dict[str, Any],
   weights: dict[str, np.ndarray],
   files: dict[str, bytes] | None = None,
 ) -> None:
@@ -89,7 +90,7 @@ def write_model(
     target: the folder to be.
     about: what model.json is to say; the format's version and the weights' hash are added.
     weights: flat 'params/...' and 'batch_stats/...'.
-    files: further files by name, such as the licence.
+    files: further files by name, such as the license.
   """
   with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
     new = pathlib.Path(temporary) / "new"
@@ -98,8 +99,8 @@ def write_model(
     for name, content in (files or {}).items():
       (new / name).write_bytes(content)
     digest = hashlib.sha256((new / "weights.npz").read_bytes()).hexdigest()
-    about = {"format_version": FORMAT_VERSION, **about, "weights_sha256": digest}
-    (new / "model.json").write_text(json.dumps(about, indent=2) + "\n")
+    metadata = {"format_version": FORMAT_VERSION, **metadata, "weights_sha256": digest}
+    (new / "model.json").write_text(json.dumps(metadata, indent=2) + "\n")
     if target.exists():
       # A directory cannot be replaced by a directory that is not empty.
       os.rename(target, pathlib.Path(temporary) / "old")
@@ -118,24 +119,24 @@ def read_run(path: str) -> tuple[dict[str, Any], dict[str, Any]]:
   with warnings.catch_warnings():
     # Every array is wanted, wherever it was when it was saved.
     warnings.filterwarnings("ignore", "Sharding info not provided")
-    stored, state = checkpoints.about(folder), checkpoints.load(folder)
+    stored, state = checkpoints.metadata(folder), checkpoints.load(folder)
   variables = state["ema"] or {"params": state["params"], "batch_stats": state["batch_stats"]}
-  kept = ("model", "recipe", "classes", "task", "normalisation", "eval_per_track", "thresholds")
-  about = {name: stored[name] for name in kept if name in stored}
-  if "thresholds" in about:  # a run has them by class
-    about["thresholds"] = [about["thresholds"][name] for name in about["classes"]]
-  about["name"] = pathlib.Path(path).absolute().name
-  about["temperature"] = _temperature(pathlib.Path(path))
-  about["provenance"] = {
+  kept = ("model", "frontend", "classes", "task", "normalization", "eval_per_track", "thresholds")
+  metadata = {name: stored[name] for name in kept if name in stored}
+  if "thresholds" in metadata:  # a run has them by class
+    metadata["thresholds"] = [metadata["thresholds"][name] for name in metadata["classes"]]
+  metadata["name"] = pathlib.Path(path).absolute().name
+  metadata["temperature"] = _temperature(pathlib.Path(path))
+  metadata["provenance"] = {
     "source": f"trained with genre_jax {genre_jax.__version__}",
     "trained_on": stored["source"],
-    "material": stored["material"],
+    "dataset_id": stored["dataset_id"],
     "split": stored["split"],
     "seed": stored["seed"],
     "step": int(state["step"]),
     "commit": _from_run(pathlib.Path(path), "config.json", "commit"),
   }
-  return about, variables
+  return metadata, variables
 
 
 def _temperature(run: pathlib.Path) -> float:
@@ -155,7 +156,7 @@ def _from_run(path: pathlib.Path, file: str, key: str) -> Any:
 
 
 def pack(
-  run: str, out: str | os.PathLike, *, temperature: float | None = None, licence: str = ""
+  run: str, out: str | os.PathLike, *, temperature: float | None = None, license: str = ""
 ) -> pathlib.Path:
   """Makes a model directory of a trained run: float32 weights, no optimizer state.
 
@@ -163,7 +164,7 @@ def pack(
     run: the run's folder, or one of its checkpoints.
     out: the model directory to be; its name is the model's.
     temperature: for `apply_temperature`; the run's own where None.
-    licence: what the weights may be used for, in words.
+    license: what the weights may be used for, in words.
   Raises:
     UserError: no run, a folder that is in the way, a model over 3 MB, a full disk.
   """
@@ -172,17 +173,17 @@ def pack(
     raise UserError(f"--out={out} exists; delete it or give another folder")
   from genre_jax.models.registry import build_model  # here: reading needs neither JAX nor Flax
 
-  about, variables = read_run(run)
-  about["name"] = target.name
+  metadata, variables = read_run(run)
+  metadata["name"] = target.name
   # Every size, lest a module's defaults change one day.
-  network = build_model(about["model"], len(about["classes"]))
-  about["model"] = {"name": about["model"]["name"], **sizes_of(network)}
+  network = build_model(metadata["model"], len(metadata["classes"]))
+  metadata["model"] = {"name": metadata["model"]["name"], **sizes_of(network)}
   if temperature is not None:
     if not (math.isfinite(temperature) and temperature > 0):
       raise UserError(f"--temperature={temperature}: give a number above 0")
-    about["temperature"] = float(temperature)
-  if licence:
-    about["provenance"]["licence"] = licence
+    metadata["temperature"] = float(temperature)
+  if license:
+    metadata["provenance"]["license"] = license
   weights = {name: np.asarray(value, np.float32) for name, value in flat(variables).items()}
   if (size := sum(value.nbytes for value in weights.values())) > MAX_PACKED_BYTES:
     raise UserError(
@@ -191,7 +192,7 @@ def pack(
     )
   try:
     target.parent.mkdir(parents=True, exist_ok=True)
-    write_model(target, about, weights)
+    write_model(target, metadata, weights)
   except OSError as error:
     raise UserError(f"--out={out}: cannot be written ({error.strerror or error})") from error
   return target
@@ -222,6 +223,7 @@ def find_model(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
   Raises:
     UserError: if there is none such, or it is damaged.
   """
+  name = MODEL_DIRECTORIES.get(name, name)
   plain = name not in ("", ".", "..") and pathlib.PurePath(name).name == name
   if plain:
     for folder in (PACKAGED / name, default_cache() / "models" / name):

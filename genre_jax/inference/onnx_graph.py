@@ -64,8 +64,8 @@ def runner(content: bytes):
   """A function that runs a graph: float32[1, samples] to float32[1, classes]."""
   import onnxruntime
 
-  session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-  return lambda audio: session.run(None, {"audio": np.asarray(audio, np.float32)})[0]
+  experiment = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+  return lambda audio: experiment.run(None, {"audio": np.asarray(audio, np.float32)})[0]
 
 
 def with_metadata(content: bytes, metadata: dict[str, Any]) -> bytes:

@@ -38,7 +38,7 @@ class Span:
 
 
 @dataclasses.dataclass(frozen=True)
-class Answer:
+class Prediction:
   """What is said of one file.
 
   Attributes:
@@ -68,7 +68,7 @@ class Answer:
   embedding: np.ndarray | None = None
 
 
-def shown(path: str) -> str:
+def printable_path(path: str) -> str:
   """A path as one line of text; what a terminal would obey and what is no UTF-8 is escaped."""
   text = os.fsencode(path).decode("utf-8", "backslashreplace")
   return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
@@ -125,7 +125,7 @@ def predict(
   timeline: bool = False,
   min_confidence: float = 0.0,
   workers: int = 0,
-) -> Iterator[Answer]:
+) -> Iterator[Prediction]:
   """The genre of each file.
 
   Args:
@@ -161,7 +161,7 @@ def predict_found(
   timeline: bool = False,
   min_confidence: float = 0.0,
   workers: int = 0,
-) -> Iterator[Answer]:
+) -> Iterator[Prediction]:
   """`predict` of what `find_files` found."""
   model = load(model)
   if not 0 <= min_confidence <= 1:
@@ -170,20 +170,20 @@ def predict_found(
     raise UserError(f"--windows={windows}: give 0 (the whole file) or more")
   if workers < 0:
     raise UserError(f"--workers={workers}: give 0 (one a core) or more")
-  return _answers(list(files), model, windows, timeline, min_confidence, workers)
+  return _predictions(list(files), model, windows, timeline, min_confidence, workers)
 
 
-def _answers(files, model, windows, timeline, min_confidence, workers):
+def _predictions(files, model, windows, timeline, min_confidence, workers):
   workers = workers or (os.cpu_count() or 1 if len(files) > FEW_FILES else 1)
   with tempfile.TemporaryDirectory(prefix="genre_jax-") as folder:
-    tasks = [(path, model.recipe, folder) for path, wrong in files if not wrong]
+    tasks = [(path, model.frontend, folder) for path, wrong in files if not wrong]
     spectra = read_all(read_spectrum, tasks, workers)
     for path, wrong in files:
       spectrum = wrong or next(spectra)
       if isinstance(spectrum, str):
-        yield Answer(shown(path), path, "failed", model.name, error=spectrum)
+        yield Prediction(printable_path(path), path, "failed", model.name, error=spectrum)
       else:
-        yield answer_of(
+        yield predict_track(
           path,
           spectrum.opened(),
           model,
@@ -211,7 +211,7 @@ def read_all(read, tasks: list[tuple], workers: int) -> Iterator[Spectrum | str]
       at += 1
 
 
-def answer_of(
+def predict_track(
   path: str,
   spectrum: Spectrum,
   model: Model,
@@ -219,7 +219,7 @@ def answer_of(
   windows: int | None = None,
   timeline: bool = False,
   min_confidence: float = 0.0,
-) -> Answer:
+) -> Prediction:
   """The answer for a file that was read; arguments as those of `predict`."""
   if windows is None:
     windows = model.eval_per_track * max(1, round(spectrum.seconds / CLIP_SECONDS))
@@ -229,9 +229,9 @@ def answer_of(
     embedding += embeddings.sum(0)
     count += len(probabilities)
   probabilities = model.calibrated(total / count)
-  genre, confidence = model.verdict(probabilities, min_confidence)
-  return Answer(
-    shown(path),
+  genre, confidence = model.decide_label(probabilities, min_confidence)
+  return Prediction(
+    printable_path(path),
     path,
     "ok",
     model.name,
@@ -253,13 +253,13 @@ def _ask(model, spectrum, starts):
 def _timeline(model, spectrum, min_confidence):
   """One span a window; they meet half way between the windows' middles."""
   starts = spectrum.timeline_starts()
-  seconds = spectrum.recipe.seconds_per_frame
-  middles = (starts + spectrum.recipe.num_frames / 2) * seconds
+  seconds = spectrum.frontend.seconds_per_frame
+  middles = (starts + spectrum.frontend.num_frames / 2) * seconds
   edges = [0.0, *((middles[1:] + middles[:-1]) / 2), spectrum.seconds]
   spans = []
   for probabilities, _ in _ask(model, spectrum, starts):
     for row in model.calibrated(probabilities):
-      genre, confidence = model.verdict(row, min_confidence)
+      genre, confidence = model.decide_label(row, min_confidence)
       number = len(spans)
       spans.append(
         Span(float(edges[number]), float(edges[number + 1]), genre, confidence, named(model, row))

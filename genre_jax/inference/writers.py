@@ -19,7 +19,7 @@ import numpy as np
 from genre_jax.errors import UserError
 from genre_jax.files import write_whole
 from genre_jax.inference.model import Model
-from genre_jax.inference.predict_files import Answer
+from genre_jax.inference.predict_files import Prediction
 
 FORMATS = ("table", "jsonl", "csv", "parquet")
 Row = dict[str, Any]
@@ -40,38 +40,38 @@ def columns(classes: Iterable[str], timeline: bool) -> list[str]:
   ]
 
 
-def flat_rows(answer: Answer, timeline: bool) -> list[Row]:
+def flat_rows(prediction: Prediction, timeline: bool) -> list[Row]:
   """An answer as rows for CSV and Parquet: one, and after it one a span of its timeline."""
   whole = {
-    "file": answer.file,
-    "status": answer.status,
-    "model": answer.model,
-    "error": answer.error or None,
+    "file": prediction.file,
+    "status": prediction.status,
+    "model": prediction.model,
+    "error": prediction.error or None,
   }
   rows = []
-  for part in (answer, *(answer.timeline if timeline else ())):
+  for part in (prediction, *(prediction.timeline if timeline else ())):
     row = {
       **whole,
       "genre": part.genre or None,
       "confidence": _rounded(part.confidence),
       **_named(part.probabilities),
     }
-    if part is not answer:
+    if part is not prediction:
       row |= {"start": round(part.start, 3), "end": round(part.end, 3)}
     rows.append(row)
   return rows
 
 
-def json_row(answer: Answer, timeline: bool) -> Row:
+def json_row(prediction: Prediction, timeline: bool) -> Row:
   """An answer as one JSON object; the timeline is a list in it."""
   row = {
-    "file": answer.file,
-    "status": answer.status,
-    "model": answer.model,
-    "genre": answer.genre or None,
-    "confidence": _rounded(answer.confidence),
-    **_named(answer.probabilities),
-    "error": answer.error or None,
+    "file": prediction.file,
+    "status": prediction.status,
+    "model": prediction.model,
+    "genre": prediction.genre or None,
+    "confidence": _rounded(prediction.confidence),
+    **_named(prediction.probabilities),
+    "error": prediction.error or None,
   }
   if timeline:
     row["timeline"] = [
@@ -82,7 +82,7 @@ def json_row(answer: Answer, timeline: bool) -> Row:
         "confidence": _rounded(span.confidence),
         **_named(span.probabilities),
       }
-      for span in answer.timeline
+      for span in prediction.timeline
     ]
   return row
 
@@ -134,7 +134,7 @@ class Lines:
         write_whole(path, kept or head)
       self._file = open(path, "a", encoding="utf-8", newline="")
     except UnicodeDecodeError as error:
-      raise _no_answers(path, "it is no text") from error
+      raise _not_predictions(path, "it is no text") from error
     except OSError as error:
       raise _unusable(path, error) from error
 
@@ -149,7 +149,7 @@ class Lines:
     if not lines[-1].endswith("\n"):  # torn off in the middle
       torn = lines.pop()
       if not lines and torn[: len(begin)] != begin[: len(torn)]:
-        raise _no_answers(path, "its line is none")
+        raise _not_predictions(path, "its line is none")
     try:
       if self._kind == "csv":
         if lines and next(csv.reader(lines[:1])) != self._names:
@@ -170,17 +170,17 @@ class Lines:
             raise _other_columns(path)
       self.held = _of_files({**row, "confidence": float(row["confidence"] or 0)} for row in rows)
     except (ValueError, KeyError, TypeError, csv.Error) as error:
-      raise _no_answers(path, error) from error
+      raise _not_predictions(path, error) from error
     return "".join(lines)
 
-  def write(self, answer: Answer) -> None:
+  def write(self, prediction: Prediction) -> None:
     """Adds an answer, unless it was there before."""
-    if answer.file in self.held:
+    if prediction.file in self.held:
       return
     if self._kind == "csv":
-      text = self._csv(flat_rows(answer, self._timeline))
+      text = self._csv(flat_rows(prediction, self._timeline))
     else:
-      text = json.dumps(json_row(answer, self._timeline)) + "\n"
+      text = json.dumps(json_row(prediction, self._timeline)) + "\n"
     with _writing(self._path):
       self._file.write(text)
       self._file.flush()
@@ -239,9 +239,9 @@ class Parquet:
     except (OSError, ValueError, TypeError, KeyError, arrow.ArrowException) as error:
       raise _unusable(path, error) from error
 
-  def write(self, answer: Answer) -> None:
+  def write(self, prediction: Prediction) -> None:
     """Adds an answer, unless it was there before."""
-    if answer.file not in self.held and (rows := self._rows_of(answer)):
+    if prediction.file not in self.held and (rows := self._rows_of(prediction)):
       with _writing(self._journal_path):
         self._journal.write(json.dumps(rows) + "\n")
         self._journal.flush()
@@ -269,24 +269,30 @@ class Parquet:
     self._journal_path.unlink()
 
 
-def answers_as_parquet(path: pathlib.Path, names: list[str], timeline: bool) -> Parquet:
+def predictions_as_parquet(path: pathlib.Path, names: list[str], timeline: bool) -> Parquet:
   """The file of --format=parquet."""
   text = ("file", "status", "model", "genre", "error")
   return Parquet(
     path,
     "--format=parquet",
     {name: "string" if name in text else "number" for name in names},
-    lambda answer: flat_rows(answer, timeline),
+    lambda prediction: flat_rows(prediction, timeline),
   )
 
 
 def embeddings_as_parquet(path: pathlib.Path) -> Parquet:
   """The file of --embeddings: a row a track that was heard."""
 
-  def rows_of(answer):
-    if answer.embedding is None:
+  def rows_of(prediction):
+    if prediction.embedding is None:
       return []
-    return [{"file": answer.file, "model": answer.model, "embedding": answer.embedding.tolist()}]
+    return [
+      {
+        "file": prediction.file,
+        "model": prediction.model,
+        "embedding": prediction.embedding.tolist(),
+      }
+    ]
 
   return Parquet(
     path, "--embeddings", {"file": "string", "model": "string", "embedding": "numbers"}, rows_of
@@ -305,7 +311,7 @@ def _pyarrow(flag):
   return pyarrow, pyarrow.parquet
 
 
-def _no_answers(path, why):
+def _not_predictions(path, why):
   return UserError(f"--out={path} holds something else than answers ({why}); give another file")
 
 
@@ -332,10 +338,10 @@ def check_continued(held: dict[str, Row], model: Model, min_confidence: float) -
         f" another file for those of {model.name}"
       )
     if "genre" in row and row["status"] == "ok":
-      answer = np.array([float(row[f"p_{name}"]) for name in model.classes])
+      prediction = np.array([float(row[f"p_{name}"]) for name in model.classes])
       # Half a digit either way: that is how they are written.
       if row["genre"] not in {
-        model.verdict(answer + change, min_confidence)[0] for change in (-1e-6, 0, 1e-6)
+        model.decide_label(prediction + change, min_confidence)[0] for change in (-1e-6, 0, 1e-6)
       }:
         raise UserError(
           f"--out holds an answer, {row['genre']} with {row['confidence']:.2f}, that"

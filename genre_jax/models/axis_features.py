@@ -1,9 +1,9 @@
-"""`tf_split`: a network that hears time and frequency apart, and the ones it is compared with.
+"""`axis_features`: a network that hears time and frequency apart, and the ones it is compared with.
 
 Its kernels are fixed, each along one axis (`axis_statistics.py`): cosines and differences along
-frequency, waves and differences along time. What is learnt stands behind their statistics over the
+frequency, waves and differences along time. What is learned stands behind their statistics over the
 window: a linear head, and one with a hidden layer, each of which learns from windows of its own, so
-that neither leans on the other; the answer is the mean of both. Learnt kernels, along one axis or
+that neither leans on the other; the answer is the mean of both. Learned kernels, along one axis or
 square, tell songs apart rather than genres when artists are few (measured: experiments/NOTES.md).
 
 A gain (a constant added to all dB) changes no logit: cosines are of frames relative to themselves,
@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from genre_jax.models.axis_statistics import (
-  DistanceConv,
+  AxisDifferences,
   cepstral_statistics,
   cepstrum,
   cepstrum_in_time,
@@ -33,7 +33,7 @@ from genre_jax.models.layers import (
 )
 
 
-class TfSplit(nn.Module):
+class AxisFeatures(nn.Module):
   """The split network.
 
   Attributes:
@@ -49,7 +49,7 @@ class TfSplit(nn.Module):
     dtype: of the hidden layer; statistics and logits are at least float32.
   """
 
-  normalisation = "frame"  # frames relative to themselves, and kernels that sum to zero
+  normalization = "frame"  # frames relative to themselves, and kernels that sum to zero
   num_classes: int
   axes: tuple[str, ...] = ("frequency", "time")
   square: bool = False
@@ -103,13 +103,13 @@ class TfSplit(nn.Module):
     cepstra = cepstrum(shape[..., 0])
     parts = []
     if "frequency" in self.axes:
-      distances = DistanceConv("frequency", self.square, name="frequency")(shape)
+      distances = AxisDifferences("frequency", self.square, name="frequency")(shape)
       parts += [
         cepstral_statistics(cepstra, mask),
         frequency_statistics(shape, distances, mask, self.square),
       ]
     if "time" in self.axes:
-      distances = DistanceConv("time", self.square, name="time")(level)
+      distances = AxisDifferences("time", self.square, name="time")(level)
       parts += [
         time_statistics(level, distances, mask, self.square),
         modulations(level[..., 0], mask, self.square),
@@ -119,22 +119,22 @@ class TfSplit(nn.Module):
     return jnp.concatenate(parts, -1)
 
 
-class FrequencyOnly(TfSplit):
-  """The frequency axis alone, the hidden layer widened to the size of `tf_split`."""
+class AxisFeaturesFrequency(AxisFeatures):
+  """The frequency axis alone, the hidden layer widened to the size of `axis_features`."""
 
   axes: tuple[str, ...] = ("frequency",)
   hidden: int = 260
 
 
-class TimeOnly(TfSplit):
-  """The time axis alone, the hidden layer widened to the size of `tf_split`."""
+class AxisFeaturesTime(AxisFeatures):
+  """The time axis alone, the hidden layer widened to the size of `axis_features`."""
 
   axes: tuple[str, ...] = ("time",)
   hidden: int = 434
 
 
-class SquareControl(TfSplit):
-  """`tf_split` with differences and waves along both axes at once, as many of each.
+class AxisFeatures2d(AxisFeatures):
+  """`axis_features` with differences and waves along both axes at once, as many of each.
 
   The cosines along frequency, which have no square twin, stay, and with them 318 of the 1,252
   statistics; how the cepstrum moves is followed along time and order at once.

@@ -1,6 +1,6 @@
-"""What a window holds along time and along frequency, in numbers: kernels that are not learnt.
+"""What a window holds along time and along frequency, in numbers: kernels that are not learned.
 
-Stands below `tf_split.py`, which learns from the numbers. Everything looks along one axis at a
+Stands below `axis_features.py`, which learns from the numbers. Everything looks along one axis at a
 time: how bands differ from bands further up, how frames differ from later frames, the cosine
 transform along frequency (the cepstrum), waves along time; then statistics over the window. The
 level of single bands, which tells recordings apart better than genres, and what a gain changes are
@@ -16,7 +16,7 @@ import numpy as np
 from genre_jax.models.layers import mask_after, masked_statistics, pool_axis
 
 LAGS = (1, 2, 4, 8, 16)  # frames, and bands, between what is compared
-GROUPS = 16  # of neighbouring bands, told apart in differences and modulations
+GROUPS = 16  # of neighboring bands, told apart in differences and modulations
 CEPSTRA = 30  # cosine coefficients that are told apart; those beyond, in groups of 4
 CORRELATED = 20  # so many of them are compared in pairs, and followed in time
 # Cycles per frame; at 12.9 frames a second 0.6 to 6 Hz, from slow phrases to fast strumming.
@@ -48,7 +48,7 @@ def repeat_short(log_mel, mask):
   return log_mel, jnp.where(short, 1, mask)
 
 
-class DistanceConv(nn.Module):
+class AxisDifferences(nn.Module):
   """How far values are from those some frames or bands on: a channel for each of LAGS.
 
   A module, so that Grad-CAM finds what it sees.
@@ -101,7 +101,7 @@ def _lag_masks(mask, axis, square):
 
 
 def _grouped(x, axis, square):
-  """float[B * lags, T, GROUPS] of float[B * lags, T, M]: means over neighbouring places."""
+  """float[B * lags, T, GROUPS] of float[B * lags, T, M]: means over neighboring places."""
   bands, matrices = x.shape[2], []
   for _, lag in _offsets(axis, square):
     places = bands - abs(lag)
@@ -119,9 +119,9 @@ def frequency_statistics(shape, distances, mask, square):
 
   Args:
     shape: float[B, T, M, 1], frames relative to themselves.
-    distances: of `DistanceConv`.
+    distances: of `AxisDifferences`.
     mask: float[B, T].
-    square: see `DistanceConv`.
+    square: see `AxisDifferences`.
   Returns:
     float[B, lags * 4 * GROUPS].
   """
@@ -174,10 +174,10 @@ def cepstral_statistics(cepstra, mask):
   ]
   weight = mask[..., None]
   count = weight.sum(1)
-  centred = (first - ((first * weight).sum(1) / count)[:, None]) * weight
-  deviation = jnp.sqrt((centred**2).sum(1) / count + 1e-9) + _LEAST_DEVIATION
-  parts.append((centred**3).sum(1) / count / deviation**3)
-  unit = centred / deviation[:, None]
+  centerd = (first - ((first * weight).sum(1) / count)[:, None]) * weight
+  deviation = jnp.sqrt((centerd**2).sum(1) / count + 1e-9) + _LEAST_DEVIATION
+  parts.append((centerd**3).sum(1) / count / deviation**3)
+  unit = centerd / deviation[:, None]
   together = unit.swapaxes(1, 2) @ unit / count[..., None]
   row, column = np.triu_indices(together.shape[1], 1)
   parts.append(together.reshape(together.shape[0], -1)[:, row * together.shape[1] + column])
@@ -245,11 +245,11 @@ def _waves_along_time(x, rates):
 
 def _waves_along_both(x, rates):
   """As `_waves_along_time`, with square kernels of about as many weights: the control's."""
-  side, half = min(SQUARE_SIDE, x.shape[1]), SQUARE_SIDE // 2
+  split, half = min(SQUARE_SIDE, x.shape[1]), SQUARE_SIDE // 2
   x = jnp.pad(x, ((0, 0), (0, 0), (half, half)), "edge")
   # Rising and falling waves in turn, by the sum and the difference of the places.
-  row, column = np.meshgrid(np.arange(side), np.arange(SQUARE_SIDE), indexing="ij")
-  waves = _waves(rates, side + SQUARE_SIDE - 1)
+  row, column = np.meshgrid(np.arange(split), np.arange(SQUARE_SIDE), indexing="ij")
+  waves = _waves(rates, split + SQUARE_SIDE - 1)
   rising = np.repeat(np.arange(len(rates)) % 2 > 0, 2)
   kernel = np.where(rising, waves[row + column], waves[row + SQUARE_SIDE - 1 - column])
   kernel = kernel - kernel.mean((0, 1))
@@ -260,4 +260,4 @@ def _waves_along_both(x, rates):
     "VALID",
     dimension_numbers=("NHWC", "HWIO", "NHWC"),
   )
-  return waves, side, SQUARE_STRIDE
+  return waves, split, SQUARE_STRIDE

@@ -1,6 +1,6 @@
-"""A sound modern square-kernel CNN, the yardstick for `tf_split`.
+"""A sound modern square-kernel CNN, the yardstick for `axis_features`.
 
-3x3 convolutions with batch normalisation in four stages, each with max-pooling, then the mean over
+3x3 convolutions with batch normalization in four stages, each with max-pooling, then the mean over
 time and frequency and the maximum over time. Nothing about it is special: it is what one would
 write today.
 """
@@ -21,7 +21,7 @@ class Baseline(nn.Module):
     dtype: of the computation.
   """
 
-  normalisation = "window"  # mean 0 and deviation 1, from the window alone
+  normalization = "window"  # mean 0 and deviation 1, from the window alone
   num_classes: int
   channels: tuple[int, ...] = (16, 32, 64, 128)
   dropout: float = 0.3
@@ -43,7 +43,7 @@ class Baseline(nn.Module):
     mask = mask.astype(self.dtype)
     for i, channels in enumerate(self.channels):
       x = nn.Conv(channels, (3, 3), use_bias=False, dtype=self.dtype, name=f"conv_{i}")(x)
-      # Pooled before normalisation: the same up to the scale's sign, for a quarter of the work.
+      # Pooled before normalization: the same up to the scale's sign, for a quarter of the work.
       x = jnp.where(mask[..., None, None] > 0, x, jnp.finfo(self.dtype).min)
       x = pool_axis(pool_axis(x, 2, 1), 2, 2)
       mask = pool_axis(mask, 2, 1)

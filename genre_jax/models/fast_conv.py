@@ -121,7 +121,7 @@ def _output(x, kernel, turned=False):
 def _widened(x, kernel, padding):
   """The convolution with several bands beside each other in the channels, where those are few.
 
-  `group` neighbouring outputs are channels of one output: the kernel holds a copy of itself for
+  `group` neighboring outputs are channels of one output: the kernel holds a copy of itself for
   each, moved by as many bands. More products, but of a shape that the machine does several times
   as fast. The zeros between copies pass on a value that is not finite to the bands beside it.
 
@@ -235,7 +235,7 @@ conv_1d.defvjp(_forward_1d, _backward_1d)
 
 
 def _blocks(x, kernel, stride, padding):
-  """One matrix product, of blocks of inputs and the kernel moved along for neighbouring outputs."""
+  """One matrix product, of blocks of inputs and the kernel moved along for neighboring outputs."""
   rows, length, channels = x.shape
   width, _, features = kernel.shape
   group = _BLOCK // features

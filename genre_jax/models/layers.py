@@ -1,4 +1,4 @@
-"""Layers that several networks share: normalisation, convolution, pooling over time.
+"""Layers that several networks share: normalization, convolution, pooling over time.
 
 Stands below the architectures in `genre_jax/models/`; knows nothing of data, configs or training.
 Every array has the axis order (batch, time, frequency, channel). No layer pads time, and every
@@ -45,9 +45,9 @@ def standardize_window(log_mel, frame_mask=None):
   count = jnp.maximum(weight.sum((1, 2, 3), keepdims=True) * x.shape[2], 1)
   x = jnp.where(weight > 0, x, 0)
   mean = x.sum((1, 2, 3), keepdims=True) / count
-  centred = (x - mean) * weight
-  variance = jnp.square(centred).sum((1, 2, 3), keepdims=True) / count
-  return centred / jnp.sqrt(variance + _EPSILON)
+  centerd = (x - mean) * weight
+  variance = jnp.square(centerd).sum((1, 2, 3), keepdims=True) / count
+  return centerd / jnp.sqrt(variance + _EPSILON)
 
 
 def center_frames(log_mel, floor_db=60.0):
@@ -195,10 +195,10 @@ class Conv(nn.Module):
 
 @jax.custom_vjp
 def _normalize_columns(x, scale, bias):
-  """Batch normalisation of float[N, C] with float[1, C] scale and bias.
+  """Batch normalization of float[N, C] with float[1, C] scale and bias.
 
   Returns:
-    The normalised array, and the mean and variance (not differentiated) that were used.
+    The normalized array, and the mean and variance (not differentiated) that were used.
   """
   return _normalize_forward(x, scale, bias)[0]
 
@@ -217,7 +217,7 @@ def _normalize_backward(saved, cotangents):
   dy = cotangents[0]
   rows = x.shape[0]
   d_bias = column_sums(dy)
-  d_scale = (column_sums(dy * x) - mean * d_bias) * inverse  # sum of dy times the normalised x
+  d_scale = (column_sums(dy * x) - mean * d_bias) * inverse  # sum of dy times the normalized x
   gain = scale * inverse
   slope = gain * inverse * d_scale / rows
   return dy * gain - x * slope + (slope * mean - gain * d_bias / rows), d_scale, d_bias
@@ -227,13 +227,13 @@ _normalize_columns.defvjp(_normalize_forward, _normalize_backward)
 
 
 class BatchNorm(nn.Module):
-  """Batch normalisation over all axes but the last, three times as fast on CPU as flax's.
+  """Batch normalization over all axes but the last, three times as fast on CPU as flax's.
 
   The same formula and variable names as `flax.linen.BatchNorm` with its 'fast variance'; the sums
   of both passes are matrix products.
 
   Attributes:
-    use_running_average: normalise with the running statistics instead of the batch's.
+    use_running_average: normalize with the running statistics instead of the batch's.
     momentum: share of the old value that a running statistic keeps.
     dtype: of the output.
   """

@@ -3,9 +3,9 @@
 Pons and Serra (2019), "musicnn: Pre-trained convolutional neural networks for music audio tagging",
 arXiv 1909.06654; the front-end is that of Pons et al. (2018), arXiv 1711.02520. Tall filters over
 frequency ("timbral") stand beside long filters over time ("temporal"), as the two branches of
-`tf_split` do. Layer by layer it equals the graph of the released checkpoints, which
+`axis_features` do. Layer by layer it equals the graph of the released checkpoints, which
 `genre_jax/inference/published_weights.py` reads; the numbers that the paper leaves open (padding,
-order of ReLU and normalisation, epsilon) are the graph's.
+order of ReLU and normalization, epsilon) are the graph's.
 """
 
 import flax.linen as nn
@@ -18,7 +18,7 @@ NORM_EPSILON, NORM_MOMENTUM = 1e-3, 0.99
 class Musicnn(nn.Module):
   """Timbral and temporal front-end, three residual convolutions, mean and max over time, dense.
 
-  Unlike the other networks this one does not normalise its window: it was trained on absolute
+  Unlike the other networks this one does not normalize its window: it was trained on absolute
   loudness, log10(1 + 10000 power) of audio in [-1, 1]. Attributes are the published sizes.
 
   Attributes:
@@ -35,7 +35,7 @@ class Musicnn(nn.Module):
     dtype: what it computes in.
   """
 
-  normalisation = "none"
+  normalization = "none"
   num_classes: int
   timbral_bands: tuple[int, ...] = (38, 67)
   timbral_frames: int = 7
@@ -53,7 +53,7 @@ class Musicnn(nn.Module):
     """Tag logits; their sigmoid is each tag's probability.
 
     A masked window gives what the valid frames alone would give: the network pads with zeros after
-    its first normalisation, so frames that are zeroed there are padding to every later layer.
+    its first normalization, so frames that are zeroed there are padding to every later layer.
 
     Args:
       log_mel: float[batch, time, frequency, 1], log10(1 + 10000 mel power); any number of frames,

@@ -3,7 +3,7 @@
 Source: the notebook of LSE course ST456 (2024) in the public repository
 rheamall/Music-Genre-Classification, which classifies 2 s segments of four GTZAN genres as
 80 x 80 log-mel images: 87.37 % for the traditional CNN, 92.66 % for the split one, on segments
-split at random. Both see windows standardised by their own mean and deviation. They take no
+split at random. Both see windows standardized by their own mean and deviation. They take no
 account of padding: the clips of the comparison are longer than a window.
 """
 
@@ -21,7 +21,7 @@ class PublishedBaseline(nn.Module):
   experiments/published_baseline.py.
   """
 
-  normalisation = "window"
+  normalization = "window"
   num_classes: int
   channels: tuple[int, ...] = (4, 8, 16)
   dtype: jnp.dtype = jnp.float32
@@ -60,7 +60,7 @@ class PublishedTfSplit(nn.Module):
     dtype: of the computation.
   """
 
-  normalisation = "window"
+  normalization = "window"
   num_classes: int
   kernel: int = 5
   channels: tuple[int, int] = (64, 128)

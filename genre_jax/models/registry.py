@@ -9,22 +9,27 @@ import jax
 import jax.numpy as jnp
 
 from genre_jax.errors import UserError
-from genre_jax.models.axis_features import FrequencyOnly, SquareControl, TfSplit, TimeOnly
+from genre_jax.models.axis_features import (
+  AxisFeatures,
+  AxisFeatures2d,
+  AxisFeaturesFrequency,
+  AxisFeaturesTime,
+)
 from genre_jax.models.baseline import Baseline
 from genre_jax.models.musicnn import Musicnn
 from genre_jax.models.published import PublishedBaseline, PublishedTfSplit
-from genre_jax.models.split_cnn import LearntSplit, LearntSquare
+from genre_jax.models.split_cnn import SplitCnn, SquareCnn
 
 MODELS: dict[str, type[nn.Module]] = {
   "published_baseline": PublishedBaseline,
   "published_tf_split": PublishedTfSplit,
   "baseline": Baseline,
-  "tf_split": TfSplit,
-  "time_only": TimeOnly,
-  "frequency_only": FrequencyOnly,
-  "square_control": SquareControl,
-  "learnt_split": LearntSplit,
-  "learnt_square": LearntSquare,
+  "axis_features": AxisFeatures,
+  "axis_features_time": AxisFeaturesTime,
+  "axis_features_frequency": AxisFeaturesFrequency,
+  "axis_features_2d": AxisFeatures2d,
+  "split_cnn": SplitCnn,
+  "square_cnn": SquareCnn,
   "musicnn": Musicnn,
 }
 

@@ -1,7 +1,6 @@
-"""`learnt_split`: kernels along time and along frequency that are learnt, in two branches.
+"""`split_cnn`: kernels along time and along frequency that are learned, in two branches.
 
-What `tf_split` was until its kernels were fixed, kept to compare learnt kernels along one axis with
-learnt square ones.
+The square twin has square kernels, to compare learned kernels along one axis with.
 
 One branch has kernels along frequency only (1 x k) and learns the shape of spectra: timbre, chords.
 The other has kernels along time only (k x 1) and learns how each band changes: onsets, rhythm. Each
@@ -34,7 +33,7 @@ from genre_jax.models.layers import (
 )
 
 
-class LearntSplit(nn.Module):
+class SplitCnn(nn.Module):
   """The split network.
 
   Kernel lengths of the branches are squares, so that a k x k kernel of the same size exists.
@@ -46,7 +45,7 @@ class LearntSplit(nn.Module):
     frequency_kernels: lengths, in bands, of its kernels; the first has stride 2.
     frequency_channels: their output channels.
     frequency_pools: maximum over so many bands after each.
-    time_bands: bands of the time branch, each the mean of neighbouring mel bands.
+    time_bands: bands of the time branch, each the mean of neighboring mel bands.
     time_kernels: lengths, in frames, of its kernels.
     time_channels: their output channels.
     time_pools: maximum over so many frames after each.
@@ -62,7 +61,7 @@ class LearntSplit(nn.Module):
     dtype: of the computation.
   """
 
-  normalisation = "frame"  # each frame by itself, and kernels that sum to zero; see the module
+  normalization = "frame"  # each frame by itself, and kernels that sum to zero; see the module
   num_classes: int
   square: bool = False
   frequency_frames: int = 2
@@ -196,10 +195,10 @@ class LearntSplit(nn.Module):
     """The kernel's shape: as asked for, or square with as many weights."""
     if not self.square:
       return frames, bands
-    side = math.isqrt(frames * bands)
-    if side * side != frames * bands:
+    split = math.isqrt(frames * bands)
+    if split * split != frames * bands:
       raise ValueError(f"a square kernel needs a square number of weights, not {frames * bands}")
-    return side, side
+    return split, split
 
   def _norm(self, name, train):
     return BatchNorm(not train, dtype=self.dtype, name=name)
@@ -224,7 +223,7 @@ def _join(parts):
   return jnp.concatenate(out, -1), mask
 
 
-class LearntSquare(LearntSplit):
-  """`learnt_split` with square kernels of as many weights in place of 1 x k and k x 1."""
+class SquareCnn(SplitCnn):
+  """`split_cnn` with square kernels of as many weights in place of 1 x k and k x 1."""
 
   square: bool = True

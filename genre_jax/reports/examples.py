@@ -28,7 +28,7 @@ class Example:
     probabilities: float[genres], of the track or of the window.
     log_mel: float32[time, frequency].
     start_seconds: where the picture begins in the clip.
-    times: float[steps], centres of windows along the track in seconds; empty for a window.
+    times: float[steps], centers of windows along the track in seconds; empty for a window.
     along: float[steps, genres], probabilities there.
     heats: {branch: float32[time, frequency]}, Grad-CAM of the prediction.
   """
@@ -74,7 +74,7 @@ def read_log_mels(prepared: Prepared, names) -> dict[str, np.ndarray]:
   }
 
 
-class Asker:
+class WindowPredictor:
   """A network and its clips, asked about any window.
 
   Args:
@@ -84,25 +84,25 @@ class Asker:
     mesh: devices.
   """
 
-  def __init__(self, session, variables, eval_step, mesh):
-    self._session, self._variables = session, variables
+  def __init__(self, experiment, variables, eval_step, mesh):
+    self._experiment, self._variables = experiment, variables
     self._eval_step, self._mesh = eval_step, mesh
-    self._batch_size = -(-session.config.train.batch_size // mesh.size) * mesh.size
-    self.recipe = session.prepared.recipe
+    self._batch_size = -(-experiment.config.train.batch_size // mesh.size) * mesh.size
+    self.frontend = experiment.prepared.frontend
     self._cam: GradCam | None = None
 
   def cut(self, log_mel: np.ndarray, start: int) -> tuple[np.ndarray, int]:
     """A window as the pipeline cuts it, and its number of valid frames."""
-    window = log_mel[start : start + self.recipe.num_frames]
-    fill = self.recipe.num_frames - len(window)
+    window = log_mel[start : start + self.frontend.num_frames]
+    fill = self.frontend.num_frames - len(window)
     return np.pad(window, ((0, fill), (0, 0)), constant_values=log_mel.min()), len(window)
 
   def probabilities(self, windows: np.ndarray, num_frames: np.ndarray) -> np.ndarray:
     """float64[n, genres] of float32[n, time, frequency] windows."""
-    answers, size = [], self._batch_size
+    predictions, size = [], self._batch_size
     for begin in range(0, len(windows), size):
       rows = np.minimum(np.arange(begin, begin + size), len(windows) - 1)
-      unknown = np.zeros((size, len(self._session.prepared.classes)), np.float32)
+      unknown = np.zeros((size, len(self._experiment.prepared.classes)), np.float32)
       batch = {
         "log_mel": windows[rows][..., None],
         "num_frames": num_frames[rows].astype(np.int32),
@@ -111,12 +111,12 @@ class Asker:
         "mask": np.ones(size, bool),
       }
       logits = self._eval_step(self._variables, steps.shard_batch(batch, self._mesh))
-      answers.append(np.asarray(logits)[: len(windows) - begin])
-    return softmax(np.concatenate(answers))
+      predictions.append(np.asarray(logits)[: len(windows) - begin])
+    return softmax(np.concatenate(predictions))
 
   def along(self, tracks: Predictions, index: int, log_mel: np.ndarray) -> Example:
     """A whole track, with the probabilities of windows that slide along it."""
-    room = max(len(log_mel) - self.recipe.num_frames, 0)
+    room = max(len(log_mel) - self.frontend.num_frames, 0)
     starts = np.unique(np.linspace(0, room, STEPS_ALONG).astype(int))
     windows, frames = zip(*(self.cut(log_mel, start) for start in starts), strict=True)
     frames = np.array(frames)
@@ -126,17 +126,17 @@ class Asker:
       int(tracks.probabilities[index].argmax()),
       tracks.probabilities[index],
       log_mel,
-      times=(starts + frames / 2) * self.recipe.seconds_per_frame,
+      times=(starts + frames / 2) * self.frontend.seconds_per_frame,
       along=self.probabilities(np.stack(windows), frames),
     )
 
-  def starts(self, side: str) -> np.ndarray:
+  def starts(self, split: str) -> np.ndarray:
     """First frame of each window of a side, in the order of its predictions."""
     plan = plan_windows(
-      self._session.prepared,
-      self._session.split,
-      side,
-      self._session.config.segments.eval_per_track,
+      self._experiment.prepared,
+      self._experiment.assignment,
+      split,
+      self._experiment.config.segments.eval_per_track,
     )
     return plan[plan >= 0]
 
@@ -153,10 +153,10 @@ class Asker:
       *(self.cut(log_mels[track], start) for track, _, _, start, _ in chosen), strict=True
     )
     windows = np.stack(windows)[..., None]
-    mask = np.arange(self.recipe.num_frames)[None] < np.array(frames)[:, None]
+    mask = np.arange(self.frontend.num_frames)[None] < np.array(frames)[:, None]
     if self._cam is None:
       some = np.resize(np.arange(len(windows)), WINDOWS_AT_ONCE)
-      self._cam = GradCam(self._session.model, self._variables, windows[some])
+      self._cam = GradCam(self._experiment.model, self._variables, windows[some])
     heats = self._cam(windows, mask, np.array([prediction for _, _, prediction, _, _ in chosen]))
     return [
       Example(
@@ -165,7 +165,7 @@ class Asker:
         prediction,
         probabilities,
         window[:count, :, 0],
-        start * self.recipe.seconds_per_frame,
+        start * self.frontend.seconds_per_frame,
         heats={branch: heat[i, :count] for branch, heat in heats.items()},
       )
       for i, ((track, label, prediction, start, probabilities), window, count) in enumerate(

@@ -82,7 +82,7 @@ def feature_maps(model: nn.Module, variables, window: jax.ShapeDtypeStruct) -> l
     if kind != "conv" or min(shape[:2]) < 2:
       continue
     branch = _branch(path)
-    # The normalisation that follows is nearer to what the ReLU lets through.
+    # The normalization that follows is nearer to what the ReLU lets through.
     if i + 1 < len(seen) and seen[i + 1][0] == "norm" and seen[i + 1][2][2] == shape[2]:
       _, path, shape = seen[i + 1]
     last[branch] = FeatureMap(branch, "/".join(path), shape)
@@ -142,7 +142,7 @@ class GradCam:
   def _look(self, log_mel):
     """{layer: (transposed, ((time of first, of last), (band of first, of last)))}.
 
-    What a position sees is where the input changes it: the centre of the squared gradient. Two
+    What a position sees is where the input changes it: the center of the squared gradient. Two
     positions on each axis give place and step, whatever a network pads, pools or transposes.
     """
     log_mel = log_mel[:LOOKED_AT]
@@ -163,7 +163,7 @@ class GradCam:
       for axis in (0, 1):
         length = m.shape[axis]
         for place in (length // 4, length - 1 - length // 4):
-          # Random signs, lest what a normalisation removes cancel the rest.
+          # Random signs, lest what a normalization removes cancel the rest.
           signs = rng.choice(np.float32([-1, 1]), m.shape)
           line = np.zeros_like(zeros[m.layer])
           index = (slice(None),) * axis + (place,)
@@ -171,15 +171,15 @@ class GradCam:
           energies.append(sees(self._variables, log_mel, {**zeros, m.layer: line}))
           places.append(place)
     energies = np.asarray(energies, np.float64)
-    centres = np.stack([_centre(energies.sum(2)), _centre(energies.sum(1))], 1)  # time, band
+    centers = np.stack([_center(energies.sum(2)), _center(energies.sum(1))], 1)  # time, band
     views = {}
     for number, m in enumerate(self.maps):
       ends = []
       for axis in (0, 1):
         at = 4 * number + 2 * axis
         first, last = places[at], places[at + 1]
-        step = (centres[at + 1] - centres[at]) / max(last - first, 1)
-        ends.append((centres[at] - first * step, centres[at] + (m.shape[axis] - 1 - first) * step))
+        step = (centers[at + 1] - centers[at]) / max(last - first, 1)
+        ends.append((centers[at] - first * step, centers[at] + (m.shape[axis] - 1 - first) * step))
       spans = np.array(
         [[abs(end[1][k] - end[0][k]) / self._window[k] for k in (0, 1)] for end in ends]
       )
@@ -217,7 +217,7 @@ class GradCam:
     return {branch: np.concatenate(part) for branch, part in parts.items()}
 
 
-def _centre(energy: np.ndarray) -> np.ndarray:
+def _center(energy: np.ndarray) -> np.ndarray:
   """Mean position of float[n, length] energies; the middle where there is none."""
   total = energy.sum(1)
   position = np.arange(energy.shape[1])

@@ -1,12 +1,12 @@
 """The chapter of a report on one side where a clip may have several labels."""
 
-import json
 import pathlib
 
 import numpy as np
 
 from genre_jax.evaluation.metrics import Predictions
-from genre_jax.evaluation.multi_label_metrics import FIGURES
+from genre_jax.evaluation.multi_label_metrics import METRICS
+from genre_jax.evaluation.run_predictions import read_evaluation
 from genre_jax.reports.page import html_pictures, html_table
 
 CURVES_SHOWN, TRACKS_LISTED = 12, 20  # curves of the classes that most clips have
@@ -23,15 +23,15 @@ TITLES = {
 }
 
 
-def chapter(side: str, tracks: Predictions, folder: pathlib.Path) -> str:
+def chapter(split: str, tracks: Predictions, folder: pathlib.Path) -> str:
   """The figures of eval/SIDE.json, each class, its curve, and the tracks that fit worst."""
-  from genre_jax.reports import plots as figures
+  from genre_jax.reports import plots
 
-  report = json.loads((folder / "eval" / f"{side}.json").read_text())
+  report = read_evaluation(folder, split)
   units = {unit: report[unit] for unit in ("track", "segment")}
   rows = [
     [TITLES[name], *(_interval(unit[name], unit["ci95"][name]) for unit in units.values())]
-    for name in FIGURES
+    for name in METRICS
   ]
   rows.append(["NLL", *(f"{unit['nll']:.3f}" for unit in units.values())])
   by_class = units["track"]["per_class"]
@@ -39,11 +39,11 @@ def chapter(side: str, tracks: Predictions, folder: pathlib.Path) -> str:
   frequent = sorted(by_class, key=lambda name: -by_class[name]["n"])[:CURVES_SHOWN]
   curves = {name: _curve(tracks, name, by_class) for name in frequent if by_class[name]["n"]}
   parts = [
-    f"<h2>{side.capitalize()} side</h2>",
+    f"<h2>{split.capitalize()} side</h2>",
     "<p>"
     + (
       "Thresholds were chosen on this side, so what hangs on them is flattered. "
-      if side == "valid"
+      if split == "validation"
       else "Thresholds were chosen on the valid side. "
     )
     + "Intervals draw groups (artists)."
@@ -83,8 +83,8 @@ def chapter(side: str, tracks: Predictions, folder: pathlib.Path) -> str:
       html_pictures(
         [
           (
-            figures.precision_recall(curves, "tracks"),
-            f"Precision and recall of tracks on the {side} side",
+            plots.precision_recall(curves, "tracks"),
+            f"Precision and recall of tracks on the {split} side",
             "",
           )
         ],

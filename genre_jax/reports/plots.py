@@ -1,6 +1,6 @@
 """The pictures of a report, as SVG that a page can hold.
 
-Colour maps are viridis and cividis and single colours those of Okabe and Ito, which differ in
+Color maps are viridis and cividis and single colors those of Okabe and Ito, which differ in
 lightness too, for readers who do not tell red from green.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.log_mel import mel_frequencies
 from genre_jax.reports.examples import Example
 
@@ -51,17 +51,17 @@ def _figure(height: float, *, left=0.62, right=0.08, bottom=0.5, top=0.26, width
 def learning_curves(lines: list[dict], checkpoint_step: int) -> list[str]:
   """Loss and accuracy by epoch; a line marks the checkpoint that was evaluated."""
   pictures = []
-  several = any("valid/pr_auc" in line for line in lines)
+  several = any("validation/pr_auc" in line for line in lines)
   with matplotlib.rc_context(STYLE):
     for title, ours, theirs in (
-      ("loss", "train/loss", "valid/nll"),
-      ("accuracy", "train/accuracy", "valid/pr_auc" if several else "valid/accuracy"),
+      ("loss", "train/loss", "validation/nll"),
+      ("accuracy", "train/accuracy", "validation/pr_auc" if several else "validation/accuracy"),
     ):
       figure = _figure(2.6)
       axes = figure.add_subplot(xlabel="epoch")
       axes.set_title(title, loc="left")
       unit = "NLL of tracks" if title == "loss" else "PR-AUC" if several else "tracks"
-      for key, colour, style, name in (
+      for key, color, style, name in (
         (ours, BLUE, "-", "train, windows"),
         (theirs, VERMILION, "--", f"valid, {unit}"),
       ):
@@ -70,7 +70,7 @@ def learning_curves(lines: list[dict], checkpoint_step: int) -> list[str]:
           axes.plot(
             *zip(*points, strict=True),
             style,
-            color=colour,
+            color=color,
             label=name,
             marker="o" if len(points) < 30 else None,
             markersize=3,
@@ -89,7 +89,7 @@ def learning_curves(lines: list[dict], checkpoint_step: int) -> list[str]:
 
 
 def confusion(counts: np.ndarray, classes, unit: str) -> str:
-  """Counts, coloured by the share of each true genre."""
+  """Counts, colored by the share of each true genre."""
   counts = np.asarray(counts)
   share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
   k = len(classes)
@@ -153,12 +153,12 @@ def reliability(table: list[dict], unit: str) -> str:
     return to_svg(figure)
 
 
-def _log_mel(axes, example: Example, recipe: Recipe, cmap: str) -> tuple[float, ...]:
+def _log_mel(axes, example: Example, frontend: FrontendConfig, cmap: str) -> tuple[float, ...]:
   """The log-mel over seconds and Hz; returns its extent."""
   frames, bands = example.log_mel.shape
   begin = example.start_seconds
-  extent = (begin, begin + frames * recipe.seconds_per_frame, -0.5, bands - 0.5)
-  low, high = scale_of(recipe)
+  extent = (begin, begin + frames * frontend.seconds_per_frame, -0.5, bands - 0.5)
+  low, high = scale_of(frontend)
   axes.imshow(
     example.log_mel.T,
     cmap=cmap,
@@ -169,41 +169,44 @@ def _log_mel(axes, example: Example, recipe: Recipe, cmap: str) -> tuple[float, 
     vmax=high,
     interpolation="nearest",
   )
-  centres = mel_frequencies(recipe)
-  ticks = [hz for hz in HZ_TICKS if centres[0] < hz < centres[-1]][-5:]
+  centers = mel_frequencies(frontend)
+  ticks = [hz for hz in HZ_TICKS if centers[0] < hz < centers[-1]][-5:]
   axes.set_yticks(
-    np.interp(ticks, centres, np.arange(bands)),
+    np.interp(ticks, centers, np.arange(bands)),
     [f"{hz // 1000}k" if hz >= 1000 else str(hz) for hz in ticks],
   )
   axes.set_ylabel("Hz")
   return extent
 
 
-def scale_of(recipe: Recipe) -> tuple[float | None, float | None]:
+def scale_of(frontend: FrontendConfig) -> tuple[float | None, float | None]:
   """Values at the dark and the bright end, where the recipe bounds them."""
-  bounded = recipe.compression == "db" and recipe.db_ref == "max" and recipe.top_db > 0
-  return (-recipe.top_db, 0.0) if bounded else (None, None)
+  bounded = frontend.compression == "db" and frontend.db_ref == "max" and frontend.top_db > 0
+  return (-frontend.top_db, 0.0) if bounded else (None, None)
 
 
-def track(example: Example, classes, recipe: Recipe) -> str:
+def track(example: Example, classes, frontend: FrontendConfig) -> str:
   """A whole clip: its log-mel above the probabilities along it."""
   with matplotlib.rc_context(STYLE):
     title = "\n".join(textwrap.wrap(example.track, 44)[:2])
     figure = _figure(3.7, bottom=0.75, top=0.26 + 0.16 * title.count("\n"))
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     figure.subplots_adjust(hspace=0.12)
-    extent = _log_mel(above, example, recipe, "viridis")
+    extent = _log_mel(above, example, frontend, "viridis")
     above.set_title(title, loc="left")
     for genre in range(len(classes)):
       if genre not in (example.label, example.prediction):
         below.plot(example.times, example.along[:, genre], color=GREY, linewidth=0.8)
-    shown = [(example.label, BLUE, "-", "true"), (example.prediction, VERMILION, "--", "predicted")]
-    for genre, colour, style, name in shown[: 1 if example.label == example.prediction else 2]:
+    visible = [
+      (example.label, BLUE, "-", "true"),
+      (example.prediction, VERMILION, "--", "predicted"),
+    ]
+    for genre, color, style, name in visible[: 1 if example.label == example.prediction else 2]:
       below.plot(
         example.times,
         example.along[:, genre],
         style,
-        color=colour,
+        color=color,
         linewidth=2,
         marker="o" if len(example.times) == 1 else None,
         label=f"{classes[genre]} ({name})",
@@ -221,17 +224,17 @@ def track(example: Example, classes, recipe: Recipe) -> str:
     return to_svg(figure)
 
 
-def heat(example: Example, recipe: Recipe) -> str:
+def heat(example: Example, frontend: FrontendConfig) -> str:
   """A window: its log-mel, and below it each branch's Grad-CAM laid over it."""
   rows = 1 + len(example.heats)
   with matplotlib.rc_context(STYLE):
     figure = _figure(0.76 + 1.3 * rows)
     panels = np.atleast_1d(figure.subplots(rows, 1, sharex=True))
     figure.subplots_adjust(hspace=0.32)
-    _log_mel(panels[0], example, recipe, "viridis")
+    _log_mel(panels[0], example, frontend, "viridis")
     panels[0].set_title("log-mel", loc="left")
     for axes, (branch, evidence) in zip(panels[1:], example.heats.items(), strict=True):
-      extent = _log_mel(axes, example, recipe, "gray")
+      extent = _log_mel(axes, example, frontend, "gray")
       axes.imshow(
         evidence.T,
         cmap="plasma",
@@ -251,14 +254,14 @@ def heat(example: Example, recipe: Recipe) -> str:
 
 def precision_recall(curves: dict[str, tuple[np.ndarray, np.ndarray, int]], unit: str) -> str:
   """Precision over recall of some classes, {name: (recall, precision, place of the threshold)}."""
-  colours = (BLUE, VERMILION, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
+  colors = (BLUE, VERMILION, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
   with matplotlib.rc_context(STYLE):
     figure = _figure(WIDTH * 0.95, right=0.2)
     axes = figure.add_subplot(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.02))
     axes.set_title(unit, loc="left")
     for i, (name, (recall, precision, place)) in enumerate(curves.items()):
-      colour, style = colours[i % len(colours)], ("-", "--", ":")[i // len(colours) % 3]
-      axes.step(recall, precision, style, where="pre", color=colour, label=name)
-      axes.plot(recall[place], precision[place], "o", color=colour, markersize=5)
+      color, style = colors[i % len(colors)], ("-", "--", ":")[i // len(colors) % 3]
+      axes.step(recall, precision, style, where="pre", color=color, label=name)
+      axes.plot(recall[place], precision[place], "o", color=color, markersize=5)
     axes.legend(fontsize=9, loc="lower left", ncols=2 if len(curves) > 5 else 1)
     return to_svg(figure)

@@ -20,7 +20,7 @@ CONFUSED_SHOWN, CONFUSED_LISTED = 6, 20
 
 
 def write_report(
-  session, folder: pathlib.Path, state, predictions: dict[str, Predictions], eval_step, mesh
+  experiment, folder: pathlib.Path, state, predictions: dict[str, Predictions], eval_step, mesh
 ) -> None:
   """Writes eval/report.html and says so; a failure is told and loses nothing.
 
@@ -34,8 +34,10 @@ def write_report(
   """
   began, path = time.monotonic(), folder / "eval" / "report.html"
   try:
-    sides = {side: answers for side, answers in predictions.items() if len(answers.labels)}
-    text = _page(session, folder, state, sides, eval_step, mesh)
+    splits = {
+      split: predictions for split, predictions in predictions.items() if len(predictions.labels)
+    }
+    text = _page(experiment, folder, state, splits, eval_step, mesh)
     write_whole(path, text)
     print(f"report    {path} ({time.monotonic() - began:.1f} s)")
   except Exception as error:  # a picture must not cost a run its end
@@ -46,34 +48,33 @@ def write_report(
     )
 
 
-def _page(session, folder, state, sides, eval_step, mesh) -> str:
+def _page(experiment, folder, state, splits, eval_step, mesh) -> str:
   """The whole page."""
   # Here: matplotlib only where a report is drawn.
-  from genre_jax.reports import multi_label as report_multi_label
-  from genre_jax.reports import plots as report_figures
-  from genre_jax.reports.examples import Asker
+  from genre_jax.reports import multi_label, plots
+  from genre_jax.reports.examples import WindowPredictor
 
-  config, step = session.config, int(state.step)
-  asker = Asker(session, state.variables(), eval_step, mesh)
-  recipe = session.prepared.recipe
+  config, step = experiment.config, int(state.step)
+  window_predictor = WindowPredictor(experiment, state.variables(), eval_step, mesh)
+  frontend = experiment.prepared.frontend
   parts = [
     f"<h1>{html.escape(config.model.name)}: {html.escape(folder.resolve().name)}</h1>",
-    f"<p>{session.parameters():,} parameters, checkpoint of step {step}, seed {config.seed}; split"
-    f" {html.escape(session.split.name)}; windows of {recipe.window_seconds:.1f} s,"
-    f" {len(session.prepared.classes)} genres. Intervals are 95&nbsp;%.</p>",
+    f"<p>{experiment.parameters():,} parameters, checkpoint of step {step}, seed {config.seed};"
+    f" split {html.escape(experiment.assignment.name)}; windows of {frontend.window_seconds:.1f} s,"
+    f" {len(experiment.prepared.classes)} genres. Intervals are 95&nbsp;%.</p>",
   ]
-  if session.split.leaky:
+  if experiment.assignment.leaky:
     parts.append(
       "<p class=notice><b>Leaky split:</b> windows of one song stand on both sides."
-      " Nothing on this page tells how well new songs are recognised.</p>"
+      " Nothing on this page tells how well new songs are recognized.</p>"
     )
-  if session.prepared.source == "synthetic":
+  if experiment.prepared.source == "synthetic":
     parts.append("<p class=notice>The synthetic corpus says nothing about real music.</p>")
   several = config.task == "multi_label"
-  if not sides:
+  if not splits:
     parts.append("<p>No side has clips.</p>")
   elif not several:
-    parts.append(_overview(sides))
+    parts.append(_overview(splits))
   if lines := _curves(folder / "metrics.jsonl"):
     parts += [
       "<h2>Learning curves</h2>",
@@ -83,16 +84,16 @@ def _page(session, folder, state, sides, eval_step, mesh) -> str:
         [
           (picture, f"Learning curve: {name}", "")
           for picture, name in zip(
-            report_figures.learning_curves(lines, step), ("loss", "accuracy"), strict=True
+            plots.learning_curves(lines, step), ("loss", "accuracy"), strict=True
           )
         ]
       ),
     ]
-  for side, segments in sides.items():
+  for split, segments in splits.items():
     parts.append(
-      report_multi_label.chapter(side, segments.by_track(), folder)
+      multi_label.chapter(split, segments.by_track(), folder)
       if several
-      else _side(side, segments, asker, session)
+      else _split(split, segments, window_predictor, experiment)
     )
   return PAGE.format(
     title=html.escape(f"{config.model.name}: {folder.resolve().name}"), body="\n".join(parts)
@@ -110,26 +111,26 @@ def _curves(path: pathlib.Path) -> list[dict]:
   return [line for line in lines if "epoch" in line]
 
 
-def _overview(sides: dict[str, Predictions]) -> str:
+def _overview(splits: dict[str, Predictions]) -> str:
   """Figures of both sides and both units."""
   rows = []
-  for side, segments in sides.items():
-    for unit, answers in (("tracks", segments.by_track()), ("windows", segments)):
-      figures, probable = summarize(answers), summarize_calibration(answers)
+  for split, segments in splits.items():
+    for unit, predictions in (("tracks", segments.by_track()), ("windows", segments)):
+      plots, probable = summarize(predictions), summarize_calibration(predictions)
       rows.append(
         [
-          side,
+          split,
           unit,
-          str(figures["n"]),
-          _interval(figures["accuracy"], figures["ci95"]),
-          f"{100 * figures['macro_f1']:.1f}",
-          f"{figures['nll']:.3f}",
+          str(plots["n"]),
+          _interval(plots["accuracy"], plots["ci95"]),
+          f"{100 * plots['macro_f1']:.1f}",
+          f"{plots['nll']:.3f}",
           f"{probable['brier']:.3f}",
           f"{100 * probable['ece']:.1f}",
         ]
       )
   return html_table(
-    ["side", "of", "n", "accuracy %", "macro F1 %", "NLL", "Brier", "ECE %"], rows, 2
+    ["split", "of", "n", "accuracy %", "macro F1 %", "NLL", "Brier", "ECE %"], rows, 2
   )
 
 
@@ -137,32 +138,31 @@ def _interval(value, bounds) -> str:
   return f"{100 * value:.1f} [{100 * bounds[0]:.1f}, {100 * bounds[1]:.1f}]"
 
 
-def _side(side: str, segments: Predictions, asker, session) -> str:
+def _split(split: str, segments: Predictions, window_predictor, experiment) -> str:
   """The chapter on one side."""
-  from genre_jax.reports import examples as examples
-  from genre_jax.reports import plots as figures
+  from genre_jax.reports import examples, plots
 
-  tracks, recipe, classes = segments.by_track(), asker.recipe, segments.classes
+  tracks, frontend, classes = segments.by_track(), window_predictor.frontend, segments.classes
   units = (("tracks", tracks), ("windows", segments))
   ranked = examples.most_confused(tracks)
   chosen = examples.surest(tracks)
   names = {tracks.names[i] for i in ranked[:CONFUSED_SHOWN]}
   names |= {tracks.names[i] for _, _, i in chosen if i is not None}
-  log_mels = examples.read_log_mels(session.prepared, names)
-  parts = [f"<h2>{side.capitalize()} side</h2>"]
-  if side == "valid" and session.config.train.best_metric != "last":
+  log_mels = examples.read_log_mels(experiment.prepared, names)
+  parts = [f"<h2>{split.capitalize()} side</h2>"]
+  if split == "validation" and experiment.config.train.best_metric != "last":
     parts.append("<p>This side also chose the checkpoint, so its figures are flattered.</p>")
   parts += [
     "<h3>Confusion</h3>",
-    "<p>Rows are true genres; colour is the share of the row.</p>",
+    "<p>Rows are true genres; color is the share of the row.</p>",
     html_pictures(
       [
         (
-          figures.confusion(summarize(answers)["confusion"], classes, unit),
-          f"Confusion matrix of {unit} on the {side} side",
+          plots.confusion(summarize(predictions)["confusion"], classes, unit),
+          f"Confusion matrix of {unit} on the {split} side",
           "",
         )
-        for unit, answers in units
+        for unit, predictions in units
       ],
       large=len(classes) > 5,
     ),
@@ -174,41 +174,43 @@ def _side(side: str, segments: Predictions, asker, session) -> str:
     html_pictures(
       [
         (
-          figures.reliability(reliability(answers.probabilities, answers.labels), unit),
-          f"Reliability of {unit} on the {side} side",
+          plots.reliability(reliability(predictions.probabilities, predictions.labels), unit),
+          f"Reliability of {unit} on the {split} side",
           "",
         )
-        for unit, answers in units
+        for unit, predictions in units
       ]
     ),
     "<h3>Most confused tracks</h3>",
     "<p>Ordered by how far the most probable wrong genre leads the true one. The curves are windows"
-    f" of {recipe.window_seconds:.1f} s that slide along the clip, drawn at their centres; grey"
-    " lines are the other genres." + _scale(recipe) + "</p>",
+    f" of {frontend.window_seconds:.1f} s that slide along the clip, drawn at their centers; gray"
+    " lines are the other genres." + _scale(frontend) + "</p>",
     _confused(tracks, ranked[:CONFUSED_LISTED]),
   ]
-  shown = [asker.along(tracks, i, log_mels[tracks.names[i]]) for i in ranked[:CONFUSED_SHOWN]]
+  visible = [
+    window_predictor.along(tracks, i, log_mels[tracks.names[i]]) for i in ranked[:CONFUSED_SHOWN]
+  ]
   parts.append(
     html_pictures(
       [
         (
-          figures.track(one, classes, recipe),
+          plots.track(one, classes, frontend),
           f"Log-mel of {one.track} and probabilities along it",
           "",
         )
-        for one in shown
+        for one in visible
       ]
     )
   )
-  parts.append(_heats(side, segments, tracks, chosen, asker, log_mels))
+  parts.append(_heats(split, segments, tracks, chosen, window_predictor, log_mels))
   return "\n".join(parts)
 
 
-def _scale(recipe) -> str:
-  """What the colours of a log-mel mean."""
+def _scale(frontend) -> str:
+  """What the colors of a log-mel mean."""
   from genre_jax.reports.plots import scale_of
 
-  low, high = scale_of(recipe)
+  low, high = scale_of(frontend)
   return (
     f" Log-mels run from dark ({low:.0f} dB) to bright ({high:.0f} dB, the clip's loudest)."
     if low is not None
@@ -218,7 +220,7 @@ def _scale(recipe) -> str:
 
 def _genres(tracks: Predictions) -> str:
   """Recall and precision of each genre, with intervals over groups."""
-  figures = summarize(tracks)["per_class"]
+  plots = summarize(tracks)["per_class"]
   predicted = tracks.probabilities.argmax(1)
   groups = np.array(tracks.groups)
   rows = []
@@ -231,12 +233,12 @@ def _genres(tracks: Predictions) -> str:
         if len(right)
         else "-"
       )
-    recall, precision = figures[name]["recall"] or 0, figures[name]["precision"] or 0
+    recall, precision = plots[name]["recall"] or 0, plots[name]["precision"] or 0
     f1 = 200 * recall * precision / (recall + precision) if recall + precision else 0
     rows.append(
       [
         name,
-        str(figures[name]["n"]),
+        str(plots[name]["n"]),
         str(len(set(groups[tracks.labels == i]))),
         cells[0],
         cells[1],
@@ -273,19 +275,18 @@ def _confused(tracks: Predictions, ranked) -> str:
   )
 
 
-def _heats(side, segments, tracks, chosen, asker, log_mels) -> str:
+def _heats(split, segments, tracks, chosen, window_predictor, log_mels) -> str:
   """Grad-CAM of the surest right and the surest wrong track of each genre."""
-  from genre_jax.reports import examples as examples
-  from genre_jax.reports import plots as figures
+  from genre_jax.reports import examples, plots
 
-  starts = asker.starts(side)
+  starts = window_predictor.starts(split)
   picked = [(genre, right, i) for genre, right, i in chosen if i is not None]
-  shown = asker.explain(
+  visible = window_predictor.explain(
     [examples.window_of(segments, starts, tracks, i) for _, _, i in picked], log_mels
   )
-  if not any(one.heats for one in shown):
+  if not any(one.heats for one in visible):
     return "<h3>Where the evidence is</h3><p>The network has no convolutions over both axes.</p>"
-  branches = list(shown[0].heats)
+  branches = list(visible[0].heats)
   parts = [
     "<h3>Where the evidence is</h3>",
     "<p>Grad-CAM for the predicted genre: bright where the last convolution of "
@@ -299,11 +300,13 @@ def _heats(side, segments, tracks, chosen, asker, log_mels) -> str:
   ]
   for genre, name in enumerate(segments.classes):
     pictures = []
-    for (true, right, _), one in zip(picked, shown, strict=True):
+    for (true, right, _), one in zip(picked, visible, strict=True):
       if true == genre:
-        verdict = "right" if right else f"wrong, taken for {segments.classes[one.prediction]}"
-        caption = f"{one.track}: {verdict} (p = {one.probabilities[one.prediction]:.2f})"
-        pictures.append((figures.heat(one, asker.recipe), f"Grad-CAM of {caption}", caption))
+        decide_label = "right" if right else f"wrong, taken for {segments.classes[one.prediction]}"
+        caption = f"{one.track}: {decide_label} (p = {one.probabilities[one.prediction]:.2f})"
+        pictures.append(
+          (plots.heat(one, window_predictor.frontend), f"Grad-CAM of {caption}", caption)
+        )
     missing = [
       word
       for word, right in (("right", True), ("wrong", False))

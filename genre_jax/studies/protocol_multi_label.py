@@ -9,7 +9,7 @@ import pathlib
 import numpy as np
 
 from genre_jax.evaluation.metrics import Predictions
-from genre_jax.evaluation.multi_label_metrics import Answers, as_text
+from genre_jax.evaluation.multi_label_metrics import BootstrapMetrics, as_text
 from genre_jax.evaluation.run_predictions import read_multi_label
 from genre_jax.studies.protocol_tables import MINUTES, facts, finished
 from genre_jax.studies.protocols import Protocol
@@ -28,29 +28,29 @@ def to_markdown(protocol: Protocol, data: pathlib.Path, folder: pathlib.Path) ->
   lines = [
     f"## {protocol.title}",
     "",
-    protocol.about,
+    protocol.description,
     "",
     f"| network | parameters | seeds | {protocol.unit}s n | {heads} | sd over seeds "
     "| training min | commit |",
     "|---" * (7 + len(COLUMNS)) + "|",
   ]
-  systems: dict[str, Answers] = {}
+  systems: dict[str, BootstrapMetrics] = {}
   for entry in protocol.entries:
     whole = finished(entry, data, folder)
     if not whole:
       lines.append(f"| {entry.name} | | not run |" + " |" * (4 + len(COLUMNS)))
       continue
-    answers = Answers([read_multi_label(run, protocol.side) for (run,) in whole])
-    systems[entry.name], about = answers, facts(whole, protocol.side)
+    predictions = BootstrapMetrics([read_multi_label(run, protocol.split) for (run,) in whole])
+    systems[entry.name], facts_of_entry = predictions, facts(whole, protocol.split)
     cells = " | ".join(
-      as_text(name, answers.seen[name], answers.interval(name)) for _, name in COLUMNS
+      as_text(name, predictions.seen[name], predictions.interval(name)) for _, name in COLUMNS
     )
-    each = [Answers([run]).seen["pr_auc_macro"] for run in answers.runs]
+    each = [BootstrapMetrics([run]).seen["pr_auc_macro"] for run in predictions.runs]
     sd = f"{np.std(each, ddof=1):.3f}" if len(each) > 1 else "-"
     lines.append(
-      f"| {entry.name} | {about.parameters:,} | {len(whole)} "
-      f"| {len(answers.runs[0][0].names)} | {cells} | {sd} | {about.minutes:.1f} "
-      f"| {about.commits} |"
+      f"| {entry.name} | {facts_of_entry.parameters:,} | {len(whole)} "
+      f"| {len(predictions.runs[0][0].names)} | {cells} | {sd} | {facts_of_entry.minutes:.1f} "
+      f"| {facts_of_entry.commits} |"
     )
   lines += [
     "",

@@ -2,11 +2,11 @@
 
 import contextlib
 import io
-import json
 import pathlib
 
 from genre_jax.data.prepared import folder_name
 from genre_jax.errors import UserError
+from genre_jax.evaluation.run_predictions import read_config_file
 from genre_jax.files import write_block, write_whole
 from genre_jax.studies import protocol_multi_label, protocol_tables, sweep_runs
 from genre_jax.studies.protocols import (
@@ -18,7 +18,7 @@ from genre_jax.studies.protocols import (
   fields_of,
   members,
 )
-from genre_jax.training.setup import open_material
+from genre_jax.training.setup import open_dataset
 
 HEADER = """# Results
 
@@ -79,10 +79,10 @@ def _check_material(entry: Entry, data: pathlib.Path, folder: pathlib.Path) -> N
     return
   config = config_of(entry, data)
   with contextlib.redirect_stdout(io.StringIO()):
-    source, recipe = open_material(config)
-  now = folder_name(source, recipe, config.task)
+    source, frontend = open_dataset(config)
+  now = folder_name(source, frontend, config.task)
   for run in runs:
-    before = json.loads((run / "config.json").read_text())["material"]
+    before = read_config_file(run)["dataset_id"]
     if before != now:
       raise UserError(
         f"{run} is of other clips, or of files of another date, than {data}:"

@@ -4,16 +4,19 @@ Reads what `protocol_runs.py` left; seeds of which a fold is missing do not coun
 """
 
 import dataclasses
-import json
 import pathlib
 from typing import Any
 
 import numpy as np
 
-from genre_jax.evaluation import calibration
-from genre_jax.evaluation import comparison as compare_runs
-from genre_jax.evaluation import significance as statistics
-from genre_jax.evaluation.run_predictions import pool_folds, read_run, training_minutes
+from genre_jax.evaluation import calibration, comparison, significance
+from genre_jax.evaluation.run_predictions import (
+  pool_folds,
+  read_config_file,
+  read_evaluation,
+  read_run,
+  training_minutes,
+)
 from genre_jax.studies import sweep_runs
 from genre_jax.studies.protocols import Entry, Protocol, entry_folder, members
 
@@ -49,7 +52,7 @@ class Outcome:
     facts: of the runs.
   """
 
-  system: compare_runs.System
+  system: comparison.System
   nll: float
   facts: Facts
 
@@ -63,14 +66,14 @@ def finished(entry: Entry, data: pathlib.Path, folder: pathlib.Path) -> list[lis
   return [runs for runs in seeds.values() if len(runs) == max(len(entry.folds), 1)]
 
 
-def facts(whole: list[list[pathlib.Path]], side: str) -> Facts:
+def facts(whole: list[list[pathlib.Path]], split: str) -> Facts:
   """What the folders of `finished` hold beside figures."""
   minutes, commits, parameters = [], {}, 0
   for path in (path for folders in whole for path in folders):
-    config = json.loads((path / "config.json").read_text())
+    config = read_config_file(path)
     commits[config["commit"][:10] + "-dirty" * config["commit"].endswith("-dirty")] = None
     minutes.append(training_minutes(path, config["config"]["train"]["batch_size"]))
-    parameters = json.loads((path / "eval" / f"{side}.json").read_text())["parameters"]
+    parameters = read_evaluation(path, split)["parameters"]
   return Facts(parameters, float(np.mean(minutes)), ", ".join(commits))
 
 
@@ -82,12 +85,12 @@ def outcome(
   if not whole:
     return None
   runs = [
-    pool_folds([read_run(run, protocol.side, protocol.unit) for run in folders])
+    pool_folds([read_run(run, protocol.split, protocol.unit) for run in folders])
     for folders in whole
   ]
   nll = [calibration.negative_log_likelihood(run.probabilities, run.truth, LEAST) for run in runs]
   return Outcome(
-    compare_runs.System(entry.name, tuple(runs)), float(np.mean(nll)), facts(whole, protocol.side)
+    comparison.System(entry.name, tuple(runs)), float(np.mean(nll)), facts(whole, protocol.split)
   )
 
 
@@ -97,7 +100,7 @@ def to_markdown(protocol: Protocol, data: pathlib.Path, folder: pathlib.Path) ->
   lines = [
     f"## {protocol.title}",
     "",
-    protocol.about,
+    protocol.description,
     "",
     f"| network | parameters | seeds | {protocol.unit}s n | accuracy %, mean [95 %] "
     "| sd over seeds | NLL | training min | commit |",
@@ -115,7 +118,7 @@ def to_markdown(protocol: Protocol, data: pathlib.Path, folder: pathlib.Path) ->
   ]
   lines += _differences(protocol, done)
   lines += _never_right(protocol, done)
-  if protocol.side == "valid" and (first := outcomes[protocol.entries[0].name]):
+  if protocol.split == "validation" and (first := outcomes[protocol.entries[0].name]):
     lines += _calibration(first.system, groups)
   return "\n".join(lines) + "\n"
 
@@ -125,7 +128,7 @@ def _line(entry: Entry, result: Outcome | None) -> str:
   if result is None:
     return f"| {entry.name} | | not run | | | | | | |"
   run, correct = result.system.runs[0], result.system.correct
-  mean, low, high = statistics.accuracy_of_seeds(correct, run.groups, run.labels)
+  mean, low, high = significance.accuracy_of_seeds(correct, run.groups, run.labels)
   accuracy = 100 * correct.mean(1)
   sd = f"{accuracy.std(ddof=1):.1f}" if len(accuracy) > 1 else "-"
   return (
@@ -148,7 +151,7 @@ def _differences(protocol: Protocol, systems: dict[str, Any]) -> list[str]:
   stated = [s for s in others if s.name == protocol.primary]
   rest = [s for s in others if s.name != protocol.primary]
   for group, word in ((stated, "primary"), (rest, "exploratory")):
-    pairs = compare_runs.compare([first], [(first, other) for other in group]) if group else []
+    pairs = comparison.compare([first], [(first, other) for other in group]) if group else []
     for pair in pairs:
       lines.append(
         f"| {pair.b} | {100 * pair.difference:+.1f} [{100 * pair.low:+.1f}, "
@@ -166,7 +169,7 @@ def _differences(protocol: Protocol, systems: dict[str, Any]) -> list[str]:
   return lines
 
 
-def _asked_alike(protocol: Protocol, systems: dict[str, Any]) -> list[compare_runs.System]:
+def _asked_alike(protocol: Protocol, systems: dict[str, Any]) -> list[comparison.System]:
   """The first entry and all others that were asked about the same tracks; [] without the first."""
   first = systems.get(protocol.entries[0].name)
   return [s for s in systems.values() if first and s.runs[0].tracks == first.runs[0].tracks]
@@ -191,7 +194,7 @@ def _never_right(protocol: Protocol, systems: dict[str, Any]) -> list[str]:
   return ["", text]
 
 
-def _calibration(system: compare_runs.System, groups: str) -> list[str]:
+def _calibration(system: comparison.System, groups: str) -> list[str]:
   """Lines on calibration, before and after a cross-fitted temperature, mean over seeds."""
   rows, limits = [], []
   for run in system.runs:
@@ -200,7 +203,7 @@ def _calibration(system: compare_runs.System, groups: str) -> list[str]:
       [
         figure
         for p in (run.probabilities, fitted)
-        for figure in calibration.calibration_figures(p, run.truth, LEAST).values()
+        for figure in calibration.calibration_metrics(p, run.truth, LEAST).values()
       ]
     )
     limits.append(calibration.perfect_calibration_error(fitted))

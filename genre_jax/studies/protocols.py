@@ -41,7 +41,7 @@ class Protocol:
 
   Attributes:
     title: of its part of RESULTS.md.
-    about: sentences on data, split and what the figures are.
+    description: sentences on data, split and what the figures are.
     data: file or folder beneath the corpus; '' for the whole of it.
     side: 'valid' or 'test'.
     unit: 'segment' or 'track'.
@@ -52,9 +52,9 @@ class Protocol:
   """
 
   title: str
-  about: str
+  description: str
   data: str
-  side: str
+  split: str
   unit: str
   entries: tuple[Entry, ...]
   primary: str = ""
@@ -63,16 +63,16 @@ class Protocol:
 
 
 NETWORKS = (
-  "tf_split",
-  "square_control",
-  "time_only",
-  "frequency_only",
+  "axis_features",
+  "axis_features_2d",
+  "axis_features_time",
+  "axis_features_frequency",
   "baseline",
   "published_baseline",
-  "learnt_split",
-  "learnt_square",
+  "split_cnn",
+  "square_cnn",
 )
-FEW_NETWORKS = ("tf_split", "square_control", "baseline", "learnt_split", "learnt_square")
+FEW_NETWORKS = ("axis_features", "axis_features_2d", "baseline", "split_cnn", "square_cnn")
 
 
 def _same_recipe(
@@ -95,7 +95,7 @@ def _learning_curve(experiment: str, epochs: int, parts=(1, 2, 4, 8)) -> tuple[E
       (),
       {"model.name": name, "split.train_share": str(1 / part), "train.epochs": str(epochs * part)},
     )
-    for name in ("tf_split", "baseline")
+    for name in ("axis_features", "baseline")
     for part in parts
   )
 
@@ -104,13 +104,13 @@ PROTOCOLS = {
   "P1": Protocol(
     "P1 coursework: four genres, segments of one song on both sides",
     "Data: `log_mel.npz`, 15 segments of 2 s a song. Split: `leaky_segments`, which is the"
-    " published study's: the accuracy says how well songs are recognised again, not how well"
+    " published study's: the accuracy says how well songs are recognized again, not how well"
     " genres are. Unit: segments of the test side. Published, on 400 songs at 40 frames a second:"
     " 92.66 (split network) and 87.37 (traditional CNN).",
     "log_mel.npz",
     "test",
     "segment",
-    _same_recipe("coursework_tf_split", 5)
+    _same_recipe("leaky_tf_split", 5)
     + (
       Entry(f"published_baseline, {OWN}", "coursework_published_baseline", 5),
       Entry(f"published_tf_split, {OWN}", "coursework_published_tf_split", 3),
@@ -122,12 +122,12 @@ PROTOCOLS = {
     " is asked once a seed, by a network that has not heard its artist; no checkpoint is chosen"
     " on the fold that is asked. The recipe, though, was compared by cross-validation over the same"
     " clips in other folds (experiments/NOTES.md), which flatters."
-    " Unit: tracks. The primary comparison, stated before it was run: tf_split minus"
-    " square_control; all others are exploratory.",
+    " Unit: tracks. The primary comparison, stated before it was run: axis_features minus"
+    " axis_features_2d; all others are exploratory.",
     "log_mel.npz",
     "test",
     "track",
-    _same_recipe("tf_split", 3, (0, 1, 2, 3, 4), split__name="artist_kfold")
+    _same_recipe("axis_features", 3, (0, 1, 2, 3, 4), split__name="artist_kfold")
     + (
       Entry(
         f"published_baseline, {OWN}, fold 0",
@@ -144,7 +144,7 @@ PROTOCOLS = {
         {"split.name": "artist_kfold"},
       ),
     ),
-    "square_control",
+    "axis_features_2d",
   ),
   "P3": Protocol(
     "P3: ten genres, the fault-filtered lists",
@@ -152,44 +152,44 @@ PROTOCOLS = {
     " **valid list, which is the development set**: recipes were compared on these clips too, and"
     " the figures flatter. The finding is the test list, measured apart.",
     "log_mel.npz",
-    "valid",
+    "validation",
     "track",
-    _same_recipe("tf_split_10", 5),
+    _same_recipe("axis_features_10", 5),
   ),
   "P4": Protocol(
     "P4: ten genres, real audio",
     "Data: the excerpts of `audio/`, most of 2 to 3 s, with windows of 2 s so that none is padded"
-    " (`recipe.num_frames=26`). Split: `fault_filtered`. Unit: tracks of the **valid list, the"
+    " (`frontend.num_frames=26`). Split: `fault_filtered`. Unit: tracks of the **valid list, the"
     " development set**.",
     "audio",
-    "valid",
+    "validation",
     "track",
-    _same_recipe("tf_split_10", 5, recipe__num_frames="26"),
+    _same_recipe("axis_features_10", 5, frontend__num_frames="26"),
   ),
   "four": Protocol(
     "Four genres, the fault-filtered lists",
     "`experiments/tf_split.py` as it stands, on `log_mel.npz`. Unit: tracks of the **valid list,"
     " the development set**. The finding is the test list, measured apart.",
     "log_mel.npz",
-    "valid",
+    "validation",
     "track",
-    _same_recipe("tf_split", 5, networks=("tf_split", "square_control", "baseline")),
+    _same_recipe("axis_features", 5, networks=("axis_features", "axis_features_2d", "baseline")),
   ),
   "learning": Protocol(
     "Learning curve: ten genres, how many songs are trained on",
     "P3 with a share of each genre's training clips, and as many updates whatever the share."
     " Unit: tracks of the **valid list, the development set**.",
     "log_mel.npz",
-    "valid",
+    "validation",
     "track",
-    _learning_curve("tf_split_10", 30),
+    _learning_curve("axis_features_10", 30),
   ),
   "digits": Protocol(
     "Spoken digits: new takes of known speakers",
     "Data: Free Spoken Digit Dataset, 8 kHz. Split: `takes`, trained on takes 10 to 49. Unit:"
     " recordings of **takes 5 to 9, the development set**; takes 0 to 4 are measured apart.",
     "",
-    "valid",
+    "validation",
     "track",
     _same_recipe("spoken_digits", 3, networks=FEW_NETWORKS),
     corpus="../shared/fsdd",
@@ -221,7 +221,7 @@ PROTOCOLS = {
     " disco 15, jazz 17 (of 2), metal 15, rock 3 (of 2) and pop 1, so that one song is in every"
     " mixture with pop; hip-hop and reggae are absent.",
     "audio",
-    "valid",
+    "validation",
     "track",
     _same_recipe("mixtures", 3, networks=FEW_NETWORKS),
   ),

@@ -10,7 +10,7 @@ from genre_jax.training import checkpoints, steps
 from genre_jax.training import workdir as workdir_lib
 from genre_jax.training.evaluate import evaluate
 from genre_jax.training.loop import train
-from genre_jax.training.setup import open_session
+from genre_jax.training.setup import open_experiment
 
 
 def train_and_evaluate(
@@ -38,27 +38,27 @@ def train_and_evaluate(
     raise UserError(f"--checkpoint={checkpoint} goes with --mode=eval")
   if mode == "eval" and checkpoint in ("best", "last"):
     checkpoints.locate(workdir)  # no trained network: say so before hours of preparing
-  session = open_session(config)
+  experiment = open_experiment(config)
   mesh = steps.device_mesh()
   try:
     folder.mkdir(parents=True, exist_ok=True)
     with workdir_lib.sole_use(folder):
-      workdir_lib.claim_workdir(folder, config, session.prepared.path.name)
+      workdir_lib.claim_workdir(folder, config, experiment.prepared.path.name)
       if mode != "eval":
-        train(session, folder, mesh)
+        train(experiment, folder, mesh)
       if mode == "train":
         return {}
-      evaluation = evaluate(session, folder, mesh, checkpoint)
+      evaluation = evaluate(experiment, folder, mesh, checkpoint)
       if config.train.report:
         write_report(
-          session,
+          experiment,
           folder,
           evaluation.state,
           evaluation.predictions,
           evaluation.eval_step,
           mesh,
         )
-      if session.prepared.source == "synthetic":
+      if experiment.prepared.source == "synthetic":
         print("notice    accuracy on the synthetic corpus says nothing about real music")
       return evaluation.reports
   except OSError as error:

@@ -22,8 +22,8 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict, config_flags
 
 from genre_jax.errors import Interrupted, UserError
-from genre_jax.evaluation.run_predictions import identity, read_config
-from genre_jax.studies.sweep_tables import FIGURES, Member, Row, write_tables
+from genre_jax.evaluation.run_predictions import identity, read_config, read_evaluation
+from genre_jax.studies.sweep_tables import METRICS, Member, Row, write_tables
 
 SECONDS_TO_SAVE = 60  # a stopped run gets so long to write its checkpoint
 
@@ -134,11 +134,9 @@ def read_row(member: Member, folder: pathlib.Path) -> Row:
   try:
     if read_config(run) != member.config:
       return row
-    reports = {
-      side: json.loads((run / "eval" / f"{side}.json").read_text()) for side in ("valid", "test")
-    }
+    reports = {split: read_evaluation(run, split) for split in ("validation", "test")}
     # Accuracy is of one label a clip, PR-AUC of several: a run has either.
-    row.figures = {name: reports[side][unit].get(figure) for name, side, unit, figure in FIGURES}
+    row.figures = {name: reports[split][unit].get(figure) for name, split, unit, figure in METRICS}
     row.status = "done"
   except (OSError, ValueError, KeyError):
     pass
@@ -268,7 +266,7 @@ def _one_line(row: Row) -> str:
   return (
     "  ".join(
       f"{name} {100 * row.figures[name]:.1f} %"
-      for name, *_ in FIGURES
+      for name, *_ in METRICS
       if "segment" not in name and "nll" not in name and row.figures[name] is not None
     )
     or "done"

@@ -10,11 +10,11 @@ import statistics
 from typing import Any
 
 # What the tables show of each side's eval JSON.
-FIGURES = (
-  ("valid track accuracy", "valid", "track", "accuracy"),
-  ("valid segment accuracy", "valid", "segment", "accuracy"),
-  ("valid track PR-AUC", "valid", "track", "pr_auc_macro"),
-  ("valid track nll", "valid", "track", "nll"),
+METRICS = (
+  ("valid track accuracy", "validation", "track", "accuracy"),
+  ("valid segment accuracy", "validation", "segment", "accuracy"),
+  ("valid track PR-AUC", "validation", "track", "pr_auc_macro"),
+  ("valid track nll", "validation", "track", "nll"),
   ("test track accuracy", "test", "track", "accuracy"),
   ("test segment accuracy", "test", "segment", "accuracy"),
   ("test track PR-AUC", "test", "track", "pr_auc_macro"),
@@ -61,7 +61,7 @@ def summarize(rows: list[Row]) -> list[dict[str, Any]]:
     line: dict[str, Any] = dict(key)
     line["n"] = sum(row.status == "done" for row in same)
     line["failed"] = sum(row.status == "failed" for row in same)
-    for name, *_ in FIGURES:
+    for name, *_ in METRICS:
       values = [row.figures[name] for row in same if row.figures.get(name) is not None]
       line[f"{name} mean"] = statistics.fmean(values) if values else None
       line[f"{name} sd"] = statistics.stdev(values) if len(values) > 1 else None
@@ -73,14 +73,16 @@ def to_markdown(rows: list[Row]) -> str:
   """The table over seeds, and below it what failed."""
   table = summarize(rows)
   fields = [field for field in rows[0].member.values if field != "seed"]
-  shown = [name for name, *_ in FIGURES if any(line[f"{name} mean"] is not None for line in table)]
+  visible = [
+    name for name, *_ in METRICS if any(line[f"{name} mean"] is not None for line in table)
+  ]
   lines = [
-    "| " + " | ".join([*fields, "n", "failed", *(f"{name}, mean (sd)" for name in shown)]) + " |",
-    "|---" * (len(fields) + 2 + len(shown)) + "|",
+    "| " + " | ".join([*fields, "n", "failed", *(f"{name}, mean (sd)" for name in visible)]) + " |",
+    "|---" * (len(fields) + 2 + len(visible)) + "|",
   ]
   for line in table:
     cells = [_cell(line[field]) for field in fields] + [str(line["n"]), str(line["failed"])]
-    for name in shown:
+    for name in visible:
       scale, digits, unit = (1, 3, "") if name.endswith("nll") else (100, 1, " %")
       mean, sd = line[f"{name} mean"], line[f"{name} sd"]
       cells.append(
@@ -103,7 +105,7 @@ def _cell(text: str) -> str:
 
 def write_tables(rows: list[Row], folder: pathlib.Path) -> None:
   """Writes runs.csv (a line a run), table.csv and table.md (a line a setting)."""
-  names = [name for name, *_ in FIGURES]
+  names = [name for name, *_ in METRICS]
   lines = [
     {
       **row.member.values,

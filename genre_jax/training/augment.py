@@ -16,8 +16,6 @@ DEFAULTS = {
   "time_stretch": 0.0,
   # Largest shift along frequency, in mel bands; fractions are interpolated.
   "mel_shift": 0.0,
-  # Share of frames replaced by the last one before them that was kept.
-  "frame_drop": 0.0,
   # Standard deviation of a smooth random curve over frequency, and its support points.
   "eq_db": 0.0,
   "eq_knots": 6,
@@ -25,10 +23,6 @@ DEFAULTS = {
   # labels kept, and the share of windows that it happens to.
   "mixstyle_alpha": 0.0,
   "mixstyle_share": 0.5,
-  # Lifts what lies below a level drawn from [-80, -80 + noise_floor_db] re the window's maximum.
-  "noise_floor_db": 0.0,
-  # Standard deviation of independent noise on each value.
-  "noise_db": 0.0,
   # Beta(alpha, alpha) mixing with another window, and the share of windows that are mixed.
   "mixup_alpha": 0.0,
   "mixup_share": 1.0,
@@ -38,12 +32,7 @@ DEFAULTS = {
   # SpecAugment along frequency: number of masks and their largest width in mel bands.
   "frequency_masks": 0,
   "frequency_mask_bands": 0,
-  # Largest change of level of the whole window; a gain-invariant network does not notice.
-  "gain_db": 0.0,
 }
-
-# Widest dynamic range of the log-mel, dB: where `noise_floor_db` starts to count.
-_RANGE_DB = 80.0
 
 
 def _valid(num_frames, length):
@@ -102,13 +91,6 @@ def mel_shift(rng, x, amount):
   return _take_linear(x, jnp.arange(x.shape[2])[None] + shift, 2)
 
 
-def frame_drop(rng, x, share):
-  """Replaces a random share of the frames of float[B, T, M] by the last kept one before each."""
-  kept = jax.random.bernoulli(rng, 1.0 - share, x.shape[:2]).at[:, 0].set(True)
-  index = jax.lax.cummax(jnp.where(kept, jnp.arange(x.shape[1])[None], 0), axis=1)
-  return jnp.take_along_axis(x, index[:, :, None], axis=1)
-
-
 def equalizer(rng, x, deviation, knots):
   """Adds one smooth random curve over frequency to each window: another room, another mastering."""
   values = deviation * jax.random.normal(rng, (x.shape[0], int(knots)), x.dtype)
@@ -144,13 +126,6 @@ def mixstyle(rng, x, valid, alpha, share):
   new_mean = amount * mean + (1.0 - amount) * mean[order]
   new_deviation = amount * deviation + (1.0 - amount) * deviation[order]
   return (x - mean) / deviation * new_deviation + new_mean
-
-
-def noise_floor(rng, x, valid, height):
-  """Lifts quiet values to a random floor, as noise or a coarse codec does."""
-  top = jnp.where(valid, x, -jnp.inf).max((1, 2), keepdims=True)
-  height = jax.random.uniform(rng, (x.shape[0], 1, 1), x.dtype, maxval=height)
-  return jnp.maximum(x, top - _RANGE_DB + height)
 
 
 def mixup(rng, x, num_frames, labels, label_mask, alpha, share):
@@ -226,38 +201,22 @@ def augment(rng, batch, config):
     raise ValueError(f"unknown augment fields {sorted(unknown)}: give some of {sorted(DEFAULTS)}")
   c = {**DEFAULTS, **dict(config)}
   # One key per change: switching one on leaves the randomness of the others as it was.
-  (
-    rng_stretch,
-    rng_shift,
-    rng_drop,
-    rng_eq,
-    rng_style,
-    rng_floor,
-    rng_noise,
-    rng_mixup,
-    rng_time,
-    rng_frequency,
-    rng_gain,
-  ) = jax.random.split(rng, 11)
+  keys = jax.random.split(rng, 11)  # those that no change uses keep the others' places
+  rng_stretch, rng_shift, rng_eq, rng_style = keys[0], keys[1], keys[3], keys[4]
+  rng_mixup, rng_time, rng_frequency = keys[7], keys[8], keys[9]
   x = batch["log_mel"][..., 0]
   num_frames, labels, label_mask = batch["num_frames"], batch["labels"], batch["label_mask"]
-  size, length, _ = x.shape
+  length = x.shape[1]
   padding = _lowest(x, _valid(num_frames, length))
 
   if c["time_stretch"]:
     x, num_frames = time_stretch(rng_stretch, x, num_frames, c["time_stretch"])
   if c["mel_shift"]:
     x = mel_shift(rng_shift, x, c["mel_shift"])
-  if c["frame_drop"]:
-    x = frame_drop(rng_drop, x, c["frame_drop"])
   if c["eq_db"]:
     x = equalizer(rng_eq, x, c["eq_db"], c["eq_knots"])
   if c["mixstyle_alpha"]:
     x = mixstyle(rng_style, x, _valid(num_frames, length), c["mixstyle_alpha"], c["mixstyle_share"])
-  if c["noise_floor_db"]:
-    x = noise_floor(rng_floor, x, _valid(num_frames, length), c["noise_floor_db"])
-  if c["noise_db"]:
-    x = x + c["noise_db"] * jax.random.normal(rng_noise, x.shape, x.dtype)
   if c["mixup_alpha"]:
     x, num_frames, labels, label_mask = mixup(
       rng_mixup, x, num_frames, labels, label_mask, c["mixup_alpha"], c["mixup_share"]
@@ -267,11 +226,6 @@ def augment(rng, batch, config):
     x = spec_mask(rng_time, x, valid, c["time_masks"], c["time_mask_frames"], 1)
   if c["frequency_masks"] and c["frequency_mask_bands"]:
     x = spec_mask(rng_frequency, x, valid, c["frequency_masks"], c["frequency_mask_bands"], 2)
-  if c["gain_db"]:
-    gain = jax.random.uniform(
-      rng_gain, (size, 1, 1), x.dtype, minval=-c["gain_db"], maxval=c["gain_db"]
-    )
-    x, padding = x + gain, padding + gain
   x = jnp.where(valid, x, padding)[..., None]
   return {
     **batch,

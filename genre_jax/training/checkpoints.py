@@ -1,11 +1,10 @@
 """Checkpoints: the best one and the last two, written and read with orbax.
 
 The only importer of orbax. A checkpoint is a folder `checkpoints/STEP` with the state, the
-validation figures, and a description (`about`): recipe, classes, task, network, normalisation.
+validation figures, and a description (`about`): recipe, classes, task, network, normalization.
 """
 
 import json
-import logging
 import math
 import pathlib
 import shutil
@@ -13,16 +12,21 @@ from typing import Any
 
 import jax
 import orbax.checkpoint.experimental.v1 as ocp
-from absl import logging as absl_logging
 
 from genre_jax.errors import UserError
-
-# orbax tells of every file it touches, and of failures that also reach the caller as exceptions.
-absl_logging.set_verbosity(absl_logging.FATAL)
-logging.getLogger("absl").setLevel(logging.CRITICAL)
+from genre_jax.old_names import modernize
 
 # What a description holds at least (`session.describe`).
-DESCRIBED = {"recipe", "classes", "task", "model", "normalisation", "source", "material", "split"}
+DESCRIBED = {
+  "frontend",
+  "classes",
+  "task",
+  "model",
+  "normalization",
+  "source",
+  "dataset_id",
+  "split",
+}
 DAMAGED = ".damaged"  # what a checkpoint that cannot be read is called after its step
 
 
@@ -71,7 +75,7 @@ def _set_aside(path: pathlib.Path, reason: str) -> None:
   path.rename(aside)
 
 
-class Checkpoints:
+class Checkpointer:
   """The checkpoints of one run.
 
   Args:
@@ -128,13 +132,13 @@ class Checkpoints:
     """The validation figures that were saved with a checkpoint."""
     return next(c.metrics for c in self._manager.checkpoints if c.step == step)
 
-  def save(self, state, figures: dict[str, float] | None, about: dict[str, Any]) -> None:
+  def save(self, state, figures: dict[str, float] | None, metadata: dict[str, Any]) -> None:
     """Saves the state under its own step, unless that step is there already."""
     step = int(state.step)
     if step in self.steps():
       return
     try:
-      self._manager.save(step, state, metrics=figures, custom_metadata=about, force=True)
+      self._manager.save(step, state, metrics=figures, custom_metadata=metadata, force=True)
     except Exception as error:  # tensorstore raises ValueError where a disk is full
       self._failed = True
       raise OSError(f"checkpoint {step} was not written: {_first_line(error)}") from error
@@ -190,7 +194,7 @@ def locate(path: str, metric: str = "accuracy") -> pathlib.Path:
   for candidate in (folder / "checkpoints", folder):
     if candidate.is_dir() and any(child.name.isdigit() for child in candidate.iterdir()):
       try:
-        checkpoints = Checkpoints(candidate, _metric_of(candidate, metric), writing=False)
+        checkpoints = Checkpointer(candidate, _metric_of(candidate, metric), writing=False)
       except Exception as error:
         raise UserError(
           f"{candidate} has a damaged checkpoint ({_first_line(error)}); give another"
@@ -202,12 +206,13 @@ def locate(path: str, metric: str = "accuracy") -> pathlib.Path:
   raise UserError(f"{path}: no checkpoint here; give a run's folder or one of its checkpoints/STEP")
 
 
-def about(folder: pathlib.Path) -> dict[str, Any]:
+def metadata(folder: pathlib.Path) -> dict[str, Any]:
   """The description saved with the checkpoint in `folder`."""
   try:
     stored = ocp.metadata(folder.absolute()).custom_metadata
   except Exception as error:
     raise UserError(f"{folder} cannot be read as a checkpoint: {_first_line(error)}") from error
+  stored = modernize(stored) if isinstance(stored, dict) else stored
   if not isinstance(stored, dict) or not DESCRIBED <= stored.keys():
     raise UserError(
       f"{folder} cannot be read as a checkpoint: its description is damaged; give"

@@ -9,21 +9,22 @@ import numpy as np
 
 from genre_jax.data.pipeline import eval_batches
 from genre_jax.data.prepared import Prepared
-from genre_jax.data.splits import Split
+from genre_jax.data.splits import SplitAssignment
 from genre_jax.errors import UserError
 from genre_jax.evaluation import metrics, multi_label_metrics
 from genre_jax.evaluation.calibration import summarize_temperature
+from genre_jax.evaluation.run_predictions import evaluation_file
 from genre_jax.files import write_json
 from genre_jax.training import checkpoints, steps
-from genre_jax.training.setup import Session
+from genre_jax.training.setup import Experiment
 
 
-def predict_side(
+def predict_split(
   eval_step,
   variables,
   prepared: Prepared,
-  split: Split,
-  side: str,
+  assignment: SplitAssignment,
+  split: str,
   mesh,
   *,
   batch_size: int,
@@ -44,19 +45,21 @@ def predict_side(
   batch_size = -(-batch_size // mesh.size) * mesh.size
   several = prepared.task == "multi_label"
   tracks, labels, known, logits = [], [], [], []
-  for batch in eval_batches(prepared, split, side, batch_size=batch_size, per_track=per_track):
-    answer = np.asarray(eval_step(variables, steps.shard_batch(batch, mesh)))
+  for batch in eval_batches(
+    prepared, assignment, split, batch_size=batch_size, per_track=per_track
+  ):
+    prediction = np.asarray(eval_step(variables, steps.shard_batch(batch, mesh)))
     tracks.append(batch["track_index"][batch["mask"]])
     labels.append(batch["labels"][batch["mask"]])
     known.append(batch["label_mask"][batch["mask"]] > 0.5)
-    logits.append(answer[batch["mask"]])
+    logits.append(prediction[batch["mask"]])
   empty = [np.zeros((0, len(prepared.classes)))]
   index = np.concatenate(tracks) if tracks else np.zeros(0, int)
   labels, logits = np.concatenate(labels or empty), np.concatenate(logits or empty)
   return metrics.Predictions(
     names=tuple(prepared.clips[i].track for i in index),
     groups=tuple(
-      prepared.clips[i].track if side in split.known_groups else prepared.clips[i].group
+      prepared.clips[i].track if split in assignment.known_groups else prepared.clips[i].group
       for i in index
     ),
     labels=labels > 0.5 if several else labels.argmax(-1),
@@ -66,12 +69,12 @@ def predict_side(
   )
 
 
-def validation_figures(tracks: metrics.Predictions) -> dict[str, float] | None:
+def validation_metrics(tracks: metrics.Predictions) -> dict[str, float] | None:
   """What training shows of the valid tracks and ranks checkpoints by; None where there are none."""
   if not tracks.names:
     return None
   if tracks.known is not None:
-    return multi_label_metrics.validation_figures(tracks)
+    return multi_label_metrics.validation_metrics(tracks)
   figures = metrics.summarize(tracks)
   return {name: figures[name] for name in ("accuracy", "nll")}
 
@@ -79,8 +82,8 @@ def validation_figures(tracks: metrics.Predictions) -> dict[str, float] | None:
 def write_evaluation(
   folder: pathlib.Path,
   predictions: metrics.Predictions,
-  split: Split,
-  side: str,
+  assignment: SplitAssignment,
+  split: str,
   *,
   seed: int,
   checkpoint_step: int,
@@ -110,38 +113,38 @@ def write_evaluation(
     }
   else:
     figures = {"thresholds": thresholds} | {
-      unit: multi_label_metrics.summarize_multi_label(answers, thresholds)
-      for unit, answers in (("segment", predictions), ("track", tracks))
+      unit: multi_label_metrics.summarize_multi_label(predictions, thresholds)
+      for unit, predictions in (("segment", predictions), ("track", tracks))
     }
   report = {
     "task": "single_label" if thresholds is None else "multi_label",
-    "split": split.name,
-    "leaky": split.leaky,
+    "split": assignment.name,
+    "leaky": assignment.leaky,
     "classes": list(predictions.classes),
     "seed": seed,
     "checkpoint_step": checkpoint_step,
     "parameters": parameters,
     **figures,
   }
-  folder.mkdir(parents=True, exist_ok=True)
-  _write_rows(folder / f"{side}.csv", tracks, thresholds)
-  _write_rows(folder / f"{side}_segments.csv", predictions, thresholds)
-  write_json(folder / f"{side}.json", report)
+  (folder / "eval").mkdir(parents=True, exist_ok=True)
+  _write_rows(evaluation_file(folder, split, "track"), tracks, thresholds)
+  _write_rows(evaluation_file(folder, split, "segment"), predictions, thresholds)
+  write_json(evaluation_file(folder, split), report)
   return report
 
 
-def _write_rows(path: pathlib.Path, answers: metrics.Predictions, thresholds) -> None:
+def _write_rows(path: pathlib.Path, predictions: metrics.Predictions, thresholds) -> None:
   """One row for each thing that was asked: track, group, label, prediction, probabilities."""
   with open(path, "w", newline="") as file:
     writer = csv.writer(file)
     writer.writerow(
-      ["track", "group", "label", "prediction"] + [f"p_{name}" for name in answers.classes]
+      ["track", "group", "label", "prediction"] + [f"p_{name}" for name in predictions.classes]
     )
     for i, (name, group, row) in enumerate(
-      zip(answers.names, answers.groups, answers.probabilities, strict=True)
+      zip(predictions.names, predictions.groups, predictions.probabilities, strict=True)
     ):
       writer.writerow(
-        [name, group, *_label_cells(answers, i, thresholds)] + [f"{p:.6f}" for p in row]
+        [name, group, *_label_cells(predictions, i, thresholds)] + [f"{p:.6f}" for p in row]
       )
 
 
@@ -176,54 +179,54 @@ class Evaluation:
   eval_step: Callable
 
 
-def evaluate(session: Session, folder: pathlib.Path, mesh, checkpoint: str) -> Evaluation:
+def evaluate(experiment: Experiment, folder: pathlib.Path, mesh, checkpoint: str) -> Evaluation:
   """Evaluates a checkpoint on the valid and the test side, and writes eval/."""
-  config = session.config
+  config = experiment.config
   path = _checkpoint_folder(folder, checkpoint, config.train.best_metric)
-  stored, mine = checkpoints.about(path), session.about()
-  for name in ("recipe", "classes", "task", "model", "normalisation"):
+  stored, mine = checkpoints.metadata(path), experiment.metadata()
+  for name in ("frontend", "classes", "task", "model", "normalization"):
     if stored[name] != mine[name]:
       raise UserError(f"the checkpoint {path} has {name} {stored[name]}, this config {mine[name]}")
-  if stored["material"] == mine["material"] and stored["split"] != mine["split"]:
+  if stored["dataset_id"] == mine["dataset_id"] and stored["split"] != mine["split"]:
     raise UserError(
       f"the checkpoint {path} was trained on another split of these clips"
       f" ({stored['split']}): some that would be asked now are known to it"
     )
-  state = checkpoints.load(path, steps.replicate(session.new_state(), mesh))
-  eval_step = steps.make_eval_step(session.model)
-  answers = {
-    side: predict_side(
+  state = checkpoints.load(path, steps.replicate(experiment.new_state(), mesh))
+  eval_step = steps.make_eval_step(experiment.model)
+  predictions = {
+    split: predict_split(
       eval_step,
       state.variables(),
-      session.prepared,
-      session.split,
-      side,
+      experiment.prepared,
+      experiment.assignment,
+      split,
       mesh,
       batch_size=config.train.batch_size,
       per_track=config.segments.eval_per_track,
     )
-    for side in ("valid", "test")
+    for split in ("validation", "test")
   }
   thresholds = None
   if config.task == "multi_label":  # a checkpoint of an interrupted run has none
     thresholds = stored.get("thresholds") or multi_label_metrics.choose_thresholds(
-      answers["valid"].by_track()
+      predictions["validation"].by_track()
     )
   reports = {}
-  for side in answers:
-    reports[side] = write_evaluation(
-      folder / "eval",
-      answers[side],
-      session.split,
-      side,
+  for split in predictions:
+    reports[split] = write_evaluation(
+      folder,
+      predictions[split],
+      experiment.assignment,
+      split,
       seed=stored["seed"],
       checkpoint_step=int(state.step),
-      parameters=session.parameters(),
+      parameters=experiment.parameters(),
       thresholds=thresholds,
     )
-    print(_one_line(side, reports[side]))
+    print(_one_line(split, reports[split]))
   print(f"results   {folder / 'eval'}, checkpoint {path}")
-  return Evaluation(reports, answers, state, eval_step)
+  return Evaluation(reports, predictions, state, eval_step)
 
 
 def _checkpoint_folder(folder: pathlib.Path, checkpoint: str, metric: str) -> pathlib.Path:
@@ -236,13 +239,13 @@ def _checkpoint_folder(folder: pathlib.Path, checkpoint: str, metric: str) -> pa
   return best.with_name(str(max(int(p.name) for p in best.parent.iterdir() if p.name.isdigit())))
 
 
-def _one_line(side: str, report: dict) -> str:
+def _one_line(split: str, report: dict) -> str:
   """The figures of a side as one line."""
   parts = []
   for unit in ("segment", "track"):
     figures = report[unit]
     if not figures["n"]:
-      return f"{side:9} no clips"
+      return f"{split:9} no clips"
     if report["task"] == "multi_label":
       parts.append(
         f"{unit}s n={figures['n']}: "
@@ -259,4 +262,4 @@ def _one_line(side: str, report: dict) -> str:
       f"{unit} accuracy {100 * figures['accuracy']:.2f} % "
       f"[{100 * low:.1f}, {100 * high:.1f}] n={figures['n']}"
     )
-  return f"{side:9} " + "; ".join(parts) + ("  LEAKY SPLIT" if report["leaky"] else "")
+  return f"{split:9} " + "; ".join(parts) + ("  LEAKY SPLIT" if report["leaky"] else "")

@@ -7,13 +7,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.errors import UserError
 from genre_jax.training import checkpoints
 from genre_jax.training.steps import TrainState
 
 
-def init_from(state: TrainState, path: str, about: dict[str, Any], tx) -> TrainState:
+def init_from(state: TrainState, path: str, metadata: dict[str, Any], tx) -> TrainState:
   """Takes over every weight of a trained network whose name and shape are the same.
 
   The head is left as it is where the classes differ, so that a user's own genres get a new one.
@@ -22,22 +22,22 @@ def init_from(state: TrainState, path: str, about: dict[str, Any], tx) -> TrainS
     UserError: if the checkpoint hears sound in another way, or is of another network.
   """
   folder = checkpoints.locate(path)
-  stored = checkpoints.about(folder)
-  other = Recipe.from_dict(stored["recipe"])
-  mine = Recipe.from_dict(about["recipe"])
+  stored = checkpoints.metadata(folder)
+  other = FrontendConfig.from_dict(stored["frontend"])
+  mine = FrontendConfig.from_dict(metadata["frontend"])
   if difference := dataclasses.replace(other, num_frames=mine.num_frames).difference(mine):
     raise UserError(
       f"--config.init_from={path} hears with another recipe: "
       + ", ".join(f"{name} {a} there, {b} here" for name, (a, b) in difference.items())
     )
-  if stored["model"]["name"] != about["model"]["name"]:
+  if stored["model"]["name"] != metadata["model"]["name"]:
     raise UserError(
       f"--config.init_from={path} is a {stored['model']['name']}, this config makes"
-      f" a {about['model']['name']}"
+      f" a {metadata['model']['name']}"
     )
   saved = checkpoints.load(folder)
   saved = saved["ema"] or {"params": saved["params"], "batch_stats": saved["batch_stats"]}
-  same_classes = stored["classes"] == about["classes"]
+  same_classes = stored["classes"] == metadata["classes"]
   taken, fresh = [], []
 
   def choose(location, new):

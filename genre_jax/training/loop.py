@@ -11,9 +11,9 @@ from genre_jax.data.pipeline import train_batches
 from genre_jax.errors import Interrupted, UserError
 from genre_jax.evaluation.multi_label_metrics import choose_thresholds
 from genre_jax.training import checkpoints, steps
-from genre_jax.training.evaluate import predict_side, validation_figures
-from genre_jax.training.metric_writer import Curves
-from genre_jax.training.setup import Session
+from genre_jax.training.evaluate import predict_split, validation_metrics
+from genre_jax.training.metric_writer import MetricWriter
+from genre_jax.training.setup import Experiment
 from genre_jax.training.step_trace import StepProfile
 
 
@@ -38,35 +38,35 @@ def _signals():
       signal.signal(number, handler)
 
 
-def train(session: Session, folder: pathlib.Path, mesh) -> None:
+def train(experiment: Experiment, folder: pathlib.Path, mesh) -> None:
   """Trains to the last epoch, from the newest checkpoint if there is one."""
-  config = session.config
-  if not session.total_steps:
+  config = experiment.config
+  if not experiment.total_steps:
     raise UserError(
-      f"split {session.split.name} leaves no clip to train on; --mode=eval evaluates"
+      f"split {experiment.assignment.name} leaves no clip to train on; --mode=eval evaluates"
       " a network that was trained elsewhere"
     )
-  keeper = checkpoints.Checkpoints(folder / "checkpoints", config.train.best_metric)
-  curves = None
+  checkpointer = checkpoints.Checkpointer(folder / "checkpoints", config.train.best_metric)
+  metric_writer = None
   try:
-    new = steps.replicate(session.new_state(), mesh)
-    state = keeper.restore_newest(new)
+    new = steps.replicate(experiment.new_state(), mesh)
+    state = checkpointer.restore_newest(new)
     if state is None:
-      state = steps.replicate(session.with_trained_weights(new), mesh)
+      state = steps.replicate(experiment.with_trained_weights(new), mesh)
     step = int(state.step)
     print(
-      f"model     {config.model.name}, {session.parameters():,} parameters; "
-      f"{session.total_steps} steps of {config.train.batch_size} windows"
+      f"model     {config.model.name}, {experiment.parameters():,} parameters; "
+      f"{experiment.total_steps} steps of {config.train.batch_size} windows"
       + (f"; going on at step {step}" if step else "")
     )
-    best = keeper.best_step()
-    waited = _evaluations_since(keeper, best, session)
-    if step >= session.total_steps or _patience_ended(config, waited):
+    best = checkpointer.best_step()
+    waited = _evaluations_since(checkpointer, best, experiment)
+    if step >= experiment.total_steps or _patience_ended(config, waited):
       print("training  was finished before")
       return
     batches, _ = train_batches(
-      session.prepared,
-      session.split,
+      experiment.prepared,
+      experiment.assignment,
       batch_size=config.train.batch_size,
       per_track=config.segments.train_per_track,
       random=config.segments.train == "random",
@@ -74,32 +74,39 @@ def train(session: Session, folder: pathlib.Path, mesh) -> None:
       shuffle_buffer=config.train.shuffle_buffer,
       start_step=step,
     )
-    curves = Curves(folder, step)
-    _run(session, folder, state, step, batches, keeper, curves, mesh, waited)
+    metric_writer = MetricWriter(folder, step)
+    _run(experiment, folder, state, step, batches, checkpointer, metric_writer, mesh, waited)
   finally:
-    keeper.close()
-    if curves:
-      curves.close()
+    checkpointer.close()
+    if metric_writer:
+      metric_writer.close()
 
 
-def _evaluations_since(keeper, best: int | None, session: Session) -> int:
+def _evaluations_since(checkpointer, best: int | None, experiment: Experiment) -> int:
   """Evaluations that were made after the best one."""
-  interval = session.steps_per_epoch * session.config.train.eval_every_epochs
-  return (keeper.steps()[-1] - best) // interval if best is not None else 0
+  interval = experiment.steps_per_epoch * experiment.config.train.eval_every_epochs
+  return (checkpointer.steps()[-1] - best) // interval if best is not None else 0
 
 
 def _patience_ended(config, waited: int) -> bool:
   return 0 < config.train.patience <= waited
 
 
-def _run(session, folder, state, step, batches, keeper, curves, mesh, waited) -> None:
+def _run(
+  experiment, folder, state, step, batches, checkpointer, metric_writer, mesh, waited
+) -> None:
   """The loop over steps."""
-  config, total = session.config, session.total_steps
-  train_step = steps.make_train_step(session.model, session.tx, config, session.positive_weight())
-  eval_step = steps.make_eval_step(session.model)
-  interval = session.steps_per_epoch * config.train.eval_every_epochs
+  config, total = experiment.config, experiment.total_steps
+  train_step = steps.make_train_step(
+    experiment.model, experiment.tx, config, experiment.positive_weight()
+  )
+  eval_step = steps.make_eval_step(experiment.model)
+  interval = experiment.steps_per_epoch * config.train.eval_every_epochs
   best = max(
-    (checkpoints.score(keeper.figures(s), config.train.best_metric) for s in keeper.steps()),
+    (
+      checkpoints.score(checkpointer.figures(s), config.train.best_metric)
+      for s in checkpointer.steps()
+    ),
     default=float("-inf"),
   )
   profile = StepProfile(folder / "profile" if config.profile else None)
@@ -120,7 +127,7 @@ def _run(session, folder, state, step, batches, keeper, curves, mesh, waited) ->
         batch = following()  # while the device computes
         loss = float(figures["loss"])
       if loss != loss:  # not a number
-        keeper.save(state, None, session.about())
+        checkpointer.save(state, None, experiment.metadata())
         raise UserError(
           f"the loss is not finite at step {step + 1}; the state before it is in"
           f" checkpoints/{step}. Lower --config.optimizer.learning_rate, or set"
@@ -137,17 +144,17 @@ def _run(session, folder, state, step, batches, keeper, curves, mesh, waited) ->
           refresh=False,
         )
       if step % interval == 0 or step == total:
-        epoch = step // session.steps_per_epoch
+        epoch = step // experiment.steps_per_epoch
         rate = len(losses) * config.train.batch_size / (time.monotonic() - began)
         record = {
           "train_loss": sum(losses) / len(losses),
           "train_accuracy": sum(accuracies) / len(accuracies),
           "train_examples_per_second": rate,
         }
-        valid, about = _validate(session, eval_step, state, mesh)
-        record |= {f"valid_{name}": value for name, value in (valid or {}).items()}
-        curves.write(step, epoch, **record)
-        keeper.save(state, valid, about)
+        valid, metadata = _validate(experiment, eval_step, state, mesh)
+        record |= {f"validation_{name}": value for name, value in (valid or {}).items()}
+        metric_writer.write(step, epoch, **record)
+        checkpointer.save(state, valid, metadata)
         new = checkpoints.score(valid, config.train.best_metric)
         if valid:  # without a valid side nothing can be waited for
           best, waited = (new, 0) if new > best else (best, waited + 1)
@@ -162,7 +169,7 @@ def _run(session, folder, state, step, batches, keeper, curves, mesh, waited) ->
         )
         losses, accuracies, began = [], [], time.monotonic()
       if received:
-        keeper.save(state, None, session.about())
+        checkpointer.save(state, None, experiment.metadata())
         raise Interrupted(received[0])
       if _patience_ended(config, waited):
         bar.write(f"stopped   no better evaluation in {waited}")
@@ -176,22 +183,22 @@ def _rate(bar: tqdm) -> float:
   return bar.format_dict["rate"] or 0.0
 
 
-def _validate(session: Session, eval_step, state, mesh):
+def _validate(experiment: Experiment, eval_step, state, mesh):
   """Figures of the valid tracks, None where there are none, and what the checkpoint says of itself,
   thresholds chosen there among it."""
-  config = session.config
-  predictions = predict_side(
+  config = experiment.config
+  predictions = predict_split(
     eval_step,
     state.variables(),
-    session.prepared,
-    session.split,
-    "valid",
+    experiment.prepared,
+    experiment.assignment,
+    "validation",
     mesh,
     batch_size=config.train.batch_size,
     per_track=config.segments.eval_per_track,
   )
   tracks = predictions.by_track()
-  figures, about = validation_figures(tracks), session.about()
+  figures, metadata = validation_metrics(tracks), experiment.metadata()
   if figures and tracks.known is not None:
-    about["thresholds"] = choose_thresholds(tracks)
-  return figures, about
+    metadata["thresholds"] = choose_thresholds(tracks)
+  return figures, metadata

@@ -6,7 +6,7 @@ import pathlib
 from genre_jax.files import write_whole
 
 
-class Curves:
+class MetricWriter:
   """metrics.jsonl and TensorBoard events of a run.
 
   Args:

@@ -29,7 +29,7 @@ class TrainState:
   Attributes:
     step: int32[], updates made.
     params: the network's parameters.
-    batch_stats: running statistics of batch normalisation, {} without.
+    batch_stats: running statistics of batch normalization, {} without.
     opt_state: the optimizer's.
     ema: moving average of {'params', 'batch_stats'}, {} when off.
   """

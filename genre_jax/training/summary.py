@@ -5,13 +5,13 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.models.registry import build_model, count_parameters
-from genre_jax.training.setup import open_material
+from genre_jax.training.setup import open_dataset
 
 
 def network_summary(
-  model: nn.Module, recipe: Recipe
+  model: nn.Module, frontend: FrontendConfig
 ) -> tuple[list[tuple[str, str, tuple[int, ...], int]], int, float]:
   """The layers of a network for one window.
 
@@ -20,7 +20,7 @@ def network_summary(
     they are called; the number of parameters; and the floating-point operations of one window's
     forward pass as XLA counts them.
   """
-  window = jax.ShapeDtypeStruct((1, recipe.num_frames, recipe.n_mels, 1), jnp.float32)
+  window = jax.ShapeDtypeStruct((1, frontend.num_frames, frontend.n_mels, 1), jnp.float32)
   outputs: dict[tuple[str, ...], tuple[str, tuple[int, ...]]] = {}
 
   def note(call, arguments, keywords, context):
@@ -46,14 +46,14 @@ def network_summary(
 
 def print_summary(config: ml_collections.ConfigDict) -> None:
   """Prints the summary of a config's network; prepares nothing."""
-  source, recipe = open_material(config)
+  source, frontend = open_dataset(config)
   model = build_model(config.model.to_dict(), len(source.classes), config.dtype)
-  layers, parameters, flops = network_summary(model, recipe)
+  layers, parameters, flops = network_summary(model, frontend)
   print(f"\n{'layer':28} {'kind':12} {'output':>18} {'parameters':>12}")
   for name, kind, shape, own in layers:
     print(f"{name:28} {kind:12} {' x '.join(map(str, shape)):>18} {own:>12,}")
   print(
     f"\n{config.model.name}: {parameters:,} parameters, {flops / 1e6:,.1f} MFLOP a window of "
-    f"{recipe.window_seconds:.2f} s ({recipe.num_frames} frames x {recipe.n_mels} mels), "
+    f"{frontend.window_seconds:.2f} s ({frontend.num_frames} frames x {frontend.n_mels} mels), "
     f"{len(source.classes)} classes"
   )

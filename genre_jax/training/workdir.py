@@ -16,6 +16,7 @@ import genre_jax
 from genre_jax.errors import UserError
 from genre_jax.evaluation.run_predictions import FREE_FIELDS
 from genre_jax.files import write_json
+from genre_jax.old_names import modernize
 
 PACKAGES = (
   "jax",
@@ -61,13 +62,15 @@ def sole_use(workdir: pathlib.Path) -> Iterator[None]:
     yield
 
 
-def claim_workdir(workdir: pathlib.Path, config: ml_collections.ConfigDict, material: str) -> None:
+def claim_workdir(
+  workdir: pathlib.Path, config: ml_collections.ConfigDict, dataset_id: str
+) -> None:
   """Writes config.json, or checks that the run in this folder is the same one.
 
   Args:
     workdir: the run's folder.
     config: the resolved config.
-    material: name of the prepared set, which changes with clips, labels and recipe.
+    dataset_id: name of the prepared set, which changes with clips, labels and frontend.
   Raises:
     UserError: if the folder holds a run that differs in what matters.
   """
@@ -75,8 +78,8 @@ def claim_workdir(workdir: pathlib.Path, config: ml_collections.ConfigDict, mate
   now = json.loads(config.to_json())
   if path.exists():
     try:
-      stored = json.loads(path.read_text())
-      before, material_before = flatten_dict(stored["config"], sep="."), stored["material"]
+      stored = modernize(json.loads(path.read_text()))
+      before, dataset_id_before = flatten_dict(stored["config"], sep="."), stored["dataset_id"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
       raise UserError(
         f"{path} is damaged ({error}); delete {workdir} or name another with --workdir"
@@ -88,8 +91,8 @@ def claim_workdir(workdir: pathlib.Path, config: ml_collections.ConfigDict, mate
       for name in names
       if before.get(name) != after.get(name)
     ]
-    if material_before != material:
-      changed.append(f"  the prepared clips: {material_before} before, {material} now")
+    if dataset_id_before != dataset_id:
+      changed.append(f"  the prepared clips: {dataset_id_before} before, {dataset_id} now")
     if changed:
       raise UserError(
         f"{workdir} holds a run with another config:\n"
@@ -107,7 +110,7 @@ def claim_workdir(workdir: pathlib.Path, config: ml_collections.ConfigDict, mate
     path,
     {
       "config": now,
-      "material": material,
+      "dataset_id": dataset_id,
       "genre_jax": genre_jax.__version__,
       "commit": git_commit(),
       "packages": versions,

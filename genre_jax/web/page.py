@@ -16,7 +16,7 @@ import soundfile
 
 from genre_jax.errors import UserError
 from genre_jax.inference.model import Model
-from genre_jax.inference.predict_files import answer_of
+from genre_jax.inference.predict_files import predict_track
 from genre_jax.inference.spectra import Spectrum, read_spectrum
 from genre_jax.inference.streaming import Listener, resampler
 from genre_jax.reports.grad_cam import GradCam
@@ -32,7 +32,7 @@ STYLE = """
 """
 
 
-class Room:
+class PredictionPage:
   """What the visitors of a page share: the model, and Grad-CAM once it was asked for."""
 
   def __init__(self, model: Model, max_minutes: float):
@@ -53,18 +53,18 @@ class Room:
       if isinstance(spectrum, str):
         return f"**{_plain(name)}**: {_plain(spectrum)}", None, None, None
       spectrum = spectrum.opened()
-      answer = answer_of(path, spectrum, self.model, timeline=True)
+      prediction = predict_track(path, spectrum, self.model, timeline=True)
       starts = spectrum.track_starts(self.model.eval_per_track)[:SHOWN_WINDOWS]
       windows, counts = spectrum.windows(starts)
       message = (
-        f"**{_plain(name)}**, {spectrum.seconds:.0f} s: **{_plain(answer.genre)}**,"
-        f" confidence {answer.confidence:.2f}"
+        f"**{_plain(name)}**, {spectrum.seconds:.0f} s: **{_plain(prediction.genre)}**,"
+        f" confidence {prediction.confidence:.2f}"
       )
-      best = max(answer.probabilities, key=answer.probabilities.get)
+      best = max(prediction.probabilities, key=prediction.probabilities.get)
       return (
         message,
-        dict(answer.probabilities),
-        overview(spectrum, answer),
+        dict(prediction.probabilities),
+        overview(spectrum, prediction),
         (starts, windows, counts, best),
       )
 
@@ -77,7 +77,7 @@ class Room:
         )
     except (soundfile.LibsndfileError, RuntimeError):
       pass  # what is wrong with it is told below
-    return read_spectrum(path, self.model.recipe, folder)
+    return read_spectrum(path, self.model.frontend, folder)
 
   def explain(self, heard):
     """(message, figure) of Grad-CAM for the file that was heard last."""
@@ -94,7 +94,7 @@ class Room:
       return f"{self.model.name} has no layer that keeps time and frequency.", None
     mask = np.arange(windows.shape[1])[None] < counts[:, None]
     heat = self._cam(images, mask, np.full(len(images), self.model.classes.index(genre)))
-    return "", evidence(self.model.recipe, windows, starts, heat, genre)
+    return "", evidence(self.model.frontend, windows, starts, heat, genre)
 
   def live(self, chunk, ear):
     """({genre: confidence}, message, ear) after a chunk (rate, int16 or float) of a microphone."""
@@ -102,17 +102,17 @@ class Room:
       return None, "", None
     rate, values = chunk
     if ear is None or ear.rate != rate:
-      ear = Ear(self.model, rate)
+      ear = Microphone(self.model, rate)
     return *ear.hear(np.asarray(values)), ear
 
 
-class Ear:
+class Microphone:
   """One visitor's microphone."""
 
   def __init__(self, model: Model, rate: int):
     self.rate = rate
     self._listener = Listener(model, smoothing_seconds=SMOOTHING_SECONDS)
-    self._resample = resampler(rate, model.recipe.sample_rate)
+    self._resample = resampler(rate, model.frontend.sample_rate)
     self._last = None
 
   def __deepcopy__(self, memo):
@@ -142,7 +142,7 @@ def _plain(text: str) -> str:
 def build(model: Model, *, max_minutes: float):
   """The page, a gradio.Blocks."""
   gradio = import_gradio()
-  room = Room(model, max_minutes)
+  room = PredictionPage(model, max_minutes)
   with gradio.Blocks(
     title=f"genre_jax: {model.name}", analytics_enabled=False, delete_cache=(600, 600)
   ) as page:
@@ -163,10 +163,10 @@ def build(model: Model, *, max_minutes: float):
       genres = gradio.Label(label="genres", num_top_classes=TOP, elem_id="genres")
       figure = gradio.Plot(show_label=False, elem_id="overview", format="png")
       button = gradio.Button("Where does it hear that? (Grad-CAM)", elem_id="explain")
-      told = gradio.Markdown()
+      explanation = gradio.Markdown()
       cam = gradio.Plot(show_label=False, elem_id="cam", format="png")
       file.change(room.hear, file, [message, genres, figure, heard], api_visibility="private")
-      button.click(room.explain, heard, [told, cam], api_visibility="private")
+      button.click(room.explain, heard, [explanation, cam], api_visibility="private")
     with gradio.Tab("Microphone"):
       ear = gradio.State(None)
       microphone = gradio.Audio(

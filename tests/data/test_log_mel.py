@@ -9,7 +9,7 @@ import pytest
 import scipy.signal
 
 from genre_jax.data.audio import read_audio
-from genre_jax.data.frontend import WINDOWS, Recipe
+from genre_jax.data.frontend import WINDOWS, FrontendConfig
 from genre_jax.data.log_mel import (
   LogMelStream,
   log_mel,
@@ -21,9 +21,9 @@ from genre_jax.data.log_mel import (
 )
 from genre_jax.errors import UserError
 
-ALL_FRAMES = Recipe(frame_stride=1.0)
-STREAM = Recipe(db_ref="full_scale", top_db=0.0)
-MUSICNN = Recipe(
+ALL_FRAMES = FrontendConfig(frame_stride=1.0)
+STREAM = FrontendConfig(db_ref="full_scale", top_db=0.0)
+MUSICNN = FrontendConfig(
   sample_rate=16000,
   n_fft=512,
   win_length=512,
@@ -37,30 +37,30 @@ MUSICNN = Recipe(
 CLIPS = ("classical/classical.00000", "metal/metal.00001", "hiphop/hiphop.00007")
 
 
-def librosa_log_mel(audio, recipe):
+def librosa_log_mel(audio, frontend):
   power = librosa.feature.melspectrogram(
     y=audio,
-    sr=recipe.sample_rate,
-    n_fft=recipe.n_fft,
-    win_length=recipe.win_length,
-    hop_length=recipe.hop_length,
-    window=recipe.window,
-    center=recipe.center,
-    pad_mode=recipe.pad_mode,
-    power=recipe.power,
-    n_mels=recipe.n_mels,
-    fmin=recipe.fmin,
-    fmax=recipe.fmax,
-    htk=recipe.mel_scale == "htk",
-    norm="slaney" if recipe.mel_norm == "slaney" else None,
+    sr=frontend.sample_rate,
+    n_fft=frontend.n_fft,
+    win_length=frontend.win_length,
+    hop_length=frontend.hop_length,
+    window=frontend.window,
+    center=frontend.center,
+    pad_mode=frontend.pad_mode,
+    power=frontend.power,
+    n_mels=frontend.n_mels,
+    fmin=frontend.fmin,
+    fmax=frontend.fmax,
+    htk=frontend.mel_scale == "htk",
+    norm="slaney" if frontend.mel_norm == "slaney" else None,
   )
-  if recipe.compression != "db":
+  if frontend.compression != "db":
     return np.log10(1 + 10000 * power).T
   decibels = librosa.power_to_db(
     power,
-    ref=np.max if recipe.db_ref == "max" else 1.0,
-    amin=recipe.amin,
-    top_db=recipe.top_db or None,
+    ref=np.max if frontend.db_ref == "max" else 1.0,
+    amin=frontend.amin,
+    top_db=frontend.top_db or None,
   )
   return decibels.T
 
@@ -76,32 +76,32 @@ def music(gtzan, request):
 
 
 def test_filters_equal_librosa():
-  for recipe in (
-    Recipe(),
-    Recipe(n_mels=80, fmin=30.0, fmax=8000.0),
-    Recipe(mel_scale="htk"),
-    Recipe(mel_norm="none"),
+  for frontend in (
+    FrontendConfig(),
+    FrontendConfig(n_mels=80, fmin=30.0, fmax=8000.0),
+    FrontendConfig(mel_scale="htk"),
+    FrontendConfig(mel_norm="none"),
     dataclasses.replace(MUSICNN, n_mels=40),
   ):
     expected = librosa.filters.mel(
-      sr=recipe.sample_rate,
-      n_fft=recipe.n_fft,
-      n_mels=recipe.n_mels,
-      fmin=recipe.fmin,
-      fmax=recipe.fmax,
-      htk=recipe.mel_scale == "htk",
-      norm="slaney" if recipe.mel_norm == "slaney" else None,
+      sr=frontend.sample_rate,
+      n_fft=frontend.n_fft,
+      n_mels=frontend.n_mels,
+      fmin=frontend.fmin,
+      fmax=frontend.fmax,
+      htk=frontend.mel_scale == "htk",
+      norm="slaney" if frontend.mel_norm == "slaney" else None,
     )
-    assert difference(mel_filterbank(recipe), expected) < 1e-6
+    assert difference(mel_filterbank(frontend), expected) < 1e-6
   expected = librosa.mel_frequencies(130, fmin=0, fmax=11025)[1:-1]
-  np.testing.assert_allclose(mel_frequencies(Recipe()), expected, rtol=1e-6)
+  np.testing.assert_allclose(mel_frequencies(FrontendConfig()), expected, rtol=1e-6)
 
 
 def test_windows_equal_scipy():
   for window in WINDOWS:
     for length in (1, 2, 511, 2048):
       expected = scipy.signal.get_window(window, length, fftbins=True)
-      made = stft_window(Recipe(window=window, win_length=length))
+      made = stft_window(FrontendConfig(window=window, win_length=length))
       left = (2048 - length) // 2
       expected = np.pad(expected, (left, 2048 - length - left))
       np.testing.assert_array_equal(made, expected.astype(np.float32))
@@ -134,74 +134,78 @@ def test_real_clips_equal_librosa(music):
   ids=str,
 )
 def test_other_recipes_equal_librosa(change, tone):
-  recipe = dataclasses.replace(ALL_FRAMES, **change)
-  expected = librosa_log_mel(tone, recipe)
-  assert difference(log_mel(tone, recipe), expected) < 1e-3
-  assert difference(log_mel_jax(tone, recipe), expected) < 1e-3
+  frontend = dataclasses.replace(ALL_FRAMES, **change)
+  expected = librosa_log_mel(tone, frontend)
+  assert difference(log_mel(tone, frontend), expected) < 1e-3
+  assert difference(log_mel_jax(tone, frontend), expected) < 1e-3
   blocks = np.split(tone, [1, 2, 500, 1500, 1501, 20000, 44000])
-  assert difference(log_mel_blocks(blocks, recipe), expected) < 1e-3
+  assert difference(log_mel_blocks(blocks, frontend), expected) < 1e-3
 
 
 def test_thinning_keeps_the_reference_of_the_whole_clip(tone):
   # The loudest frame is one that thinning drops.
-  recipe = Recipe()
+  frontend = FrontendConfig()
   tone[3 * 512 - 30 : 3 * 512 + 30] *= 3
   whole = log_mel(tone, ALL_FRAMES)
-  kept = recipe.frame_indices(len(whole))
-  thinned = log_mel(tone, recipe)
+  kept = frontend.frame_indices(len(whole))
+  thinned = log_mel(tone, frontend)
   np.testing.assert_array_equal(thinned, whole[kept])
-  assert thinned.shape[0] == recipe.frames_of(len(tone))
-  assert difference(log_mel_jax(tone, recipe), thinned) < 1e-3
+  assert thinned.shape[0] == frontend.frames_of(len(tone))
+  assert difference(log_mel_jax(tone, frontend), thinned) < 1e-3
   assert np.argmax(whole.max(1)) not in kept and thinned.max() < 0 and whole.max() == 0
 
 
 @pytest.mark.parametrize(
-  "recipe", [STREAM, MUSICNN, dataclasses.replace(STREAM, pad_mode="reflect")]
+  "frontend", [STREAM, MUSICNN, dataclasses.replace(STREAM, pad_mode="reflect")]
 )
-def test_stream_equals_offline_for_any_blocks(recipe, tone):
-  expected = log_mel(tone, recipe)
+def test_stream_equals_offline_for_any_blocks(frontend, tone):
+  expected = log_mel(tone, frontend)
   rng = np.random.default_rng(2)
   for largest in (1 << 16, 5000, 300):
-    stream, parts, at = LogMelStream(recipe), [], 0
+    stream, parts, at = LogMelStream(frontend), [], 0
     while at < len(tone):
       size = int(rng.integers(0, largest))
       parts.append(stream.push(tone[at : at + size]))
       at += size
     parts.append(stream.flush())
     assert difference(np.concatenate(parts), expected) < 1e-5
-  assert difference(log_mel_jax(tone, recipe), expected) < 1e-3
+  assert difference(log_mel_jax(tone, frontend), expected) < 1e-3
 
 
 def test_a_stream_needs_frames_that_stand_alone():
-  with pytest.raises(UserError, match="config.recipe.db_ref=max.*config.recipe.db_ref=full_scale"):
-    LogMelStream(Recipe())
+  with pytest.raises(
+    UserError, match="config.frontend.db_ref=max.*config.frontend.db_ref=full_scale"
+  ):
+    LogMelStream(FrontendConfig())
 
 
-@pytest.mark.parametrize("recipe", [Recipe(), ALL_FRAMES, STREAM, Recipe(pad_mode="reflect")])
+@pytest.mark.parametrize(
+  "frontend", [FrontendConfig(), ALL_FRAMES, STREAM, FrontendConfig(pad_mode="reflect")]
+)
 @pytest.mark.parametrize("samples", [1, 2, 511, 512, 1024, 1025, 2100])
-def test_very_short_clips_give_at_least_one_frame(recipe, samples, tone):
-  values = log_mel(tone[:samples], recipe)
-  assert values.shape == (recipe.frames_of(samples), 128) and len(values) >= 1
+def test_very_short_clips_give_at_least_one_frame(frontend, samples, tone):
+  values = log_mel(tone[:samples], frontend)
+  assert values.shape == (frontend.frames_of(samples), 128) and len(values) >= 1
   assert np.isfinite(values).all()
-  if recipe.pad_mode == "constant":
-    assert difference(log_mel_jax(tone[:samples], recipe), values) < 2e-3
-  if recipe.streamable:
-    stream = LogMelStream(recipe)
+  if frontend.pad_mode == "constant":
+    assert difference(log_mel_jax(tone[:samples], frontend), values) < 2e-3
+  if frontend.streamable:
+    stream = LogMelStream(frontend)
     parts = [stream.push(tone[k : k + 1]) for k in range(samples)]
     assert difference(np.concatenate([*parts, stream.flush()]), values) < 1e-5
 
 
 def test_silence_and_nothing():
-  assert log_mel(np.zeros(0, np.float32), Recipe()).shape == (0, 128)
-  assert np.isfinite(log_mel(np.zeros(5000, np.float32), Recipe())).all()
+  assert log_mel(np.zeros(0, np.float32), FrontendConfig()).shape == (0, 128)
+  assert np.isfinite(log_mel(np.zeros(5000, np.float32), FrontendConfig())).all()
   assert np.isfinite(log_mel(np.zeros(5000, np.float32), MUSICNN)).all()
 
 
 def test_jax_keeps_leading_axes_and_gradients(tone):
   both = np.stack([tone[:6000], 0.1 * tone[6000:12000]])
-  values = log_mel_jax(both, Recipe())
+  values = log_mel_jax(both, FrontendConfig())
   for row, audio in zip(values, both, strict=True):
-    assert difference(row, log_mel(audio, Recipe())) < 2e-3
+    assert difference(row, log_mel(audio, FrontendConfig())) < 2e-3
   grad = jax.grad(lambda audio: log_mel_jax(audio, dataclasses.replace(STREAM, power=1.0)).sum())
   assert np.isfinite(grad(tone[:6000])).all()
   assert np.isfinite(grad(np.zeros(6000, np.float32))).all()

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from genre_jax.data import pipeline, prepared
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.sources.registry import open_source
-from genre_jax.data.splits import make_split
+from genre_jax.data.splits import assign_splits
 
-RECIPE = Recipe(n_mels=16, num_frames=10)
+FRONTEND = FrontendConfig(n_mels=16, num_frames=10)
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +27,12 @@ def made(tmp_path_factory):
     "all",
     groups="",
     clip_seconds=39 / 12.9,
-    recipe=RECIPE,
+    frontend=FRONTEND,
   )
 
   class Ramp:
     @staticmethod
-    def log_mel(clip, recipe):
+    def log_mel(clip, frontend):
       return (100 * clip.index + np.arange(39 - 3 * clip.index)[:, None] + np.zeros(16)).astype(
         np.float32
       )
@@ -43,17 +43,17 @@ def made(tmp_path_factory):
   source = dataclasses.replace(source, clips=clips, reader=Ramp)
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(prepared, "CLIPS_PER_SHARD", 5)  # several shards, as large sets have
-    return prepared.prepare(source, RECIPE, root / "prepared", workers=1)
+    return prepared.prepare(source, FRONTEND, root / "prepared", workers=1)
 
 
 @pytest.fixture(scope="module")
-def split(made):
-  return make_split(made.clips, name="random_tracks", num_folds=3, fold=0, seed=0)
+def assignment(made):
+  return assign_splits(made.clips, name="random_tracks", num_folds=3, fold=0, seed=0)
 
 
-def _take(made, split, count, **changes):
+def _take(made, assignment, count, **changes):
   settings = dict(batch_size=5, per_track=2, random=True, seed=0, shuffle_buffer=100) | changes
-  batches, steps = pipeline.train_batches(made, split, **settings)
+  batches, steps = pipeline.train_batches(made, assignment, **settings)
   return list(itertools.islice(batches, count)), steps
 
 
@@ -80,8 +80,8 @@ def test_windows_are_evenly_spaced(frames, window, count, expected):
   assert pipeline.segment_starts(frames, window, count).tolist() == expected
 
 
-def test_a_window_is_the_clips_own_frames(made, split):
-  batches, _ = _take(made, split, 6)
+def test_a_window_is_the_clips_own_frames(made, assignment):
+  batches, _ = _take(made, assignment, 6)
   for batch in batches:
     for row in range(5):
       track, valid = batch["track_index"][row], batch["num_frames"][row]
@@ -90,15 +90,15 @@ def test_a_window_is_the_clips_own_frames(made, split):
       np.testing.assert_array_equal(np.diff(window[:valid]), 1)
       assert 100 * track <= window[0] and window[valid - 1] < 100 * track + made.num_frames[track]
       assert (window[valid:] == 100 * track).all()  # the clip's own minimum
-      assert split.sides[made.clips[track].track] == "train"
+      assert assignment.splits[made.clips[track].track] == "train"
       np.testing.assert_array_equal(
         batch["labels"][row], [c in made.clips[track].labels for c in made.classes]
       )
 
 
-def test_an_epoch_sees_every_window(made, split):
-  batches, steps = _take(made, split, 100, random=False, per_track=3)
-  plan = pipeline.plan_windows(made, split, "train", 3)
+def test_an_epoch_sees_every_window(made, assignment):
+  batches, steps = _take(made, assignment, 100, random=False, per_track=3)
+  plan = pipeline.plan_windows(made, assignment, "train", 3)
   expected = {(int(i), int(k)) for i, k in np.argwhere(plan >= 0)}
   assert steps == -(-len(expected) // 5)
   for epoch in range(3):
@@ -110,8 +110,8 @@ def test_an_epoch_sees_every_window(made, split):
     assert seen == expected
 
 
-def test_epochs_differ_in_order_and_in_place(made, split):
-  batches, steps = _take(made, split, 100)
+def test_epochs_differ_in_order_and_in_place(made, assignment):
+  batches, steps = _take(made, assignment, 100)
   first, second = batches[0], batches[steps]
   assert (first["track_index"] != second["track_index"]).any()
   places = {batch["log_mel"][row, 0, 0, 0] for batch in batches for row in range(5)}
@@ -119,24 +119,26 @@ def test_epochs_differ_in_order_and_in_place(made, split):
 
 
 @pytest.mark.parametrize("start", [1, 3, 4, 11])
-def test_a_resumed_order_is_the_same_order(made, split, start):
-  whole, _ = _take(made, split, 20)
-  rest, _ = _take(made, split, 20 - start, start_step=start)
+def test_a_resumed_order_is_the_same_order(made, assignment, start):
+  whole, _ = _take(made, assignment, 20)
+  rest, _ = _take(made, assignment, 20 - start, start_step=start)
   _same(whole[start:], rest)
 
 
-def test_order_depends_on_the_seed_alone(made, split):
-  one, _ = _take(made, split, 4)
-  two, _ = _take(made, split, 4)
+def test_order_depends_on_the_seed_alone(made, assignment):
+  one, _ = _take(made, assignment, 4)
+  two, _ = _take(made, assignment, 4)
   _same(one, two)
-  other, _ = _take(made, split, 4, seed=1)
+  other, _ = _take(made, assignment, 4, seed=1)
   assert any((a["track_index"] != b["track_index"]).any() for a, b in zip(one, other, strict=True))
 
 
 @pytest.mark.parametrize("batch_size", [4, 7, 100])
-def test_evaluation_sees_every_window_once(made, split, batch_size):
-  plan = pipeline.plan_windows(made, split, "valid", 0)
-  batches = list(pipeline.eval_batches(made, split, "valid", batch_size=batch_size, per_track=0))
+def test_evaluation_sees_every_window_once(made, assignment, batch_size):
+  plan = pipeline.plan_windows(made, assignment, "validation", 0)
+  batches = list(
+    pipeline.eval_batches(made, assignment, "validation", batch_size=batch_size, per_track=0)
+  )
   assert all(len(batch["mask"]) == batch_size for batch in batches)
   seen = [
     (int(i), int(k))
@@ -147,16 +149,18 @@ def test_evaluation_sees_every_window_once(made, split, batch_size):
   assert seen == [(int(i), int(k)) for i, k in np.argwhere(plan >= 0)]
 
 
-def test_an_empty_side_has_no_batches(made, split):
-  nobody = dataclasses.replace(split, sides={})
+def test_an_empty_side_has_no_batches(made, assignment):
+  nobody = dataclasses.replace(assignment, splits={})
   assert not list(pipeline.eval_batches(made, nobody, "test", batch_size=4, per_track=0))
 
 
 def test_leaky_segments_stand_on_both_sides_of_one_song(made):
-  leaky = make_split(
+  leaky = assign_splits(
     made.clips, name="leaky_segments", num_folds=3, fold=0, seed=0, segments_per_track=5
   )
   assert leaky.leaky
-  plans = [pipeline.plan_windows(made, leaky, side, 5) >= 0 for side in ("train", "valid", "test")]
+  plans = [
+    pipeline.plan_windows(made, leaky, split, 5) >= 0 for split in ("train", "validation", "test")
+  ]
   assert (sum(plan.astype(int) for plan in plans) <= 1).all()
   assert (plans[0].any(1) & plans[2].any(1)).any()

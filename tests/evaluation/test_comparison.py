@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from genre_jax.errors import UserError
-from genre_jax.evaluation import comparison as compare_runs
+from genre_jax.evaluation import comparison
+from genre_jax.evaluation.run_predictions import read_run
 from tests.conftest import ROOT
 
 CLASSES = ("pop", "rock")
@@ -23,7 +24,7 @@ def _run(
   model="baseline",
   tracks=40,
   fold=0,
-  side="valid",
+  split="validation",
   change=None,
   task="single_label",
 ):
@@ -37,9 +38,9 @@ def _run(
     "split": {"name": "x", "fold": fold},
     "dataset": {"path": str(folder)},
   }
-  (folder / "config.json").write_text(json.dumps({"config": config, "material": "m"}))
-  for name in ("valid", "test"):
-    n = tracks if name == side else 0
+  (folder / "config.json").write_text(json.dumps({"config": config, "dataset_id": "m"}))
+  for name in ("validation", "test"):
+    n = tracks if name == split else 0
     (folder / "eval" / f"{name}.json").write_text(
       json.dumps({"split": "x", "leaky": False, "classes": CLASSES, "track": {"n": n}})
     )
@@ -58,15 +59,15 @@ def _run(
 
 def test_runs_that_differ_in_the_seed_alone_are_one_system(tmp_path):
   folders = [_run(tmp_path / f"a_seed{seed}", seed=seed, rate=0.9) for seed in range(3)]
-  folders += [_run(tmp_path / "b", seed=0, rate=0.5, model="tf_split")]
-  a, b = compare_runs.read_systems(folders, "valid")
+  folders += [_run(tmp_path / "b", seed=0, rate=0.5, model="axis_features")]
+  a, b = comparison.read_systems(folders, "validation")
   assert (a.name, len(a.runs), b.name, len(b.runs)) == ("a", 3, "b", 1)
-  (pair,) = compare_runs.compare([a, b])
+  (pair,) = comparison.compare([a, b])
   assert pair.difference == pytest.approx(a.correct.mean() - b.correct.mean())
   assert pair.low < pair.difference < pair.high
   assert pair.only_a == (a.together & ~b.together).sum()
   assert pair.p == pair.p_holm < 0.05
-  text = compare_runs.to_markdown([a, b], [pair], "valid")
+  text = comparison.to_markdown([a, b], [pair], "validation")
   assert f"| a | b | {100 * pair.difference:+.1f} [" in text
   assert "says nothing about other seeds" in text and "flattered" in text
 
@@ -78,7 +79,7 @@ def test_systems_get_names_of_their_own(tmp_path):
     _run(tmp_path / "model=three,seed=0", model="three"),
     _run(tmp_path / "model=three,seed=1", model="three", seed=1),
   ]
-  names = [system.name for system in compare_runs.read_systems(folders, "valid")]
+  names = [system.name for system in comparison.read_systems(folders, "validation")]
   assert names == ["run (1)", "run (2)", "model=three"]
 
 
@@ -87,7 +88,7 @@ def test_systems_get_names_of_their_own(tmp_path):
   [
     (dict(tracks=36), "4 that only one has"),
     (dict(fold=1), "split.fold"),
-    (dict(side="test"), "no clip on the valid side"),
+    (dict(split="test"), "no clip on the valid side"),
     (dict(change=lambda row: [row[0], "elsewhere", *row[2:]]), "the group of t000"),
     (dict(change=lambda row: [*row[:2], "rock", *row[3:]]), "the label of t000"),
     (dict(task="multi_label"), "task multi_label"),
@@ -96,25 +97,25 @@ def test_systems_get_names_of_their_own(tmp_path):
   ],
 )
 def test_what_cannot_be_compared_is_refused(tmp_path, other, message):
-  folders = [_run(tmp_path / "a"), _run(tmp_path / "b", **{"model": "tf_split", **other})]
+  folders = [_run(tmp_path / "a"), _run(tmp_path / "b", **{"model": "axis_features", **other})]
   with pytest.raises(UserError, match=message):
-    compare_runs.read_systems(folders, "valid")
+    comparison.read_systems(folders, "validation")
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
   with pytest.raises(UserError, match="holds no evaluated run"):
-    compare_runs.read_run(tmp_path, "valid")
+    read_run(tmp_path, "validation")
   folder = _run(tmp_path / "a")
   (folder / "eval" / "valid.csv").write_text("track,group\nx,y\n")
   with pytest.raises(UserError, match="holds no evaluated run"):
-    compare_runs.read_run(folder, "valid")
+    read_run(folder, "validation")
 
 
 def test_the_test_side_is_chosen_where_all_have_it(tmp_path):
-  both = [_run(tmp_path / "a", side="test"), _run(tmp_path / "b", side="test")]
-  assert compare_runs.choose_side(both) == "test"
-  assert compare_runs.choose_side([*both, _run(tmp_path / "c")]) == "valid"
-  assert compare_runs.choose_side([tmp_path / "nothing"]) == "valid"
+  both = [_run(tmp_path / "a", split="test"), _run(tmp_path / "b", split="test")]
+  assert comparison.choose_split(both) == "test"
+  assert comparison.choose_split([*both, _run(tmp_path / "c")]) == "validation"
+  assert comparison.choose_split([tmp_path / "nothing"]) == "validation"
 
 
 def test_the_command(tmp_path):
@@ -134,7 +135,7 @@ def test_the_command(tmp_path):
   assert done.returncode == 0, done.stderr
   assert (out / "compare.md").read_text() in done.stdout
   content = json.loads((out / "compare.json").read_text())
-  assert content["side"] == "valid" and len(content["pairs"]) == 3
+  assert content["split"] == "validation" and len(content["pairs"]) == 3
   assert all(pair["p_holm"] >= pair["p"] for pair in content["pairs"])
   assert (out / "forest.png").read_bytes().startswith(b"\x89PNG")
   assert "</svg>" in (out / "forest.svg").read_text()

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
-from genre_jax.evaluation import metrics
-from genre_jax.evaluation import multi_label_metrics as several
+from genre_jax.evaluation import metrics, multi_label_metrics
 
 
 def _predictions(n=300, k=4, seed=0, ties=False, unknown=0.0):
@@ -30,7 +29,7 @@ def _predictions(n=300, k=4, seed=0, ties=False, unknown=0.0):
 def test_figures_equal_scikit_learn(ties):
   p = _predictions(ties=ties)
   cuts = {"a": 0.3, "b": 0.5, "c": 0.6, "d": 0.45}
-  report = several.summarize_multi_label(p, cuts, draws=20)
+  report = multi_label_metrics.summarize_multi_label(p, cuts, draws=20)
   y, s = p.labels, p.probabilities
   found = s >= np.array(list(cuts.values()))
   for kind in ("macro", "micro"):
@@ -69,7 +68,7 @@ def test_weights_are_those_of_scikit_learn():
   weights[1, :100] = 0
   for c in range(4):
     y, s = p.labels[:, c], p.probabilities[:, c]
-    roc, _, average = several.areas(s, y, weights)
+    roc, _, average = multi_label_metrics.areas(s, y, weights)
     for i, w in enumerate(weights):
       assert roc[i] == pytest.approx(sklearn.metrics.roc_auc_score(y, s, sample_weight=w))
       assert average[i] == pytest.approx(
@@ -79,13 +78,13 @@ def test_weights_are_those_of_scikit_learn():
 
 def test_unknown_labels_count_nowhere():
   p = _predictions(unknown=0.3)
-  cuts = several.choose_thresholds(p)
+  cuts = multi_label_metrics.choose_thresholds(p)
   other = np.where(p.known, p.probabilities, 1 - p.probabilities)
   q = metrics.Predictions(
     p.names, p.groups, np.where(p.known, p.labels, ~p.labels), other, p.classes, p.known
   )
-  assert several.choose_thresholds(q) == cuts
-  one, two = (several.summarize_multi_label(x, cuts, draws=20) for x in (p, q))
+  assert multi_label_metrics.choose_thresholds(q) == cuts
+  one, two = (multi_label_metrics.summarize_multi_label(x, cuts, draws=20) for x in (p, q))
   assert one == two
   for c, name in enumerate(p.classes):
     rows = p.known[:, c]
@@ -96,7 +95,7 @@ def test_unknown_labels_count_nowhere():
 
 def test_thresholds_are_the_best_for_f1():
   p = _predictions(ties=True)
-  cuts = several.choose_thresholds(p)
+  cuts = multi_label_metrics.choose_thresholds(p)
   for c, name in enumerate(p.classes):
     y, s = p.labels[:, c], p.probabilities[:, c]
     best = max(sklearn.metrics.f1_score(y, s >= cut) for cut in np.unique(s))
@@ -104,8 +103,8 @@ def test_thresholds_are_the_best_for_f1():
   none = metrics.Predictions(
     p.names, p.groups, p.labels & False, p.probabilities, p.classes, p.known
   )
-  assert set(several.choose_thresholds(none).values()) == {0.5}
-  report = several.summarize_multi_label(none, cuts, draws=20)
+  assert set(multi_label_metrics.choose_thresholds(none).values()) == {0.5}
+  report = multi_label_metrics.summarize_multi_label(none, cuts, draws=20)
   assert report["pr_auc_macro"] is None and report["per_class"]["a"]["roc_auc"] is None
   assert report["ci95"]["pr_auc_macro"] == [None, None]
 
@@ -119,7 +118,7 @@ def test_exact_and_leading_labels():
     tuple("abc"),
     np.ones((4, 3), bool),
   )
-  report = several.summarize_multi_label(p, dict.fromkeys("abc", 0.5), draws=20)
+  report = multi_label_metrics.summarize_multi_label(p, dict.fromkeys("abc", 0.5), draws=20)
   assert report["exact_match"] == 0.5  # the first, and the last that holds nothing
   assert report["top_match"] == pytest.approx(2 / 3)  # of the three that hold something
 
@@ -135,18 +134,18 @@ def test_where_nothing_or_everything_is_found_a_share_has_wilsons_interval_and_a
     ("a", "b"),
     np.ones((20, 2), bool),
   )
-  found = several.summarize_multi_label(p, {"a": 0.5, "b": 0.5}, draws=50)
+  found = multi_label_metrics.summarize_multi_label(p, {"a": 0.5, "b": 0.5}, draws=50)
   assert found["exact_match"] == 1 and found["pr_auc_macro"] == 1
   assert found["ci95"]["exact_match"] == list(metrics.wilson_interval(1.0, 10))
   assert found["ci95"]["pr_auc_macro"] == [None, None]
-  none = several.Answers([(p, {"a": 0.9, "b": 0.9})])
+  none = multi_label_metrics.BootstrapMetrics([(p, {"a": 0.9, "b": 0.9})])
   assert none.seen["exact_match"] == 0
   assert none.interval("exact_match") == list(metrics.wilson_interval(0.0, 10))
 
 
 def test_a_single_class_has_no_others_to_lead():
   p = _predictions(k=1)
-  report = several.summarize_multi_label(p, {"a": 0.5}, draws=20)
+  report = multi_label_metrics.summarize_multi_label(p, {"a": 0.5}, draws=20)
   assert report["top_match"] is None and report["ci95"]["top_match"] == [None, None]
   assert report["roc_auc_macro"] == pytest.approx(
     sklearn.metrics.roc_auc_score(p.labels[:, 0], p.probabilities[:, 0])
@@ -157,10 +156,10 @@ def test_no_rows_give_null_figures():
   p = metrics.Predictions(
     (), (), np.zeros((0, 2), bool), np.zeros((0, 2)), ("a", "b"), np.zeros((0, 2), bool)
   )
-  report = several.summarize_multi_label(p, {"a": 0.5, "b": 0.5})
+  report = multi_label_metrics.summarize_multi_label(p, {"a": 0.5, "b": 0.5})
   assert report["n"] == 0 and report["pr_auc_macro"] is None
   assert set(report) == set(
-    several.summarize_multi_label(_predictions(), dict.fromkeys("abcd", 0.5), draws=20)
+    multi_label_metrics.summarize_multi_label(_predictions(), dict.fromkeys("abcd", 0.5), draws=20)
   )
 
 
@@ -182,10 +181,10 @@ def test_the_interval_covers_the_truth():
     )
 
   names = ("roc_auc_macro", "pr_auc_macro", "f1_macro", "exact_match")
-  truth = several.summarize_multi_label(world(40_000), {"a": 0.6}, draws=2)
+  truth = multi_label_metrics.summarize_multi_label(world(40_000), {"a": 0.6}, draws=2)
   covered = dict.fromkeys(names, 0)
   for _ in range(sets):
-    ends = several.summarize_multi_label(world(40), {"a": 0.6}, draws=200)["ci95"]
+    ends = multi_label_metrics.summarize_multi_label(world(40), {"a": 0.6}, draws=200)["ci95"]
     for name in names:
       covered[name] += ends[name][0] <= truth[name] <= ends[name][1]
   assert all(0.9 < count / sets < 0.99 for count in covered.values()), covered
@@ -207,14 +206,14 @@ def test_a_class_of_one_artist_does_not_shift_macro_figures():
     tuple("abc"),
     np.ones((200, 3), bool),
   )
-  report = several.summarize_multi_label(p, dict.fromkeys("abc", 0.5))
+  report = multi_label_metrics.summarize_multi_label(p, dict.fromkeys("abc", 0.5))
   low, high = report["ci95"]["pr_auc_macro"]
   assert report["pr_auc_macro"] < 0.75  # the third class is near 0
   assert low <= report["pr_auc_macro"] <= high < 0.8
 
 
 def test_rows_of_two_groups_vary_with_both():
-  weights, groups = several.row_weights(("x;y", "x", "y"), 50)
+  weights, groups = multi_label_metrics.row_weights(("x;y", "x", "y"), 50)
   assert groups == 2
   np.testing.assert_allclose(weights[:, 0], weights[:, 1] * weights[:, 2])
 
@@ -225,10 +224,13 @@ def test_systems_are_compared_on_the_same_rows():
   noise = np.random.default_rng(1).uniform(-0.4, 0.4, good.probabilities.shape)
   bad = dataclasses.replace(good, probabilities=np.clip(good.probabilities + noise, 0, 1))
   cuts = dict.fromkeys("abcd", 0.5)
-  a, b = several.Answers([(good, cuts)]), several.Answers([(bad, cuts)])
+  a, b = (
+    multi_label_metrics.BootstrapMetrics([(good, cuts)]),
+    multi_label_metrics.BootstrapMetrics([(bad, cuts)]),
+  )
   assert a.minus(a, "pr_auc_macro") == (0, [0, 0])
   difference, (low, high) = a.minus(b, "pr_auc_macro")
   assert 0 < low < difference < high
   assert b.minus(a, "pr_auc_macro")[1] == pytest.approx([-high, -low], abs=1e-3)
-  both = several.Answers([(good, cuts), (bad, cuts)])
+  both = multi_label_metrics.BootstrapMetrics([(good, cuts), (bad, cuts)])
   assert both.seen["map"] == pytest.approx((a.seen["map"] + b.seen["map"]) / 2)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from genre_jax.evaluation import significance as statistics
+from genre_jax.evaluation import significance
 from genre_jax.evaluation.metrics import wilson_interval
 
 rng_of = np.random.default_rng
@@ -26,17 +26,17 @@ def test_mcnemar_equals_statsmodels():
     *rng.integers(0, 60, (40, 2)),
   ]:
     only_a, only_b = int(only_a), int(only_b)
-    exact = only_a + only_b < statistics.EXACT_BELOW
+    exact = only_a + only_b < significance.EXACT_BELOW
     if only_a + only_b:
       theirs = contingency_tables.mcnemar([[5, only_a], [only_b, 7]], exact=exact).pvalue
-      assert statistics.mcnemar(only_a, only_b) == pytest.approx(float(theirs), rel=1e-9)
+      assert significance.mcnemar(only_a, only_b) == pytest.approx(float(theirs), rel=1e-9)
     else:
-      assert statistics.mcnemar(0, 0) == 1
+      assert significance.mcnemar(0, 0) == 1
 
 
 def test_mcnemar_equals_scipy():
-  assert statistics.mcnemar(3, 11) == pytest.approx(scipy.stats.binomtest(3, 14).pvalue)
-  assert statistics.mcnemar(30, 60) == pytest.approx(scipy.stats.chi2.sf(29**2 / 90, 1))
+  assert significance.mcnemar(3, 11) == pytest.approx(scipy.stats.binomtest(3, 14).pvalue)
+  assert significance.mcnemar(30, 60) == pytest.approx(scipy.stats.chi2.sf(29**2 / 90, 1))
 
 
 def test_holm_equals_statsmodels():
@@ -44,24 +44,24 @@ def test_holm_equals_statsmodels():
   rng = rng_of(1)
   for n in (1, 2, 3, 10):
     p = rng.random(n) ** 3
-    np.testing.assert_allclose(statistics.holm(p), multitest.multipletests(p, method="holm")[1])
-  np.testing.assert_allclose(statistics.holm([0.04, 0.01, 0.03]), [0.06, 0.03, 0.06])
+    np.testing.assert_allclose(significance.holm(p), multitest.multipletests(p, method="holm")[1])
+  np.testing.assert_allclose(significance.holm([0.04, 0.01, 0.03]), [0.06, 0.03, 0.06])
 
 
 def test_a_group_belongs_to_the_genre_of_most_of_its_tracks_and_no_stratum_has_one_group():
   groups = ["a", "a", "a", "b", "b", "c", "d", "e"]
   genres = ["rock", "rock", "pop", "rock", "rock", "pop", "pop", "jazz"]
-  group, stratum = statistics.strata_of(groups, genres)
+  group, stratum = significance.strata_of(groups, genres)
   assert group.tolist() == [0, 0, 0, 1, 1, 2, 3, 4]
   assert stratum[0] == stratum[1] != stratum[2] == stratum[3]
   assert (np.bincount(stratum)[stratum] > 1).all()
-  _, stratum = statistics.strata_of(["a", "b", "c"], ["rock", "pop", "jazz"])
+  _, stratum = significance.strata_of(["a", "b", "c"], ["rock", "pop", "jazz"])
   assert len(set(stratum.tolist())) == 1
 
 
 def test_drawn_weights_keep_size_and_have_the_variance_of_a_mean():
   stratum = np.array([0, 0, 0, 1, 1, 1, 1, 1])
-  weights = statistics.draw_weights(rng_of(0), stratum, 40_000)
+  weights = significance.draw_weights(rng_of(0), stratum, 40_000)
   np.testing.assert_allclose(weights[:, :3].sum(1), 3)
   np.testing.assert_allclose(weights[:, 3:].sum(1), 5)
   value = np.array([0.0, 1.0, 5.0])
@@ -74,22 +74,22 @@ def test_a_paired_difference_is_signed_reproducible_and_contains_itself():
   groups = [f"artist-{i // 2}" for i in range(60)]
   genres = ["rock"] * 30 + ["pop"] * 30
   a, b = rng.random((3, 60)) < 0.8, rng.random((2, 60)) < 0.5
-  difference, low, high = statistics.paired_difference(a, b, groups, genres)
+  difference, low, high = significance.paired_difference(a, b, groups, genres)
   assert difference == pytest.approx(a.mean() - b.mean())
   assert low < difference < high
-  assert statistics.paired_difference(a, b, groups, genres) == (difference, low, high)
-  assert statistics.paired_difference(a, a, groups, genres)[0] == 0
-  assert statistics.paired_difference(a[:1], a[:1], groups, genres) == (0, 0, 0)
-  one = statistics.paired_difference(a, b, ["same"] * 60, genres)
+  assert significance.paired_difference(a, b, groups, genres) == (difference, low, high)
+  assert significance.paired_difference(a, a, groups, genres)[0] == 0
+  assert significance.paired_difference(a[:1], a[:1], groups, genres) == (0, 0, 0)
+  one = significance.paired_difference(a, b, ["same"] * 60, genres)
   assert math.isnan(one[1]) and math.isnan(one[2])
 
 
 def test_seed_effects_are_what_single_tracks_do_not_explain():
   rng = rng_of(0)
   group = np.arange(400) // 2
-  chance = statistics.seed_effects((rng.random((4, 400)) < 0.7).astype(float), group)
+  chance = significance.seed_effects((rng.random((4, 400)) < 0.7).astype(float), group)
   shifted = np.array([[0.5], [0.9]]) > rng.random((2, 400))
-  real = statistics.seed_effects(shifted.astype(float), group)
+  real = significance.seed_effects(shifted.astype(float), group)
   assert np.abs(chance).max() < 0.04
   np.testing.assert_allclose(real, [-0.2, 0.2], atol=0.05)
   assert chance.sum() == pytest.approx(0, abs=1e-12)
@@ -102,12 +102,12 @@ def _logistic(x):
 def test_where_all_are_right_or_all_wrong_the_interval_is_wilsons():
   groups, genres = [str(i // 3) for i in range(60)], ["rock", "pop"] * 30
   for right in (True, False):
-    mean, low, high = statistics.accuracy_of_seeds(np.full((2, 60), right), groups, genres)
+    mean, low, high = significance.accuracy_of_seeds(np.full((2, 60), right), groups, genres)
     assert (mean, low, high) == (right, *wilson_interval(float(right), 20))
     assert high - low > 0.1
   correct = rng_of(0).random((2, 60)) < 0.7
-  expected = statistics.paired_difference(correct, np.zeros((1, 60)), groups, genres)
-  assert statistics.accuracy_of_seeds(correct, groups, genres) == pytest.approx(expected)
+  expected = significance.paired_difference(correct, np.zeros((1, 60)), groups, genres)
+  assert significance.accuracy_of_seeds(correct, groups, genres) == pytest.approx(expected)
 
 
 def _coverage(seeds, seed_sd, *, repetitions=300, artists=8):
@@ -132,7 +132,7 @@ def _coverage(seeds, seed_sd, *, repetitions=300, artists=8):
       )
       for level in (0.8, 0.4)
     ]
-    _, low, high = statistics.paired_difference(
+    _, low, high = significance.paired_difference(
       *systems, group, group // artists, draws=500, seed=repetition
     )
     hits += low <= truth <= high

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.inference import model_dir
 from genre_jax.models.registry import build_model
 
-SMALL = Recipe(
+SMALL = FrontendConfig(
   n_fft=512,
   win_length=512,
   hop_length=256,
@@ -22,21 +22,21 @@ CLASSES = ("calm", "loud", "odd")
 
 
 def write_small_model(
-  folder, name="small", recipe=SMALL, network="tf_split", classes=CLASSES, **about
+  folder, name="small", frontend=SMALL, network="axis_features", classes=CLASSES, **metadata
 ):
   """A model directory with random weights and statistics, for whatever does not need a good one."""
   import jax
   import jax.numpy as jnp
 
   module = build_model({"name": network}, len(classes))
-  window = jax.ShapeDtypeStruct((1, recipe.num_frames, recipe.n_mels, 1), jnp.float32)
+  window = jax.ShapeDtypeStruct((1, frontend.num_frames, frontend.n_mels, 1), jnp.float32)
   shapes = model_dir.flat(dict(jax.eval_shape(module.init, jax.random.key(0), window)))
   rng = np.random.default_rng(0)
 
   def numbers(name, shape):
     if name.endswith("kernel"):
       return rng.normal(0, np.sqrt(2 / np.prod(shape[:-1])), shape)
-    # No zeros and ones, lest a forgotten normalisation pass.
+    # No zeros and ones, lest a forgotten normalization pass.
     return (
       rng.uniform(0.8, 1.2, shape) if name.endswith(("var", "scale")) else rng.normal(0, 0.2, shape)
     )
@@ -52,14 +52,14 @@ def write_small_model(
     {
       "name": name,
       "model": {"name": network, **model_dir.sizes_of(module)},
-      "recipe": recipe.to_dict(),
+      "frontend": frontend.to_dict(),
       "classes": list(classes),
       "task": "single_label",
-      "normalisation": module.normalisation,
+      "normalization": module.normalization,
       "eval_per_track": 3,
       "temperature": 1.0,
-      "provenance": {"source": "random numbers", "licence": "CC0"},
-      **about,
+      "provenance": {"source": "random numbers", "license": "CC0"},
+      **metadata,
     },
     weights,
   )
@@ -68,12 +68,12 @@ def write_small_model(
 
 @pytest.fixture(scope="session")
 def small_model(tmp_path_factory):
-  """The folder of a small tf_split."""
+  """The folder of a small axis_features."""
   return write_small_model(tmp_path_factory.mktemp("models"))
 
 
 def sound(seconds, rate=8000, seed=0):
-  """Noise whose colour and loudness change, float32[samples]."""
+  """Noise whose color and loudness change, float32[samples]."""
   rng = np.random.default_rng(seed)
   noise = rng.standard_normal(int(seconds * rate)).astype(np.float32)
   time = np.arange(len(noise)) / rate

@@ -36,24 +36,24 @@ def _run(path):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_any_length_and_batch(tmp_path, name):
-  model = load(str(write_small_model(tmp_path, recipe=RECIPES[name], temperature=1.7)))
+  model = load(str(write_small_model(tmp_path, frontend=RECIPES[name], temperature=1.7)))
   done = export(model, tmp_path / "m.zip")
   assert done.difference < 1e-5 and len(done.checked) == 3
   run = _run(tmp_path / "m.zip")
   for samples in (513, 8000, 31_234, 200_000):
     batch = np.stack([sound(samples / 8000, seed=seed)[:samples] for seed in range(3)])
-    answers = np.asarray(run(batch))
-    assert answers.shape == (3, 3)
-    for audio, answer in zip(batch, answers, strict=True):
-      np.testing.assert_allclose(answer, exports.offline(model, audio, 3), atol=1e-5)
+    predictions = np.asarray(run(batch))
+    assert predictions.shape == (3, 3)
+    for audio, prediction in zip(batch, predictions, strict=True):
+      np.testing.assert_allclose(prediction, exports.offline(model, audio, 3), atol=1e-5)
 
 
 def test_it_is_what_predict_says(tmp_path, small_model):
   soundfile.write(tmp_path / "x.wav", sound(9), 8000, subtype="FLOAT")
-  answer = next(predict(tmp_path / "x.wav", str(small_model)))
+  prediction = next(predict(tmp_path / "x.wav", str(small_model)))
   export(str(small_model), tmp_path / "m.zip", check=[str(tmp_path / "x.wav")])
   exported = np.asarray(_run(tmp_path / "m.zip")(sound(9)[None]))[0]
-  np.testing.assert_allclose(exported, list(answer.probabilities.values()), atol=1e-5)
+  np.testing.assert_allclose(exported, list(prediction.probabilities.values()), atol=1e-5)
 
 
 def test_windows_are_those_of_evaluation():
@@ -72,12 +72,12 @@ def test_windows_are_those_of_evaluation():
 
 
 def test_tags(tmp_path):
-  from genre_jax.inference.published_weights import RECIPE
+  from genre_jax.inference.published_weights import FRONTEND
 
   folder = write_small_model(
     tmp_path,
     "tags",
-    RECIPE,
+    FRONTEND,
     "musicnn",
     ("a", "b"),
     task="multi_label",
@@ -147,12 +147,12 @@ def _lines(folder, marker, *arguments, python=sys.executable):
 def test_the_readme_runs_a_stablehlo(tmp_path, small_model):
   soundfile.write(tmp_path / "x.wav", sound(9), 8000, subtype="FLOAT")
   export(str(small_model), tmp_path / "m.zip")
-  answer = next(predict(tmp_path / "x.wav", str(small_model)))
+  prediction = next(predict(tmp_path / "x.wav", str(small_model)))
   lines = _lines(tmp_path, "jax.export.deserialize", tmp_path / "m.zip", tmp_path / "x.wav")
-  assert lines == pytest.approx(answer.probabilities, abs=1e-4)
-  about = json.loads(zipfile.ZipFile(tmp_path / "m.zip").read("metadata.json"))
-  assert about["labels"] == ["calm", "loud", "odd"] and about["sample_rate"] == 8000
-  assert about["licence"] == "CC0" and about["largest_difference"] < 1e-5
+  assert lines == pytest.approx(prediction.probabilities, abs=1e-4)
+  metadata = json.loads(zipfile.ZipFile(tmp_path / "m.zip").read("metadata.json"))
+  assert metadata["labels"] == ["calm", "loud", "odd"] and metadata["sample_rate"] == 8000
+  assert metadata["license"] == "CC0" and metadata["largest_difference"] < 1e-5
 
 
 def test_a_tflite_and_the_readme_runs_it(tmp_path, small_model):
@@ -174,9 +174,9 @@ def test_a_tflite_and_the_readme_runs_it(tmp_path, small_model):
   )
   assert done.returncode == 0, done.stderr
   assert "largest difference" in done.stdout and (tmp_path / "m.tflite").stat().st_size < 3e6
-  answer = next(predict(tmp_path / "x.wav", str(small_model)))
+  prediction = next(predict(tmp_path / "x.wav", str(small_model)))
   lines = _lines(tmp_path, "get_signature_runner", tmp_path / "m.tflite", tmp_path / "x.wav")
-  assert lines == pytest.approx(answer.probabilities, abs=1e-3)
+  assert lines == pytest.approx(prediction.probabilities, abs=1e-3)
   assert list(pathlib.Path(tmp_path).glob(".m*")) == []
 
 
@@ -198,9 +198,9 @@ def test_an_onnx_and_the_readme_runs_it(tmp_path, small_model):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
   assert "largest difference" in done.stdout and done.stderr == ""
-  answer = next(predict(tmp_path / "x.wav", str(small_model)))
+  prediction = next(predict(tmp_path / "x.wav", str(small_model)))
   lines = _lines(tmp_path, "onnxruntime", tmp_path / "m.onnx", tmp_path / "x.wav", python=python)
-  assert lines == pytest.approx(answer.probabilities, abs=1e-4)
+  assert lines == pytest.approx(prediction.probabilities, abs=1e-4)
 
 
 def test_onnx_without_its_converter(tmp_path, small_model):

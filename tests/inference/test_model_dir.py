@@ -14,10 +14,10 @@ from tests.inference.conftest import write_small_model
 
 
 def test_a_model_is_written_and_read(small_model):
-  about, variables = model_dir.read_model(small_model)
+  metadata, variables = model_dir.read_model(small_model)
   model = load(str(small_model))
   assert model.name == "small" and model.classes == ("calm", "loud", "odd")
-  assert about["format_version"] == model_dir.FORMAT_VERSION
+  assert metadata["format_version"] == model_dir.FORMAT_VERSION
   np.testing.assert_array_equal(
     model.variables["params"]["logits_linear"]["bias"], variables["params"]["logits_linear"]["bias"]
   )
@@ -43,24 +43,24 @@ def test_what_is_no_model_is_refused(name):
 @pytest.mark.parametrize(
   ("damage", "words"),
   [
-    (lambda about: about.pop("recipe"), "recipe"),
-    (lambda about: about.pop("classes"), "classes"),
-    (lambda about: about.update(classes=["a", "b"]), "shape"),
-    (lambda about: about.update(task="ranking"), "ranking"),
-    (lambda about: about.update(temperature=0), "temperature"),
-    (lambda about: about.update(temperature="hot"), "hot"),
-    (lambda about: about.update(thresholds=[0.5]), "thresholds"),
-    (lambda about: about["model"].update(name="perceptron"), "perceptron"),
-    (lambda about: about["recipe"].update(hop_length=0), "hop_length"),
-    (lambda about: about.update(format_version=99), "99"),
-    (lambda about: about.update(model=7), "together"),
+    (lambda metadata: metadata.pop("frontend"), "frontend"),
+    (lambda metadata: metadata.pop("classes"), "classes"),
+    (lambda metadata: metadata.update(classes=["a", "b"]), "shape"),
+    (lambda metadata: metadata.update(task="ranking"), "ranking"),
+    (lambda metadata: metadata.update(temperature=0), "temperature"),
+    (lambda metadata: metadata.update(temperature="hot"), "hot"),
+    (lambda metadata: metadata.update(thresholds=[0.5]), "thresholds"),
+    (lambda metadata: metadata["model"].update(name="perceptron"), "perceptron"),
+    (lambda metadata: metadata["frontend"].update(hop_length=0), "hop_length"),
+    (lambda metadata: metadata.update(format_version=99), "99"),
+    (lambda metadata: metadata.update(model=7), "together"),
   ],
 )
 def test_damaged_descriptions(tmp_path, damage, words):
   folder = write_small_model(tmp_path)
-  about = json.loads((folder / "model.json").read_text())
-  damage(about)
-  (folder / "model.json").write_text(json.dumps(about))
+  metadata = json.loads((folder / "model.json").read_text())
+  damage(metadata)
+  (folder / "model.json").write_text(json.dumps(metadata))
   with pytest.raises(UserError, match=words):
     load(str(folder))
 
@@ -76,10 +76,10 @@ def test_damaged_files(tmp_path, damage):
   elif damage == "absent":
     weights.unlink()
   elif damage == "nan":
-    about, variables = model_dir.read_model(folder)
+    metadata, variables = model_dir.read_model(folder)
     variables["params"]["logits_linear"]["bias"][0] = np.nan
     folder = folder.with_name("nan")
-    model_dir.write_model(folder, about, model_dir.flat(variables))
+    model_dir.write_model(folder, metadata, model_dir.flat(variables))
   else:
     (folder / "model.json").write_text("no json" if damage == "text" else "[1]")
   with pytest.raises(UserError, match=str(folder)):
@@ -88,9 +88,9 @@ def test_damaged_files(tmp_path, damage):
 
 def test_tags_have_thresholds(tmp_path):
   model = load(str(write_small_model(tmp_path, task="multi_label", thresholds=[0.2, 0.9, 0.5])))
-  assert model.verdict(np.array([0.3, 0.8, 0.6])) == ("odd;calm", 0.8)
-  assert model.verdict(np.array([0.1, 0.8, 0.2])) == ("unknown", 0.8)
-  assert model.verdict(np.array([0.3, 0.95, 0.6]), 0.5) == ("loud;odd", 0.95)
+  assert model.decide_label(np.array([0.3, 0.8, 0.6])) == ("odd;calm", 0.8)
+  assert model.decide_label(np.array([0.1, 0.8, 0.2])) == ("unknown", 0.8)
+  assert model.decide_label(np.array([0.3, 0.95, 0.6]), 0.5) == ("loud;odd", 0.95)
   probabilities = model.probabilities(np.array([0.0, -1000.0, 3.0], np.float32))
   np.testing.assert_allclose(probabilities, [0.5, 0, 1 / (1 + np.exp(-3))], atol=1e-12)
   np.testing.assert_allclose(model.calibrated(probabilities), probabilities, atol=1e-12)
@@ -102,10 +102,10 @@ def test_temperature_keeps_the_order(tmp_path):
   softer = model.calibrated(probabilities)
   np.testing.assert_allclose(softer.sum(1), 1)
   np.testing.assert_allclose(softer[0, 0] / softer[0, 1], np.sqrt(3.5))
-  assert model.verdict(softer[0])[0] == "calm"
+  assert model.decide_label(softer[0])[0] == "calm"
 
 
-def test_an_answer_does_not_depend_on_its_neighbours(small_model):
+def test_an_answer_does_not_depend_on_its_neighbors(small_model):
   """Windows are asked in batches that are filled up."""
   model = load(str(small_model))
   rng = np.random.default_rng(0)
@@ -145,7 +145,7 @@ def test_the_packaged_model_answers():
   model = load()
   assert model.name == model_dir.DEFAULT_MODEL and len(model.classes) == 10
   assert model.provenance["split"]["name"] == "fault_filtered" and model.temperature != 1
-  window = np.full((1, model.recipe.num_frames, model.recipe.n_mels), -80.0, np.float32)
+  window = np.full((1, model.frontend.num_frames, model.frontend.n_mels), -80.0, np.float32)
   window[:, :, 10:14] = -5.0
-  probabilities, embedding = model.infer(window, np.array([model.recipe.num_frames]))
+  probabilities, embedding = model.infer(window, np.array([model.frontend.num_frames]))
   assert probabilities.sum() == pytest.approx(1) and embedding.shape[1] > 100

@@ -12,8 +12,7 @@ from experiments import tf_split_10
 from genre_jax.data.audio import read_audio
 from genre_jax.data.log_mel import log_mel
 from genre_jax.errors import UserError
-from genre_jax.inference import load, predict, spectra
-from genre_jax.inference import predict_files as tracks
+from genre_jax.inference import load, predict, predict_files, spectra
 from genre_jax.studies.run import train_and_evaluate
 from tests.inference.conftest import SMALL, sound, write_small_model
 
@@ -36,15 +35,17 @@ def test_equal_to_evaluation(gtzan, tmp_path, monkeypatch):
   config.dataset.workers = 1
   train_and_evaluate(config, "run")
   run = pathlib.Path("run")
-  answers = {os.path.basename(answer.file): answer for answer in predict(str(folder), str(run))}
-  assert len(answers) == 14
+  predictions = {
+    os.path.basename(prediction.file): prediction for prediction in predict(str(folder), str(run))
+  }
+  assert len(predictions) == 14
   compared = 0
-  for side in ("valid", "test"):
-    for row in csv.DictReader((run / "eval" / f"{side}.csv").read_text().splitlines()):
-      answer = answers[os.path.basename(row["track"])]
-      assert answer.status == "ok" and answer.genre == row["prediction"]
+  for split in ("validation", "test"):
+    for row in csv.DictReader((run / "eval" / f"{split}.csv").read_text().splitlines()):
+      prediction = predictions[os.path.basename(row["track"])]
+      assert prediction.status == "ok" and prediction.genre == row["prediction"]
       for genre in ("blues", "hiphop"):
-        assert abs(answer.probabilities[genre] - float(row[f"p_{genre}"])) < 1e-4
+        assert abs(prediction.probabilities[genre] - float(row[f"p_{genre}"])) < 1e-4
       compared += 1
   assert compared == 7
 
@@ -71,33 +72,33 @@ def test_long_files_wait_on_disk_and_leave_nothing(songs, tmp_path, small_model,
   spectrum.opened()
   assert not list(folder.iterdir())
   assert isinstance(spectra.read_spectrum(__file__, SMALL, str(folder)), str)
-  answer = next(predict(path, model, windows=0, timeline=True))
-  assert answer.probabilities == pytest.approx(expected.probabilities, abs=1e-6)
-  assert len(answer.timeline) == len(expected.timeline)
+  prediction = next(predict(path, model, windows=0, timeline=True))
+  assert prediction.probabilities == pytest.approx(expected.probabilities, abs=1e-6)
+  assert len(prediction.timeline) == len(expected.timeline)
   assert not list(tmp_path.glob("genre_jax-*"))
 
 
 def test_answers(songs, small_model):
-  answers = list(
+  predictions = list(
     predict([songs, songs / "a.wav", songs / "notes.txt"], str(small_model), timeline=True)
   )
-  assert [os.path.basename(a.file) for a in answers] == [
+  assert [os.path.basename(a.file) for a in predictions] == [
     "a.wav",
     "b.flac",
     "c.wav",
     "d.mp3",
     "notes.txt",
   ]  # a.wav once
-  for answer in answers[:4]:
-    assert answer.status == "ok" and answer.model == "small" and not answer.error
-    assert sum(answer.probabilities.values()) == pytest.approx(1)
-    assert answer.confidence == max(answer.probabilities.values())
-    assert answer.probabilities[answer.genre] == answer.confidence
-    assert answer.embedding.shape == (128,) and np.isfinite(answer.embedding).all()
-    spans = answer.timeline
-    assert spans[0].start == 0 and spans[-1].end == answer.seconds
+  for prediction in predictions[:4]:
+    assert prediction.status == "ok" and prediction.model == "small" and not prediction.error
+    assert sum(prediction.probabilities.values()) == pytest.approx(1)
+    assert prediction.confidence == max(prediction.probabilities.values())
+    assert prediction.probabilities[prediction.genre] == prediction.confidence
+    assert prediction.embedding.shape == (128,) and np.isfinite(prediction.embedding).all()
+    spans = prediction.timeline
+    assert spans[0].start == 0 and spans[-1].end == prediction.seconds
     assert all(a.end == b.start and a.start < a.end for a, b in zip(spans, spans[1:], strict=False))
-  assert answers[4].status == "failed" and "audio" in answers[4].error
+  assert predictions[4].status == "failed" and "audio" in predictions[4].error
 
 
 def test_min_confidence_says_unknown(songs, small_model):
@@ -151,34 +152,36 @@ def test_bad_files_have_reasons_and_good_ones_answers(songs, small_model):
     make(songs / name)
   _liar(songs / "piped.wav", 0xFFFFFFFF)  # 4 GB: a recorder's way to say "until the end"
   (songs / "nothing" / "here").mkdir(parents=True)
-  answers = {
+  predictions = {
     os.path.basename(a.file): a
     for a in predict([songs, songs / "absent.wav", songs / "nothing"], str(small_model))
   }
   for name, (_, word) in BAD.items():
-    assert answers[name].status == "failed" and word in answers[name].error, answers[name]
-  assert "no such file" in answers["absent.wav"].error
-  assert sum(a.status == "ok" for a in answers.values()) == 5
+    assert predictions[name].status == "failed" and word in predictions[name].error, predictions[
+      name
+    ]
+  assert "no such file" in predictions["absent.wav"].error
+  assert sum(a.status == "ok" for a in predictions.values()) == 5
 
 
 @pytest.mark.parametrize(("samples", "rate"), [(1, 8000), (400, 192000)])
 def test_too_short_files_have_a_reason(tmp_path, small_model, samples, rate):
   soundfile.write(tmp_path / "s.wav", np.full(samples, 0.5), rate)
-  answer = next(predict(tmp_path / "s.wav", str(small_model)))
-  assert answer.status == "failed" and "0.00 s long, too short to be judged" in answer.error
+  prediction = next(predict(tmp_path / "s.wav", str(small_model)))
+  assert prediction.status == "failed" and "0.00 s long, too short to be judged" in prediction.error
 
 
 @pytest.mark.parametrize(("samples", "rate"), [(192000, 192000), (8000, 8000), (8000, 1000)])
 def test_short_and_very_slow_files_are_heard(tmp_path, small_model, samples, rate):
   soundfile.write(tmp_path / "s.wav", np.full(samples, 0.5), rate)
-  answer = next(predict(tmp_path / "s.wav", str(small_model), timeline=True))
-  assert answer.status == "ok", answer.error
-  assert np.isfinite(list(answer.probabilities.values())).all()
+  prediction = next(predict(tmp_path / "s.wav", str(small_model), timeline=True))
+  assert prediction.status == "ok", prediction.error
+  assert np.isfinite(list(prediction.probabilities.values())).all()
 
 
 def test_a_folder_without_audio_is_a_row(tmp_path, small_model):
-  (answer,) = predict(tmp_path, str(small_model))
-  assert answer.status == "failed" and "without audio" in answer.error
+  (prediction,) = predict(tmp_path, str(small_model))
+  assert prediction.status == "failed" and "without audio" in prediction.error
 
 
 def test_links_that_go_round_and_odd_names(songs, small_model):
@@ -187,17 +190,17 @@ def test_links_that_go_round_and_odd_names(songs, small_model):
   odd = os.fsencode(songs) + b"/\xff\n\x1b[31m.wav"
   with open(odd, "wb") as file:
     file.write((songs / "a.wav").read_bytes())
-  answers = list(predict(songs, str(small_model)))
-  assert len(answers) == 5 and all(a.status == "ok" for a in answers)
-  assert any(a.file.endswith("\\xff\\n\\x1b[31m.wav") for a in answers)
+  predictions = list(predict(songs, str(small_model)))
+  assert len(predictions) == 5 and all(a.status == "ok" for a in predictions)
+  assert any(a.file.endswith("\\xff\\n\\x1b[31m.wav") for a in predictions)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root lists every folder")
 def test_a_folder_that_cannot_be_listed_is_a_row(songs, small_model):
   (songs / "deep").chmod(0)
-  answers = list(predict(songs, str(small_model)))
+  predictions = list(predict(songs, str(small_model)))
   (songs / "deep").chmod(0o700)
-  assert [a.status for a in answers] == ["ok", "ok", "failed"]
+  assert [a.status for a in predictions] == ["ok", "ok", "failed"]
 
 
 @pytest.mark.parametrize("wrong", [{"min_confidence": 1.5}, {"windows": -1}, {"workers": -2}])
@@ -215,17 +218,17 @@ def read_or_die(name):
 
 def test_a_file_that_kills_its_process_costs_no_other_its_answer():
   tasks = [(name,) for name in ("a", "b", "deadly", "c")]
-  results = list(tracks.read_all(read_or_die, tasks, 2))
+  results = list(predict_files.read_all(read_or_die, tasks, 2))
   assert results[:2] + results[3:] == ["read a", "read b", "read c"]
   assert "ended the process" in results[2]
 
 
 def test_the_window_of_musicnn_is_its_own(tmp_path):
-  """A multi-label network that does not normalise, by another recipe."""
-  from genre_jax.inference.published_weights import RECIPE
+  """A multi-label network that does not normalize, by another frontend."""
+  from genre_jax.inference.published_weights import FRONTEND
 
-  folder = write_small_model(tmp_path, "tags", RECIPE, "musicnn", ("a", "b"), task="multi_label")
+  folder = write_small_model(tmp_path, "tags", FRONTEND, "musicnn", ("a", "b"), task="multi_label")
   soundfile.write(tmp_path / "s.wav", sound(4, 16000), 16000)
-  answer = next(predict(tmp_path / "s.wav", str(folder)))
-  assert answer.status == "ok" and set(answer.genre.split(";")) <= {"a", "b", "unknown"}
-  assert answer.embedding.shape == (200,)
+  prediction = next(predict(tmp_path / "s.wav", str(folder)))
+  assert prediction.status == "ok" and set(prediction.genre.split(";")) <= {"a", "b", "unknown"}
+  assert prediction.embedding.shape == (200,)

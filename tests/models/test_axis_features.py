@@ -1,4 +1,4 @@
-"""What `tf_split` promises: a level is not heard, padding is not heard, kernels see one axis."""
+"""`axis_features` ignores level and padding, and its kernels see one axis."""
 
 import jax
 import jax.numpy as jnp
@@ -7,10 +7,15 @@ import pytest
 import scipy.fft
 
 from genre_jax.models import axis_statistics as lib
-from genre_jax.models.axis_features import FrequencyOnly, SquareControl, TfSplit, TimeOnly
+from genre_jax.models.axis_features import (
+  AxisFeatures,
+  AxisFeatures2d,
+  AxisFeaturesFrequency,
+  AxisFeaturesTime,
+)
 
 FRAMES = 52  # of log_mel
-ALL = (TfSplit, FrequencyOnly, TimeOnly, SquareControl)
+ALL = (AxisFeatures, AxisFeaturesFrequency, AxisFeaturesTime, AxisFeatures2d)
 
 
 @pytest.fixture(scope="module", params=ALL, ids=lambda kind: kind.__name__)
@@ -74,7 +79,7 @@ def test_each_head_learns_from_windows_of_its_own(log_mel):
   log_mel = jnp.tile(log_mel, (4, 1, 1, 1))  # of twelve windows both heads get some
 
   def grads(share):
-    model = TfSplit(num_classes=4, linear_share=share)
+    model = AxisFeatures(num_classes=4, linear_share=share)
     variables = model.init(jax.random.key(0), log_mel)
 
     def loss(params):
@@ -99,7 +104,7 @@ def test_each_head_learns_from_windows_of_its_own(log_mel):
 
 def test_running_statistics_are_there_after_thirty_steps(log_mel):
   """A training of a few clips is short; what stands at the start must not be heard in it."""
-  model = TfSplit(num_classes=4)
+  model = AxisFeatures(num_classes=4)
   variables = jax.jit(model.init)(jax.random.key(0), log_mel)
   step = jax.jit(
     lambda v: model.apply(
@@ -116,15 +121,15 @@ def test_running_statistics_are_there_after_thirty_steps(log_mel):
 
 @pytest.mark.parametrize("classes", [4, 10])
 def test_controls_have_the_size_of_tf_split(parameters, classes):
-  size = parameters(TfSplit(num_classes=classes))
+  size = parameters(AxisFeatures(num_classes=classes))
   assert size <= 250_000
-  for kind in (FrequencyOnly, TimeOnly, SquareControl):
+  for kind in (AxisFeaturesFrequency, AxisFeaturesTime, AxisFeatures2d):
     assert abs(parameters(kind(num_classes=classes)) / size - 1) <= 0.02, kind.__name__
 
 
 @pytest.mark.parametrize("frames", [26, 96])  # of the windows of the protocols
 def test_square_control_costs_as_much(flops, frames):
-  ratio = flops(SquareControl(num_classes=4), frames) / flops(TfSplit(num_classes=4), frames)
+  ratio = flops(AxisFeatures2d(num_classes=4), frames) / flops(AxisFeatures(num_classes=4), frames)
   assert abs(ratio - 1) <= 0.1
 
 
@@ -133,7 +138,7 @@ def test_square_control_costs_as_much(flops, frames):
 )
 def test_distances_see_one_axis_and_the_controls_both(axis, square):
   x = np.random.default_rng(0).normal(size=(2, 30, 40, 1)).astype(np.float32)
-  out = np.asarray(lib.DistanceConv(axis, square)(jnp.asarray(x)))
+  out = np.asarray(lib.AxisDifferences(axis, square)(jnp.asarray(x)))
   assert out.shape == (2, 30, 40, len(lib.LAGS))
   for i, lag in enumerate(lib.LAGS):
     frames = lag if square or axis == "time" else 0
@@ -160,10 +165,10 @@ def test_statistics_are_those_of_the_valid_frames():
   count, groups = lib.CORRELATED, (64 - lib.CEPSTRA) // 4
   np.testing.assert_allclose(out[1, :30], valid[:, :30].mean(0), atol=1e-5)
   np.testing.assert_allclose(out[1, 30:60], valid[:, :30].std(0), atol=1e-4)
-  centred, deviation = valid[:, :count] - valid[:, :count].mean(0), valid[:, :count].std(0) + 0.05
-  expected = (centred.T @ centred / 33 / deviation / deviation[:, None])[np.triu_indices(count, 1)]
+  centerd, deviation = valid[:, :count] - valid[:, :count].mean(0), valid[:, :count].std(0) + 0.05
+  expected = (centerd.T @ centerd / 33 / deviation / deviation[:, None])[np.triu_indices(count, 1)]
   np.testing.assert_allclose(out[1, 60 + 2 * groups + count :], expected, atol=1e-4)
-  skewness = (centred**3).mean(0) / deviation**3
+  skewness = (centerd**3).mean(0) / deviation**3
   np.testing.assert_allclose(out[1, 60 + 2 * groups : 60 + 2 * groups + count], skewness, atol=1e-4)
 
 

@@ -13,12 +13,12 @@ PARAMETERS = {
   "published_baseline": ((80, 80, 4), 84_382),
   "published_tf_split": ((80, 80, 4), 8_480_510),
   "baseline": ((64, 128, 4), 98_420),
-  "tf_split": ((64, 128, 4), 168_544),
-  "time_only": ((64, 128, 4), 171_572),
-  "frequency_only": ((64, 128, 4), 171_276),
-  "square_control": ((64, 128, 4), 168_544),
-  "learnt_split": ((64, 128, 4), 161_348),
-  "learnt_square": ((64, 128, 4), 161_348),
+  "axis_features": ((64, 128, 4), 168_544),
+  "axis_features_time": ((64, 128, 4), 171_572),
+  "axis_features_frequency": ((64, 128, 4), 171_276),
+  "axis_features_2d": ((64, 128, 4), 168_544),
+  "split_cnn": ((64, 128, 4), 161_348),
+  "square_cnn": ((64, 128, 4), 161_348),
   "musicnn": ((187, 96, 50), 787_159),
 }
 
@@ -97,7 +97,7 @@ def test_a_clip_of_a_second_is_heard(name, frames):
 @pytest.mark.parametrize(
   ("fields", "message"),
   [
-    ({"name": "tf_splitt"}, "did you mean tf_split"),
+    ({"name": "axis_featuress"}, "did you mean axis_features"),
     ({"name": "baseline", "depth": 3}, "baseline has no such size"),
   ],
 )

@@ -68,7 +68,7 @@ def test_logits_and_intermediates(small, rng):
   assert state["intermediates"]["pooled"][0].shape == (2, 2 * 6 + 2 * 5 + 3 * 4, 2)
 
 
-@pytest.mark.parametrize("valid", [1, 20])
+@pytest.mark.parametrize("validation", [1, 20])
 def test_masked_window_equals_its_valid_frames(small, rng, valid):
   model, variables = small
   x = _input(rng)

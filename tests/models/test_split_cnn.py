@@ -1,14 +1,14 @@
-"""What `learnt_split` promises: a level is not heard, padding is not heard, time is not padded."""
+"""What `split_cnn` promises: a level is not heard, padding is not heard, time is not padded."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genre_jax.models.split_cnn import LearntSplit, LearntSquare
+from genre_jax.models.split_cnn import SplitCnn, SquareCnn
 
 FRAMES = 52  # of log_mel
-ALL = (LearntSplit, LearntSquare)
+ALL = (SplitCnn, SquareCnn)
 
 
 @pytest.fixture(scope="module", params=ALL, ids=lambda kind: kind.__name__)
@@ -78,14 +78,14 @@ def test_eager_equals_compiled(network, log_mel):
 
 
 def test_square_control_costs_as_much(parameters, flops):
-  split, square = LearntSplit(num_classes=10), LearntSquare(num_classes=10)
-  assert parameters(square) == parameters(split) <= 250_000
-  assert abs(flops(square, 96) / flops(split, 96) - 1) <= 0.1
+  assignment, square = SplitCnn(num_classes=10), SquareCnn(num_classes=10)
+  assert parameters(square) == parameters(assignment) <= 250_000
+  assert abs(flops(square, 96) / flops(assignment, 96) - 1) <= 0.1
 
 
 def test_branches_have_kernels_along_one_axis():
   shapes = jax.eval_shape(
-    LearntSplit(num_classes=4).init, jax.random.key(0), jnp.zeros((1, FRAMES, 128, 1))
+    SplitCnn(num_classes=4).init, jax.random.key(0), jnp.zeros((1, FRAMES, 128, 1))
   )["params"]
   for name, layer in shapes.items():
     if name.startswith(("frequency_", "time_")) and name.split("_")[1].isdigit():

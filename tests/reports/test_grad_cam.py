@@ -13,8 +13,14 @@ FRAMES, BANDS = 96, 96
 # Small sizes and windows of the published networks, whose own take minutes on a CPU.
 SIZES = {"published_tf_split": {"channels": (4, 6)}}
 WINDOWS = {"published_tf_split": (20, 16)}
-# These are built as tf_split, learnt_split and baseline are.
-SAME = {"time_only", "frequency_only", "square_control", "learnt_square", "published_baseline"}
+# These are built as axis_features, split_cnn and baseline are.
+SAME = {
+  "axis_features_time",
+  "axis_features_frequency",
+  "axis_features_2d",
+  "square_cnn",
+  "published_baseline",
+}
 
 
 def _noise(n=2, seed=0, window=(FRAMES, BANDS)):
@@ -73,7 +79,7 @@ def test_every_network_shows_its_branches(name):
   windows = _noise(window=(frames, bands))
   cam = GradCam(model, _variables(model, windows), windows)
   branches = {m.branch for m in cam.maps}
-  if "tf_split" in name:
+  if "axis_features" in name:
     assert {"time", "frequency"} <= branches
   mask = np.ones((3, frames), bool)
   mask[1, 15:] = False

@@ -8,18 +8,16 @@ import numpy as np
 import pytest
 
 from experiments import base
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.evaluation.metrics import Predictions
-from genre_jax.reports import examples as report_examples
-from genre_jax.reports import plots as report_figures
-from genre_jax.reports import report
+from genre_jax.reports import examples, plots, report
 from genre_jax.studies import run
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
   """The report of a small run: two epochs on an archive of louder low or louder high bands."""
-  place = tmp_path_factory.mktemp("material")
+  place = tmp_path_factory.mktemp("dataset_id")
   rng = np.random.default_rng(0)
   names = [f"{genre}.{4 * i:05d}" for genre in ("disco", "metal") for i in range(24)]
   level = rng.integers(0, 120, (48, 16, 40))
@@ -32,8 +30,8 @@ def page(tmp_path_factory):
   config.dataset.clip_seconds = 40 / 12.9
   config.dataset.genres = "all"
   config.dataset.workers = 1
-  config.recipe.n_mels = 16
-  config.recipe.num_frames = 16
+  config.frontend.n_mels = 16
+  config.frontend.num_frames = 16
   config.split.name = "random_tracks"
   config.split.num_folds = 4
   config.model.name = "baseline"
@@ -88,16 +86,16 @@ def test_it_holds_what_a_reader_looks_for(page):
 
 def test_the_same_run_gives_the_same_pictures():
   counts = np.array([[3, 1], [0, 4]])
-  first = report_figures.confusion(counts, ("a", "b"), "tracks")
-  assert report_figures.confusion(counts, ("a", "b"), "tracks") == first
+  first = plots.confusion(counts, ("a", "b"), "tracks")
+  assert plots.confusion(counts, ("a", "b"), "tracks") == first
 
 
 def test_a_failure_is_told_and_leaves_the_results(tmp_path, capsys):
   results = tmp_path / "eval" / "test.json"
   results.parent.mkdir()
   results.write_text("{}")
-  answers = Predictions(("a",), ("a",), np.zeros(1, int), np.ones((1, 1)), ("x",))
-  report.write_report(None, tmp_path, None, {"test": answers}, None, None)
+  predictions = Predictions(("a",), ("a",), np.zeros(1, int), np.ones((1, 1)), ("x",))
+  report.write_report(None, tmp_path, None, {"test": predictions}, None, None)
   out = capsys.readouterr().out
   assert "no report: AttributeError at report.py" in out and "the results are written" in out
   assert [path.name for path in results.parent.iterdir()] == ["test.json"]
@@ -107,8 +105,8 @@ def test_who_is_shown():
   probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.45, 0.55], [0.4, 0.6], [0.3, 0.7]])
   labels = np.array([0, 0, 0, 1, 1])
   tracks = Predictions(tuple("abcde"), tuple("abcde"), labels, probabilities, ("x", "y"))
-  assert report_examples.most_confused(tracks).tolist() == [1, 2, 3, 4, 0]
-  assert report_examples.surest(tracks) == [
+  assert examples.most_confused(tracks).tolist() == [1, 2, 3, 4, 0]
+  assert examples.surest(tracks) == [
     (0, True, 0),
     (0, False, 1),
     (1, True, 4),
@@ -121,19 +119,19 @@ def test_who_is_shown():
     np.array([[0.8, 0.2], [1.0, 0.0], [0.3, 0.7], [0.1, 0.9]]),
     ("x", "y"),
   )
-  name, label, prediction, start, shown = report_examples.window_of(
+  name, label, prediction, start, visible = examples.window_of(
     segments, np.array([0, 64, 0, 64]), tracks, 1
   )
-  assert (name, label, prediction, start, shown.tolist()) == ("b", 0, 1, 64, [0.1, 0.9])
+  assert (name, label, prediction, start, visible.tolist()) == ("b", 0, 1, 64, [0.1, 0.9])
 
 
 def test_curves_without_validation_and_log_mels_without_bounds_can_be_drawn():
   lines = [{"step": 5, "epoch": 1, "train/loss": 1.0, "train/accuracy": 0.5}]
-  assert len(report_figures.learning_curves(lines, 5)) == 2
-  recipe = Recipe(compression="log10_10000", frame_stride=1.0)
-  assert report_figures.scale_of(recipe) == (None, None)
-  assert report_figures.scale_of(Recipe()) == (-80.0, 0.0)
-  example = report_examples.Example(
+  assert len(plots.learning_curves(lines, 5)) == 2
+  frontend = FrontendConfig(compression="log10_10000", frame_stride=1.0)
+  assert plots.scale_of(frontend) == (None, None)
+  assert plots.scale_of(FrontendConfig()) == (-80.0, 0.0)
+  example = examples.Example(
     "a" * 200,
     0,
     0,
@@ -143,5 +141,5 @@ def test_curves_without_validation_and_log_mels_without_bounds_can_be_drawn():
     along=np.array([[1.0, 0.0]]),
     heats={"time": np.zeros((50, 128))},
   )
-  assert report_figures.track(example, ("a", "b"), recipe).startswith("data:image/svg+xml")
-  assert report_figures.heat(example, recipe).startswith("data:image/svg+xml")
+  assert plots.track(example, ("a", "b"), frontend).startswith("data:image/svg+xml")
+  assert plots.heat(example, frontend).startswith("data:image/svg+xml")

@@ -28,9 +28,9 @@ def archive(tmp_path):
   """Random spectrograms of listed tracks of four genres, 12 of train and 6 of valid each."""
   names, rng = [], np.random.default_rng(0)
   for genre in ("classical", "disco", "metal", "rock"):
-    for side, count in (("train", 12), ("valid", 6)):
+    for split, count in (("train", 12), ("validation", 6)):
       names += [
-        t for t, s in sorted(published_lists().items()) if s == side and t.startswith(genre)
+        t for t, s in sorted(published_lists().items()) if s == split and t.startswith(genre)
       ][:count]
   np.savez(
     tmp_path / "log_mel.npz",
@@ -52,12 +52,12 @@ def _small(prepared):
     "P3 in small",
     "About it.",
     "log_mel.npz",
-    "valid",
+    "validation",
     "track",
     (
-      protocols.Entry("first", "tf_split", 1, (), quick),
-      protocols.Entry("second, own", "tf_split", 1, (), {**quick, "optimizer.clip_norm": "1"}),
-      protocols.Entry("third", "tf_split", 3, (), quick),
+      protocols.Entry("first", "axis_features", 1, (), quick),
+      protocols.Entry("second, own", "axis_features", 1, (), {**quick, "optimizer.clip_norm": "1"}),
+      protocols.Entry("third", "axis_features", 3, (), quick),
     ),
   )
 
@@ -121,7 +121,10 @@ def test_lines_of_runs_that_are_gone_are_kept_and_marked():
   [
     (["P5"], "give one protocol, of P1, P2, P3, P4"),
     (["P3", "--data=absent"], "absent/log_mel.npz does not exist"),
-    (["P3", "--entries=tf_splt"], "--entries=tf_splt: give some of tf_split, square_control"),
+    (
+      ["P3", "--entries=axis_featurs"],
+      "--entries=axis_featurs: give some of axis_features, axis_features_2d",
+    ),
   ],
 )
 def test_mistakes(arguments, message, archive):

@@ -8,7 +8,11 @@ from genre_jax.errors import UserError
 from genre_jax.training import checkpoints
 from genre_jax.training.steps import TrainState
 
-ABOUT = {**dict.fromkeys(checkpoints.DESCRIBED, ""), "classes": ["a", "b"], "recipe": {"n_mels": 8}}
+ABOUT = {
+  **dict.fromkeys(checkpoints.DESCRIBED, ""),
+  "classes": ["a", "b"],
+  "frontend": {"n_mels": 8},
+}
 
 
 def _state(step):
@@ -16,11 +20,11 @@ def _state(step):
 
 
 def _fill(folder, accuracies, metric="accuracy"):
-  keeper = checkpoints.Checkpoints(folder / "checkpoints", metric)
+  checkpointer = checkpoints.Checkpointer(folder / "checkpoints", metric)
   for step, accuracy in enumerate(accuracies, 1):
     figures = None if accuracy is None else {"accuracy": accuracy, "nll": 1 - accuracy}
-    keeper.save(_state(step), figures, ABOUT)
-  return keeper
+    checkpointer.save(_state(step), figures, ABOUT)
+  return checkpointer
 
 
 def _damage(folder, pattern="*"):
@@ -30,40 +34,40 @@ def _damage(folder, pattern="*"):
 
 
 def test_best_and_last_two_are_kept(tmp_path):
-  keeper = _fill(tmp_path, [0.1, 0.9, 0.5, 0.6, 0.7, 0.2])
-  assert keeper.steps() == [2, 5, 6]
-  assert keeper.best_step() == 2
-  keeper.close()
+  checkpointer = _fill(tmp_path, [0.1, 0.9, 0.5, 0.6, 0.7, 0.2])
+  assert checkpointer.steps() == [2, 5, 6]
+  assert checkpointer.best_step() == 2
+  checkpointer.close()
   assert checkpoints.locate(str(tmp_path)).name == "2"
-  assert checkpoints.about(tmp_path / "checkpoints" / "2") == ABOUT
+  assert checkpoints.metadata(tmp_path / "checkpoints" / "2") == ABOUT
 
 
 def test_ties_in_accuracy_go_to_the_lower_nll(tmp_path):
-  keeper = checkpoints.Checkpoints(tmp_path / "checkpoints", "accuracy")
+  checkpointer = checkpoints.Checkpointer(tmp_path / "checkpoints", "accuracy")
   for step, nll in ((1, 0.5), (2, 0.3), (3, 0.4)):
-    keeper.save(_state(step), {"accuracy": 0.8, "nll": nll}, ABOUT)
-  assert keeper.best_step() == 2
-  keeper.close()
+    checkpointer.save(_state(step), {"accuracy": 0.8, "nll": nll}, ABOUT)
+  assert checkpointer.best_step() == 2
+  checkpointer.close()
 
 
 def test_the_last_may_be_the_best(tmp_path):
-  keeper = _fill(tmp_path, [0.9, 0.1, 0.5, 0.4], metric="last")
-  assert keeper.best_step() == 4
-  keeper.close()
+  checkpointer = _fill(tmp_path, [0.9, 0.1, 0.5, 0.4], metric="last")
+  assert checkpointer.best_step() == 4
+  checkpointer.close()
 
 
 def test_without_validation_the_last_is_best(tmp_path):
-  keeper = _fill(tmp_path, [None, None, None])
-  assert keeper.best_step() == 3
-  keeper.close()
+  checkpointer = _fill(tmp_path, [None, None, None])
+  assert checkpointer.best_step() == 3
+  checkpointer.close()
 
 
 def test_state_comes_back_as_it_was(tmp_path):
-  keeper = _fill(tmp_path, [0.1, 0.2])
-  restored = keeper.restore_newest(_state(0))
+  checkpointer = _fill(tmp_path, [0.1, 0.2])
+  restored = checkpointer.restore_newest(_state(0))
   assert int(restored.step) == 2
   np.testing.assert_array_equal(restored.params["w"], np.full(3, 2.0))
-  keeper.close()
+  checkpointer.close()
 
 
 # orbax leaves coroutines behind where a file turns out to be damaged.
@@ -74,12 +78,12 @@ def test_state_comes_back_as_it_was(tmp_path):
 def test_damaged_newest_gives_way_to_the_one_before(tmp_path, capsys, pattern):
   _fill(tmp_path, [0.1, 0.2, 0.3]).close()
   _damage(tmp_path / "checkpoints" / "3", pattern)
-  keeper = checkpoints.Checkpoints(tmp_path / "checkpoints", "accuracy")
-  assert int(keeper.restore_newest(_state(0)).step) == 2
+  checkpointer = checkpoints.Checkpointer(tmp_path / "checkpoints", "accuracy")
+  assert int(checkpointer.restore_newest(_state(0)).step) == 2
   assert "3.damaged" in capsys.readouterr().out
-  keeper.save(_state(3), {"accuracy": 0.3, "nll": 0.7}, ABOUT)
-  assert keeper.steps() == [2, 3]
-  keeper.close()
+  checkpointer.save(_state(3), {"accuracy": 0.3, "nll": 0.7}, ABOUT)
+  assert checkpointer.steps() == [2, 3]
+  checkpointer.close()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -87,10 +91,10 @@ def test_all_damaged_is_an_error(tmp_path):
   _fill(tmp_path, [0.1, 0.2]).close()
   for step in (1, 2):
     _damage(tmp_path / "checkpoints" / str(step))
-  keeper = checkpoints.Checkpoints(tmp_path / "checkpoints", "accuracy")
+  checkpointer = checkpoints.Checkpointer(tmp_path / "checkpoints", "accuracy")
   with pytest.raises(UserError, match="no checkpoint in"):
-    keeper.restore_newest(_state(0))
-  keeper.close()
+    checkpointer.restore_newest(_state(0))
+  checkpointer.close()
 
 
 @pytest.mark.parametrize("text", ["{", '{"custom_metadata": {}}'])
@@ -99,7 +103,7 @@ def test_a_damaged_description_is_an_error(tmp_path, text):
   folder = tmp_path / "checkpoints" / "1"
   (folder / "_CHECKPOINT_METADATA").write_text(text)
   with pytest.raises(UserError, match="cannot be read as a checkpoint"):
-    checkpoints.about(folder)
+    checkpoints.metadata(folder)
 
 
 def test_a_folder_without_checkpoints_is_an_error(tmp_path):

@@ -13,11 +13,11 @@ import time
 import numpy as np
 import pytest
 
-from genre_jax.data.splits import make_split
+from genre_jax.data.splits import assign_splits
 from genre_jax.errors import UserError
 from genre_jax.studies.run import train_and_evaluate
-from genre_jax.training import workdir as records
-from genre_jax.training.metric_writer import Curves
+from genre_jax.training import workdir
+from genre_jax.training.metric_writer import MetricWriter
 from tests.conftest import ROOT
 
 CONFIG = """
@@ -28,8 +28,8 @@ def get_config():
   config.dataset.path = "archive.npz"
   config.dataset.clip_seconds = 40 / 12.9
   config.dataset.genres = "all"
-  config.recipe.n_mels = 16
-  config.recipe.num_frames = 16
+  config.frontend.n_mels = 16
+  config.frontend.num_frames = 16
   config.split.name = "random_tracks"
   config.split.num_folds = 4
   config.model.name = "baseline"
@@ -86,14 +86,14 @@ def _curves(workdir):
 def test_a_run_writes_what_the_readme_says(place):
   out = _main(place)
   workdir = place / "runs" / "tiny"
-  assert "valid" in out and "track accuracy" in out
+  assert "validation" in out and "track accuracy" in out
   config = json.loads((workdir / "config.json").read_text())
   assert config["config"]["model"]["channels"] == [4, 8]
   assert config["packages"]["jax"] and config["commit"]
   assert list(workdir.glob("events.*"))
   assert len(_curves(workdir)) == 12
-  for side in ("valid", "test"):
-    report = json.loads((workdir / "eval" / f"{side}.json").read_text())
+  for split in ("validation", "test"):
+    report = json.loads((workdir / "eval" / f"{split}.json").read_text())
     assert report["split"] == "random_tracks" and report["leaky"] is False
     assert report["classes"] == ["high", "low"]
     assert report["seed"] == 0 and report["checkpoint_step"] > 0 and report["parameters"] > 0
@@ -104,7 +104,7 @@ def test_a_run_writes_what_the_readme_says(place):
       assert np.sum(figures["confusion"]) == figures["n"] > 0
       assert set(figures["per_class"]) == {"high", "low"}
       assert set(figures["per_class"]["low"]) == {"precision", "recall", "n"}
-    header, *rows = (workdir / "eval" / f"{side}.csv").read_text().splitlines()
+    header, *rows = (workdir / "eval" / f"{split}.csv").read_text().splitlines()
     assert header == "track,group,label,prediction,p_high,p_low"
     assert len(rows) == report["track"]["n"]
   assert json.loads((workdir / "eval" / "test.json").read_text())["track"]["accuracy"] > 0.9
@@ -130,8 +130,8 @@ def test_a_run_writes_what_the_readme_says(place):
 
 
 def _steps(place):
-  curves = _curves(place / "runs" / "tiny")
-  return curves[0]["step"]
+  metric_writer = _curves(place / "runs" / "tiny")
+  return metric_writer[0]["step"]
 
 
 def test_killed_at_a_random_step_it_ends_with_the_same_numbers(place):
@@ -290,7 +290,7 @@ def test_other_clips_are_evaluated_with_a_trained_network(place, monkeypatch):
 
 def test_a_second_process_is_kept_out(place, monkeypatch):
   (place / "run").mkdir()
-  with records.sole_use(place / "run"), pytest.raises(UserError, match="in use by another"):
+  with workdir.sole_use(place / "run"), pytest.raises(UserError, match="in use by another"):
     _in_process(place, monkeypatch)
 
 
@@ -299,7 +299,7 @@ def test_damaged_curves_do_not_stop_a_run(place, monkeypatch):
   path = place / "run" / "metrics.jsonl"
   before = path.read_text()
   path.write_bytes(before.encode() + b'5\n[1]\nnull\n{"step": "x"}\n\xff\xfe\n{"st')
-  Curves(place / "run", 1000).close()
+  MetricWriter(place / "run", 1000).close()
   assert path.read_text() == before
 
 
@@ -320,17 +320,17 @@ def test_another_split_of_known_clips_is_not_evaluated(place, monkeypatch):
 
 
 def test_a_run_without_clips_to_evaluate_has_null_figures(place, monkeypatch):
-  split = make_split
+  assignment = assign_splits
   monkeypatch.setattr(
     "genre_jax.training.setup.make_split",
     lambda clips, **settings: dataclasses.replace(
-      made := split(clips, **settings), sides={track: "train" for track in made.sides}
+      made := assignment(clips, **settings), splits={track: "train" for track in made.splits}
     ),
   )
   reports = _in_process(place, monkeypatch, train__epochs=1)
-  for side in ("valid", "test"):
-    assert reports[side]["track"]["n"] == 0 and reports[side]["track"]["accuracy"] is None
-    assert json.loads((place / "run" / "eval" / f"{side}.json").read_text()) == reports[side]
+  for split in ("validation", "test"):
+    assert reports[split]["track"]["n"] == 0 and reports[split]["track"]["accuracy"] is None
+    assert json.loads((place / "run" / "eval" / f"{split}.json").read_text()) == reports[split]
 
 
 def test_a_profile_of_some_steps_changes_nothing_else(place):

@@ -15,14 +15,13 @@ from experiments import base
 from genre_jax import table
 from genre_jax.data.source import Clip
 from genre_jax.errors import UserError
-from genre_jax.evaluation import multi_label_metrics as several
-from genre_jax.evaluation import run_predictions as run_folder
+from genre_jax.evaluation import multi_label_metrics, run_predictions
 from genre_jax.inference import load, predict
 from genre_jax.inference.model_dir import pack
 from genre_jax.studies.run import train_and_evaluate
 from genre_jax.training import checkpoints, losses
 from genre_jax.training.config_checks import check
-from genre_jax.training.setup import check_classes, open_material, open_session
+from genre_jax.training.setup import check_classes, open_dataset, open_experiment
 
 
 def test_binary_cross_entropy_is_optax():
@@ -117,8 +116,8 @@ def run(tmp_path_factory):
   config.dataset.workers = 1
   config.split.name = "grouped_kfold"
   config.split.num_folds = 3
-  config.recipe.n_mels = 16
-  config.recipe.num_frames = 8
+  config.frontend.n_mels = 16
+  config.frontend.num_frames = 8
   config.model.name = "baseline"
   with config.unlocked():
     config.model.channels = (8, 16)
@@ -149,11 +148,11 @@ def test_a_run_learns_labels_that_do_not_exclude_each_other(run):
 
 def test_thresholds_come_from_valid_and_stay_with_the_checkpoint(run):
   config, workdir, reports = run
-  assert reports["valid"]["thresholds"] == reports["test"]["thresholds"]
-  assert set(reports["valid"]["thresholds"]) == {"high", "low", "noise"}
-  about = checkpoints.about(checkpoints.locate(str(workdir)))
-  assert about["thresholds"] == reports["valid"]["thresholds"]
-  assert about["task"] == "multi_label"
+  assert reports["validation"]["thresholds"] == reports["test"]["thresholds"]
+  assert set(reports["validation"]["thresholds"]) == {"high", "low", "noise"}
+  metadata = checkpoints.metadata(checkpoints.locate(str(workdir)))
+  assert metadata["thresholds"] == reports["validation"]["thresholds"]
+  assert metadata["task"] == "multi_label"
   again = train_and_evaluate(config, str(workdir), mode="eval")
   assert again == reports
 
@@ -166,18 +165,22 @@ def test_predict_answers_as_its_evaluation(run, tmp_path):
   for name in (str(workdir), str(pack(str(workdir), tmp_path / "packed"))):
     model = load(name)
     assert dict(zip(model.classes, model.thresholds, strict=True)) == reports["test"]["thresholds"]
-    answers = predict([place / f"{row['track'].removesuffix('.wav')}.wav" for row in rows], model)
-    for row, answer in zip(rows, answers, strict=True):
-      tags = set(answer.genre.split(";")) - {"unknown"}
+    predictions = predict(
+      [place / f"{row['track'].removesuffix('.wav')}.wav" for row in rows], model
+    )
+    for row, prediction in zip(rows, predictions, strict=True):
+      tags = set(prediction.genre.split(";")) - {"unknown"}
       assert tags == set(row["prediction"].split(";")) - {""}
 
 
 def test_its_answers_are_read_back(run):
   _, workdir, reports = run
-  answers = several.Answers([run_folder.read_multi_label(workdir, "test")])
-  for name in several.FIGURES:
-    assert answers.seen[name] == pytest.approx(reports["test"]["track"][name])
-    assert answers.interval(name) == pytest.approx(reports["test"]["track"]["ci95"][name])
+  predictions = multi_label_metrics.BootstrapMetrics(
+    [run_predictions.read_multi_label(workdir, "test")]
+  )
+  for name in multi_label_metrics.METRICS:
+    assert predictions.seen[name] == pytest.approx(reports["test"]["track"][name])
+    assert predictions.interval(name) == pytest.approx(reports["test"]["track"]["ci95"][name])
 
 
 def test_its_report_table_and_compare(run, tmp_path):
@@ -197,7 +200,7 @@ def test_its_report_table_and_compare(run, tmp_path):
   assert task == "multi_label" and len(lines) == 2
   assert all(line.count("|") == table.HEADER_SEVERAL.split("\n")[0].count("|") for line in lines)
   with pytest.raises(UserError, match="multi_label, and compare counts.*genre_jax.table"):
-    run_folder.read_run(workdir, "test")
+    run_predictions.read_run(workdir, "test")
 
 
 @pytest.fixture(scope="module")
@@ -212,10 +215,10 @@ def one_class(run):
   return config, folder, train_and_evaluate(config, str(folder))
 
 
-def test_clips_of_no_class_are_learnt_and_asked(one_class):
+def test_clips_of_no_class_are_learned_and_asked(one_class):
   _, folder, reports = one_class
-  for side in ("valid", "test"):
-    track = reports[side]["track"]
+  for split in ("validation", "test"):
+    track = reports[split]["track"]
     low = track["per_class"]["low"]
     assert 0 < low["n"] < low["known"] == track["n"]  # those that nobody knows are left out
     assert 0 <= track["roc_auc_macro"] <= 1 and track["top_match"] is None
@@ -223,13 +226,13 @@ def test_clips_of_no_class_are_learnt_and_asked(one_class):
   with open(folder / "eval" / "test.csv") as file:
     labels = [row["label"] for row in csv.DictReader(file)]
   assert set(labels) == {"", "low"}
-  p, thresholds = run_folder.read_multi_label(folder, "test")
+  p, thresholds = run_predictions.read_multi_label(folder, "test")
   assert p.labels[:, 0].tolist() == [label == "low" for label in labels] and p.known.all()
   none = labels.count("")
   assert f"{none} tracks hold none of the classes" in (folder / "eval" / "report.html").read_text()
-  assert several.Answers([(p, thresholds)]).seen["exact_match"] == pytest.approx(
-    reports["test"]["track"]["exact_match"]
-  )
+  assert multi_label_metrics.BootstrapMetrics([(p, thresholds)]).seen[
+    "exact_match"
+  ] == pytest.approx(reports["test"]["track"]["exact_match"])
   assert all(
     line.count("|") == table.HEADER_SEVERAL.split("\n")[0].count("|")
     for line in table.rows(folder)[1]
@@ -244,7 +247,7 @@ def test_what_is_alike_cannot_be_told_apart(one_class, tmp_path):
   config.dataset.path = str(place)
   for config.dataset.genres in ("low", "low,high"):
     with pytest.raises(UserError, match="nothing to tell apart among the 1 clips: every clip carr"):
-      open_session(config)
+      open_experiment(config)
   clips = [Clip("a", "a", ()), Clip("b", "b", (), unknown=("x",))]
   with pytest.raises(UserError, match="2 clips of the train side: no clip carries x. Add clips"):
     check_classes("multi_label", ("x",), clips, " of the train side")
@@ -256,7 +259,7 @@ def test_what_is_alike_cannot_be_told_apart(one_class, tmp_path):
 def test_curves_name_what_was_measured(run):
   _, workdir, _ = run
   last = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])
-  assert {"valid/pr_auc", "valid/nll", "train/loss", "train/accuracy"} <= set(last)
+  assert {"validation/pr_auc", "validation/nll", "train/loss", "train/accuracy"} <= set(last)
 
 
 @pytest.mark.parametrize(
@@ -286,4 +289,4 @@ def test_one_genre_a_clip_is_not_asked_of_several(run, monkeypatch):
   for name in config.loss:
     config.loss[name] = 0.0
   with pytest.raises(UserError, match="asks for one genre a clip; .* --config.task=multi_label"):
-    open_material(config)
+    open_dataset(config)

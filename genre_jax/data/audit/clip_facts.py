@@ -14,7 +14,7 @@ import soxr
 
 from genre_jax.data import audio, log_mel
 from genre_jax.data.audit.landmarks import DENSE, Landmarks, find_landmarks
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.source import Clip, Reader, Source, check_sound
 from genre_jax.data.sources.mel_archive import MelArchiveReader
 from genre_jax.errors import UserError
@@ -54,9 +54,9 @@ class ClipFacts:
   landmarks: Landmarks | None = None
 
 
-def hearing(reader: Reader, recipe: Recipe) -> Recipe:
+def analysis_config(reader: Reader, frontend: FrontendConfig) -> FrontendConfig:
   """How a source is heard by the audit: densely where it holds sound, else as it was stored."""
-  return recipe if isinstance(reader, MelArchiveReader) else DENSE
+  return frontend if isinstance(reader, MelArchiveReader) else DENSE
 
 
 def knows_samples(source: Source) -> bool:
@@ -64,7 +64,7 @@ def knows_samples(source: Source) -> bool:
   return any(clip.path for clip in source.clips)
 
 
-def examine(reader: Reader, clip: Clip, recipe: Recipe) -> ClipFacts:
+def examine(reader: Reader, clip: Clip, frontend: FrontendConfig) -> ClipFacts:
   """Reads one clip and finds out what it is like; never raises for what the clip holds.
 
   Args:
@@ -74,8 +74,8 @@ def examine(reader: Reader, clip: Clip, recipe: Recipe) -> ClipFacts:
   """
   try:
     if clip.path:
-      return _examine_file(clip, recipe)
-    return _examine_spectrogram(reader, clip, recipe)
+      return _examine_file(clip, frontend)
+    return _examine_spectrogram(reader, clip, frontend)
   except audio.UnreadableAudio as error:
     return ClipFacts(clip.track, error.reason)
   except UserError:
@@ -84,36 +84,36 @@ def examine(reader: Reader, clip: Clip, recipe: Recipe) -> ClipFacts:
     return ClipFacts(clip.track, f"cannot be examined: {type(error).__name__}: {error}"[:300])
 
 
-def examine_all(reader: Reader, clips: list[Clip], recipe: Recipe) -> list[ClipFacts]:
+def examine_all(reader: Reader, clips: list[Clip], frontend: FrontendConfig) -> list[ClipFacts]:
   """A worker's unit."""
-  return [examine(reader, clip, recipe) for clip in clips]
+  return [examine(reader, clip, frontend) for clip in clips]
 
 
-def _examine_spectrogram(reader, clip, recipe):
+def _examine_spectrogram(reader, clip, frontend):
   """Facts of a clip that has no file: what its spectrogram shows."""
-  levels = reader.log_mel(clip, recipe)
+  levels = reader.log_mel(clip, frontend)
   if not len(levels):
     raise audio.UnreadableAudio("has no frames")
   # A frame of nothing lies whole on the floor; a quiet one has some band above it.
   silent = (levels == levels.min()).all(axis=1)
-  frame = recipe.seconds_per_frame
+  frame = frontend.seconds_per_frame
   return ClipFacts(
     clip.track,
     seconds=len(levels) * frame,
     content=hashlib.sha256(levels.tobytes()).hexdigest(),
     silent_seconds=float(silent.sum() * frame),
     silent_end_seconds=_at_end(silent) * frame,
-    landmarks=find_landmarks(levels, recipe.frame_rate),
+    landmarks=find_landmarks(levels, frontend.frame_rate),
   )
 
 
-def _examine_file(clip, recipe):
+def _examine_file(clip, frontend):
   """Facts of an audio file, decoded block by block at its own rate."""
   samples = SampleFacts()
-  rate = _sample_rate(clip.path, recipe.sample_rate)
+  rate = _sample_rate(clip.path, frontend.sample_rate)
   resampler = None
-  if rate != recipe.sample_rate:
-    resampler = soxr.ResampleStream(rate, recipe.sample_rate, 1, dtype="float32")
+  if rate != frontend.sample_rate:
+    resampler = soxr.ResampleStream(rate, frontend.sample_rate, 1, dtype="float32")
 
   def blocks():
     for block in audio.read_blocks(clip.path, rate):
@@ -127,7 +127,7 @@ def _examine_file(clip, recipe):
       if len(block):
         yield block
 
-  levels = log_mel.log_mel_blocks(blocks(), recipe)
+  levels = log_mel.log_mel_blocks(blocks(), frontend)
   check_sound(samples.peak)
   if not len(levels):
     raise audio.UnreadableAudio("is too short for one frame")
@@ -141,7 +141,7 @@ def _examine_file(clip, recipe):
     flat_share=samples.flat / samples.count,
     silent_seconds=float(silent.sum() * window),
     silent_end_seconds=_at_end(silent) * window,
-    landmarks=find_landmarks(levels, recipe.frame_rate),
+    landmarks=find_landmarks(levels, frontend.frame_rate),
   )
 
 

@@ -16,9 +16,9 @@ import numpy as np
 from tqdm import tqdm
 
 from genre_jax.data.audit import landmarks
-from genre_jax.data.audit.clip_facts import ClipFacts, examine_all, hearing
+from genre_jax.data.audit.clip_facts import ClipFacts, analysis_config, examine_all
 from genre_jax.data.audit.landmarks import Landmarks
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.source import Source
 from genre_jax.data.workers import in_order
 
@@ -27,7 +27,7 @@ CLIPS_PER_CHUNK, CLIPS_PER_TASK = 256, 8
 
 
 def examine_source(
-  source: Source, recipe: Recipe, folder: str | os.PathLike, workers: int = 0
+  source: Source, frontend: FrontendConfig, folder: str | os.PathLike, workers: int = 0
 ) -> list[ClipFacts]:
   """Facts of every clip, in the order of the source, computed on all cores.
 
@@ -37,9 +37,9 @@ def examine_source(
     folder: where finished chunks are kept until the audit ends; see `forget_chunks`.
     workers: processes; 0 for one a core.
   """
-  heard = hearing(source.reader, recipe)
-  about = [landmarks.VERSION, source.fingerprint(), heard.to_dict()]
-  name = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:12]
+  heard = analysis_config(source.reader, frontend)
+  metadata = [landmarks.VERSION, source.fingerprint(), heard.to_dict()]
+  name = hashlib.sha256(json.dumps(metadata).encode()).hexdigest()[:12]
   kept = pathlib.Path(folder) / "partial"
   kept.mkdir(parents=True, exist_ok=True)
   paths = [
@@ -76,10 +76,11 @@ def forget_chunks(folder: str | os.PathLike) -> None:
   shutil.rmtree(pathlib.Path(folder) / "partial", ignore_errors=True)
 
 
-def _facts(reader, clips, recipe, workers) -> Iterator[ClipFacts]:
+def _facts(reader, clips, frontend, workers) -> Iterator[ClipFacts]:
   """Facts in order, with few tasks in flight."""
   tasks = [
-    (reader, clips[at : at + CLIPS_PER_TASK], recipe) for at in range(0, len(clips), CLIPS_PER_TASK)
+    (reader, clips[at : at + CLIPS_PER_TASK], frontend)
+    for at in range(0, len(clips), CLIPS_PER_TASK)
   ]
   for facts in in_order(examine_all, tasks, workers if len(tasks) > 1 else 1):
     yield from facts

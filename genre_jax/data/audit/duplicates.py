@@ -124,7 +124,7 @@ def candidates(clips: Sequence[Landmarks]) -> Iterator[tuple[int, int, int]]:
 def _elect(votes, low, key_counts):
   """(a, b, offset) with enough votes of one block: MAX_OFFSETS a pair, MAX_CANDIDATES a clip."""
   votes, counts = np.unique(votes, return_counts=True)
-  # A shift that is no whole number of frames spreads votes over neighbouring distances.
+  # A shift that is no whole number of frames spreads votes over neighboring distances.
   near = counts.copy()
   for step in (1, 2):
     if len(votes) > step:
@@ -167,7 +167,7 @@ def compare(one: Landmarks, other: Landmarks, offset: int, a: int = 0, b: int = 
   smaller = min(len(times_a), len(times_b))
   if not smaller:
     return Match(a, b, offset, 0.0, 0.0, 0, 0.0, max(0, end - begin))
-  # One integer for time and band; neighbours in time are a row apart, and the margin keeps the
+  # One integer for time and band; neighbors in time are a row apart, and the margin keeps the
   # last band of one frame from the first of the next.
   codes_a = times_a.astype(np.int64) * 512 + bands_a
   codes_b = times_b.astype(np.int64) * 512 + bands_b

@@ -16,13 +16,13 @@ import dataclasses
 import numpy as np
 import scipy.ndimage
 
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 
 # Changes whenever a landmark or key does: what was kept of an interrupted audit is then not reused.
 VERSION = 1
 # How sound is heard where the material leaves a choice: every frame of the usual log-mel, the level
 # kept. A hop of half the length finds no more (measured on re-encoded and shifted real clips).
-DENSE = Recipe(frame_stride=1.0, db_ref="full_scale", top_db=0.0)
+DENSE = FrontendConfig(frame_stride=1.0, db_ref="full_scale", top_db=0.0)
 
 # A landmark is the maximum within so many seconds and bands to either side. Of (0.06, 3), (0.12, 5)
 # and (0.2, 8) the first kept most keys of clips of 2-3 s.

@@ -12,14 +12,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from genre_jax.data.audio import UnreadableAudio
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.log_mel import mel_frequencies
 from genre_jax.data.source import Clip, Reader
-from genre_jax.data.splits import SIDES
+from genre_jax.data.splits import SPLITS
 
 # Pairs with pictures: about 110 kB and a third of a second each. Rows of a table beyond.
 PICTURES, ROWS = 60, 2000
-# dB below the maximum where the colours end.
+# dB below the maximum where the colors end.
 RANGE_DB = 70.0
 TICKS_HZ = (100, 500, 1000, 2000, 5000, 10000)
 
@@ -52,7 +52,7 @@ def write_page(
   title: str,
   reader: Reader,
   clips: Sequence[Clip],
-  recipe: Recipe,
+  frontend: FrontendConfig,
   progress: Callable = iter,
 ) -> str:
   """The page.
@@ -86,7 +86,7 @@ def write_page(
       " same place; a positive shift means that it comes later in the second clip.</p>"
     )
   for pair in progress(pairs[:PICTURES]):
-    parts.append(_pair(pair, by_track, reader, recipe))
+    parts.append(_pair(pair, by_track, reader, frontend))
   if len(pairs) > PICTURES:
     parts.append(
       f"<p>The next {min(len(pairs), ROWS) - PICTURES} of {len(pairs)} pairs, without"
@@ -94,7 +94,7 @@ def write_page(
     )
     parts.append(
       _table(
-        ("first", "second", "kind", "score", "shift s", "sides"),
+        ("first", "second", "kind", "score", "shift s", "splits"),
         [
           (
             pair["a"],
@@ -102,7 +102,7 @@ def write_page(
             pair["kind"],
             f"{pair['score']:.2f}",
             f"{pair['offset_seconds']:+.2f}",
-            _sides(pair),
+            _splits(pair),
           )
           for pair in pairs[PICTURES:ROWS]
         ],
@@ -131,11 +131,11 @@ def write_page(
   parts.append(
     "<h2>Classes</h2>"
     + _table(
-      ("class", "clips", "usable", "hours", "groups", *SIDES),
+      ("class", "clips", "usable", "hours", "groups", *SPLITS),
       [
         tuple(
           row[key] if key != "hours" else f"{row[key]:.2f}"
-          for key in ("class", "clips", "usable", "hours", "groups", *SIDES)
+          for key in ("class", "clips", "usable", "hours", "groups", *SPLITS)
         )
         for row in report["classes"]
       ],
@@ -176,7 +176,7 @@ def _table(heads, rows, numbers=()):
 def _summary(report):
   """What was read, and a tile for each kind of finding."""
   counts = report["counts"]
-  split = f"split {report['split']}" if report["split"] else "no split"
+  assignment = f"split {report['split']}" if report["split"] else "no split"
   tiles = [("clips read", f"{report['usable']} of {report['clips']}", False)]
   for key, name in (
     ("exact_pairs", "exact pairs"),
@@ -194,7 +194,7 @@ def _summary(report):
     tiles.append((name, counts[key], counts[key] > 0))
   return (
     f"<p class='quiet'>{_text(report['source'])}, {report['hours']:.2f} h,"
-    f" {report['frames_per_second']:g} frames a second, {_text(split)}.</p>"
+    f" {report['frames_per_second']:g} frames a second, {_text(assignment)}.</p>"
     "<div class='tiles'>"
     + "".join(
       f"<div class='tile{' found' if found else ''}'><b>{_text(value)}</b>{_text(name)}</div>"
@@ -209,17 +209,17 @@ def _groups(report):
   if report["split"] is None:
     return "<p>There is no split; see the notes.</p>"
   rows = [
-    (row["group"], ", ".join(f"{clip['clip']} ({clip['side']})" for clip in row["clips"]))
+    (row["group"], ", ".join(f"{clip['clip']} ({clip['split']})" for clip in row["clips"]))
     for row in report["groups_across"]
   ]
   return _table(("group", "clips"), rows[:ROWS]) if rows else "<p>None.</p>"
 
 
-def _sides(pair):
-  return f"{pair['side_a'] or 'no side'} / {pair['side_b'] or 'no side'}"
+def _splits(pair):
+  return f"{pair['side_a'] or 'no split'} / {pair['side_b'] or 'no split'}"
 
 
-def _pair(pair, by_track, reader, recipe):
+def _pair(pair, by_track, reader, frontend):
   """Two clips side by side, with what is known of them."""
   level = pair["level_change_db"]
   facts = [
@@ -237,9 +237,9 @@ def _pair(pair, by_track, reader, recipe):
   for key, text in (("across_sides", "across the split"), (None, "two labels")):
     if pair[key] if key else not pair["same_label"]:
       badges += f"<span class='badge warn'>{text}</span>"
-  heard = [_levels(reader, by_track[pair[name]], recipe) for name in "ab"]
+  heard = [_levels(reader, by_track[pair[name]], frontend) for name in "ab"]
   lengths = [
-    0.0 if isinstance(levels, str) else len(levels) * recipe.seconds_per_frame for levels in heard
+    0.0 if isinstance(levels, str) else len(levels) * frontend.seconds_per_frame for levels in heard
   ]
   # Both axes span the same time, shifted, so that one sound stands at one place in both pictures.
   offset = pair["offset_seconds"]
@@ -257,27 +257,27 @@ def _pair(pair, by_track, reader, recipe):
       f"<p>{_text(levels)}</p>"
       if isinstance(levels, str)
       else _picture(
-        levels, recipe, (begin + shift, end + shift), f"log-mel spectrogram of {pair[name]}"
+        levels, frontend, (begin + shift, end + shift), f"log-mel spectrogram of {pair[name]}"
       )
     )
     figures.append(f"<figure><figcaption>{' · '.join(caption)}</figcaption>{picture}</figure>")
   return f"<div class='pair'><p>{badges}</p><div class='two'>{''.join(figures)}</div></div>"
 
 
-def _levels(reader, clip, recipe):
+def _levels(reader, clip, frontend):
   """Log-mel of a clip, or the reason why there is none."""
   try:
-    return reader.log_mel(clip, recipe)
+    return reader.log_mel(clip, frontend)
   except UnreadableAudio as error:
     return error.reason
 
 
-def _picture(levels, recipe, span, alt):
+def _picture(levels, frontend, span, alt):
   """A spectrogram as an <img>; `span` is what the axis shows, in seconds of this clip."""
   # Here: only pages with pairs need it. Figure without pyplot, which would look for a screen.
   from matplotlib.figure import Figure
 
-  seconds = len(levels) * recipe.seconds_per_frame
+  seconds = len(levels) * frontend.seconds_per_frame
   # More frames than pixels only cost time.
   step = max(1, len(levels) // 900)
   figure = Figure(figsize=(4.8, 2.3), dpi=110)
@@ -289,14 +289,14 @@ def _picture(levels, recipe, span, alt):
     cmap="magma",
     vmin=-RANGE_DB,
     vmax=0,
-    extent=(0, seconds, 0, recipe.n_mels),
+    extent=(0, seconds, 0, frontend.n_mels),
   )
   axes.set_xlim(span)
   axes.set_xticks([tick for tick in axes.get_xticks() if 0 <= tick <= min(seconds, span[1])])
-  centres = mel_frequencies(recipe)
-  ticks = [hz for hz in TICKS_HZ if centres[0] <= hz <= centres[-1]]
+  centers = mel_frequencies(frontend)
+  ticks = [hz for hz in TICKS_HZ if centers[0] <= hz <= centers[-1]]
   axes.set_yticks(
-    np.interp(ticks, centres, np.arange(len(centres)) + 0.5), [f"{hz / 1000:g}" for hz in ticks]
+    np.interp(ticks, centers, np.arange(len(centers)) + 0.5), [f"{hz / 1000:g}" for hz in ticks]
   )
   axes.set_ylabel("kHz")
   axes.set_xlabel("seconds")

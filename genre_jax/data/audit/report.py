@@ -12,7 +12,7 @@ from genre_jax.data.audit import duplicates
 from genre_jax.data.audit.clip_facts import ClipFacts
 from genre_jax.data.groups import sets_of
 from genre_jax.data.source import Clip, Source
-from genre_jax.data.splits import SIDES, Split, make_split
+from genre_jax.data.splits import SPLITS, SplitAssignment, assign_splits
 from genre_jax.errors import UserError
 
 # Flat peaks: two samples in a second of 22050. What clean real clips have is 0; below a quarter of
@@ -28,9 +28,9 @@ SHIFTED_SECONDS, LEVEL_DB = 0.1, 0.5
 ALL_PAIRS_OF = 20
 
 
-def split_of(
+def assignment_of(
   source: Source, facts: Sequence[ClipFacts], config, segments_per_track: int
-) -> tuple[Split | None, str]:
+) -> tuple[SplitAssignment | None, str]:
   """The split that a run would make of the clips that can be used, or None and why not.
 
   Args:
@@ -41,7 +41,7 @@ def split_of(
   """
   clips = [clip for clip, fact in zip(source.clips, facts, strict=True) if not fact.reason]
   try:
-    split = make_split(
+    assignment = assign_splits(
       clips,
       name=config.name,
       num_folds=config.num_folds,
@@ -51,13 +51,13 @@ def split_of(
     )
   except UserError as error:
     return None, f"there is no split to check: {error}"
-  return split, split.notes[0] if split.leaky else ""
+  return assignment, assignment.notes[0] if assignment.leaky else ""
 
 
 def make_report(
   source: Source,
   facts: Sequence[ClipFacts],
-  split: Split | None,
+  assignment: SplitAssignment | None,
   frame_rate: float,
   has_samples: bool,
   note: str = "",
@@ -73,19 +73,19 @@ def make_report(
     note: a line for the user about the split.
   """
   clips = source.clips
-  sides = {clip.track: _side(split, clip) for clip in clips}
+  splits = {clip.track: _split(assignment, clip) for clip in clips}
   usable = [index for index, fact in enumerate(facts) if not fact.reason]
-  pairs = [_pair(clips, sides, *row) for row in _exact_pairs(facts, usable)]
+  pairs = [_pair(clips, splits, *row) for row in _exact_pairs(facts, usable)]
   first_of = {}
   for index in usable:
     first_of.setdefault(facts[index].content, index)
   unique = list(first_of.values())
   found = duplicates.find_duplicates([facts[index].landmarks for index in unique], frame_rate)
   for match in found:
-    pairs.append(_near_pair(clips, sides, unique, match, frame_rate, has_samples))
+    pairs.append(_near_pair(clips, splits, unique, match, frame_rate, has_samples))
   index_of = {clip.track: index for index, clip in enumerate(clips)}
   joined = sets_of(((index_of[pair["a"]], index_of[pair["b"]]) for pair in pairs), len(clips))
-  groups = groups_across(clips, sides) if split and not split.leaky else []
+  groups = groups_across(clips, splits) if assignment and not assignment.leaky else []
   report = {
     "source": source.name,
     "clips": len(clips),
@@ -93,9 +93,9 @@ def make_report(
     "hours": round(sum(fact.seconds for fact in facts) / 3600, 4),
     "frames_per_second": round(frame_rate, 3),
     "has_samples": has_samples,
-    "split": split.name if split else None,
+    "split": assignment.name if assignment else None,
     "notes": [*source.notes, *([note] if note else ())],
-    "classes": _class_counts(source, facts, sides),
+    "classes": _class_counts(source, facts, splits),
     "pairs": pairs,
     "sets": [[clips[index].track for index in group] for group in joined],
     "groups_across": groups,
@@ -114,14 +114,14 @@ def make_report(
   return report
 
 
-def _side(split, clip):
+def _split(assignment, clip):
   """The side of a clip; '' where it has none; of a leaky split, those of its segments."""
-  if split is None:
+  if assignment is None:
     return ""
-  if split.leaky:
-    there = set(split.segments.get(clip.track, ()))
-    return "+".join(side for side in SIDES if side in there)
-  return split.sides.get(clip.track, "")
+  if assignment.leaky:
+    there = set(assignment.segments.get(clip.track, ()))
+    return "+".join(split for split in SPLITS if split in there)
+  return assignment.splits.get(clip.track, "")
 
 
 def _exact_pairs(facts, usable):
@@ -135,10 +135,10 @@ def _exact_pairs(facts, usable):
         yield a, b
 
 
-def _pair(clips, sides, a, b):
+def _pair(clips, splits, a, b):
   """The JSON object of two identical clips."""
   one, other = clips[a], clips[b]
-  side_a, side_b = sides[one.track], sides[other.track]
+  side_a, side_b = splits[one.track], splits[other.track]
   return {
     "a": one.track,
     "b": other.track,
@@ -160,7 +160,7 @@ def _pair(clips, sides, a, b):
   }
 
 
-def _near_pair(clips, sides, unique, match, frame_rate, has_samples):
+def _near_pair(clips, splits, unique, match, frame_rate, has_samples):
   """The JSON object of two clips that hold one recording."""
   offset = match.offset / frame_rate
   level = round(match.level_change, 1) if has_samples else None
@@ -170,7 +170,7 @@ def _near_pair(clips, sides, unique, match, frame_rate, has_samples):
   if not changes or match.share < 0.95:
     changes.append("re-encoded or altered")
   return {
-    **_pair(clips, sides, unique[match.a], unique[match.b]),
+    **_pair(clips, splits, unique[match.a], unique[match.b]),
     "kind": "near",
     "score": round(match.share, 4),
     "evidence": round(match.evidence, 1),
@@ -181,20 +181,20 @@ def _near_pair(clips, sides, unique, match, frame_rate, has_samples):
   }
 
 
-def groups_across(clips: Sequence[Clip], sides: dict[str, str]) -> list[dict]:
+def groups_across(clips: Sequence[Clip], splits: dict[str, str]) -> list[dict]:
   """Groups with clips on more than one side of a split."""
   places = collections.defaultdict(list)
   for clip in clips:
-    if clip.has_group and sides[clip.track]:
-      places[clip.group].append({"clip": clip.track, "side": sides[clip.track]})
+    if clip.has_group and splits[clip.track]:
+      places[clip.group].append({"clip": clip.track, "split": splits[clip.track]})
   return [
     {"group": group, "clips": rows}
     for group, rows in sorted(places.items())
-    if len({row["side"] for row in rows}) > 1
+    if len({row["split"] for row in rows}) > 1
   ]
 
 
-def _class_counts(source, facts, sides):
+def _class_counts(source, facts, splits):
   """Clips, usable clips, hours and clips of each side, for each class."""
   rows = []
   for name in source.classes:
@@ -208,8 +208,8 @@ def _class_counts(source, facts, sides):
       "hours": round(sum(fact.seconds for _, fact in here) / 3600, 4),
       "groups": len({clip.group for clip, _ in here if clip.has_group}),
     }
-    for side in SIDES:
-      row[side] = sum(side in sides[clip.track].split("+") for clip, _ in here)
+    for split in SPLITS:
+      row[split] = sum(split in splits[clip.track].split("+") for clip, _ in here)
     rows.append(row)
   return rows
 
@@ -281,7 +281,7 @@ def summary(report: dict) -> list[str]:
     lines.append(f"split     {report['split']}: {counts['groups_across']} groups on two sides")
   lines += [
     f"          {row['group']}: "
-    + ", ".join(f"{clip['clip']} {clip['side']}" for clip in row["clips"][:5])
+    + ", ".join(f"{clip['clip']} {clip['split']}" for clip in row["clips"][:5])
     for row in report["groups_across"][:10]
   ]
   clipped = f"{counts['clipped']} clipped" if report["has_samples"] else "clipping unknown"

@@ -1,7 +1,7 @@
 """Audio files that a CSV lists: the columns file, genre and, if you like, group and side.
 
 A source. Several genres of a file are joined by ';'. One that begins with '?' is unknown of that
-file: neither learnt nor asked; all that a line does not name, its file does not carry. A line that
+file: neither learned nor asked; all that a line does not name, its file does not carry. A line that
 names nothing is left out: nobody has listened. `group` is the artist or recording that must stay on
 one side of a split, several joined by ';'; `side` is train, valid or test, for
 `--config.split.name=official`. Paths are relative to the CSV.
@@ -18,7 +18,7 @@ from genre_jax.data.sources.metadata import (
   metadata_source,
   read_rows,
 )
-from genre_jax.data.splits import SIDES
+from genre_jax.data.splits import SPLITS
 from genre_jax.errors import UserError
 
 ROLES = {
@@ -27,7 +27,7 @@ ROLES = {
   "genres": "genre",
   "label": "genre",
   "group": "group",
-  "side": "side",
+  "split": "split",
 }
 
 
@@ -36,7 +36,7 @@ def open_audio_table(request: Request) -> Source:
   table = find_table(request, ("table.csv", "genres.csv"))
   rows = read_rows(table)
   header = _header(next(rows, (0, []))[1], table)
-  every, tracks, spelt, unlabelled = [], {}, {}, 0
+  every, tracks, spelt, unlabeled = [], {}, {}, 0
   for line, row in rows:
     if len(row) > len(header):
       raise UserError(
@@ -56,11 +56,11 @@ def open_audio_table(request: Request) -> Source:
     labels, unknown = _labels(cells.get("genre", ""), table, line)
     _check_spelling(spelt, (*labels, *unknown), table, line)
     if not labels and not unknown:
-      unlabelled += 1
+      unlabeled += 1
       continue
-    side = cells.get("side", "")
-    if side not in ("", *SIDES):
-      raise UserError(f"{table}, line {line}: side is {side!r}: give {', '.join(SIDES)} or none.")
+    split = cells.get("split", "")
+    if split not in ("", *SPLITS):
+      raise UserError(f"{table}, line {line}: side is {split!r}: give {', '.join(SPLITS)} or none.")
     group = tidy_groups(cells.get("group", ""))
     every.append(
       Clip(
@@ -69,11 +69,11 @@ def open_audio_table(request: Request) -> Source:
         labels,
         track,
         has_group=bool(group),
-        side=side,
+        split=split,
         unknown=unknown,
       )
     )
-  notes = [f"{unlabelled} lines of {table} name no genre: left out"] if unlabelled else []
+  notes = [f"{unlabeled} lines of {table} name no genre: left out"] if unlabeled else []
   return metadata_source("audio_table", request, every, (table.parent,), notes)
 
 

@@ -22,7 +22,7 @@ from genre_jax.errors import UserError
 
 SIZES = ("small", "medium", "large")
 LABELS = ("genre_top", "genres_all")
-SIDES = {"training": "train", "validation": "valid", "test": "test"}
+SPLITS = {"training": "train", "validation": "validation", "test": "test"}
 COLUMNS = ("set split", "set subset", "artist id", "track genre_top", "track genres_all")
 
 
@@ -39,8 +39,8 @@ def open_fma(request: Request) -> Source:
       " of equal length; it is not FMA's tracks.csv."
     )
   header = [f"{group} {name}" for group, name in zip(*heads[:2], strict=True)]
-  split, subset, artist, top, every_genre = columns_of(header, COLUMNS, table)
-  every, tracks, unlabelled, nameless = [], {}, 0, set()
+  assignment, subset, artist, top, every_genre = columns_of(header, COLUMNS, table)
+  every, tracks, unlabeled, nameless = [], {}, 0, set()
   for line, row in rows:
     if len(row) != len(header) or not row[0].isdigit():
       raise UserError(
@@ -49,7 +49,7 @@ def open_fma(request: Request) -> Source:
       )
     track = f"{int(row[0]):06d}"
     check_first(tracks, track, table, line, "keep one of the lines")
-    for column, values in ((split, SIDES), (subset, SIZES)):
+    for column, values in ((assignment, SPLITS), (subset, SIZES)):
       if row[column] and row[column] not in values:
         raise UserError(
           f"{table}, line {line}: {header[column]} is {row[column]!r}: give"
@@ -63,7 +63,7 @@ def open_fma(request: Request) -> Source:
       nameless |= {number for number in ids if number not in titles}
       labels = tuple(dict.fromkeys(titles[number] for number in ids if number in titles))
     if not labels:
-      unlabelled += 1
+      unlabeled += 1
       continue
     group = f"artist-{row[artist]}" if row[artist] else f"track:{track}"
     every.append(
@@ -73,10 +73,10 @@ def open_fma(request: Request) -> Source:
         labels,
         f"{track[:3]}/{track}.mp3",
         has_group=bool(row[artist]),
-        side=SIDES.get(row[split], ""),
+        split=SPLITS.get(row[assignment], ""),
       )
     )
-  notes = [f"{unlabelled} tracks have no {kind}: left out"] if unlabelled else []
+  notes = [f"{unlabeled} tracks have no {kind}: left out"] if unlabeled else []
   if nameless:
     notes.append(f"{len(nameless)} genre ids, as {min(nameless)}, are not in genres.csv: ignored")
   root = table.parent.parent if table.parent.name == "fma_metadata" else table.parent

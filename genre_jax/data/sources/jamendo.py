@@ -33,45 +33,45 @@ COLUMNS = {
   "TAGS": "",
 }
 TAG = "genre---"
-SPLITS = tuple(f"split-{number}" for number in range(5))
-SIDES = {"train": "train", "validation": "valid", "test": "test"}
+SUBSETS = tuple(f"split-{number}" for number in range(5))
+SPLITS = {"train": "train", "validation": "validation", "test": "test"}
 
 
 def open_jamendo(request: Request) -> Source:
   """The source of a folder with the metadata and the audio."""
-  name = request.subset or SPLITS[0]
-  if name not in SPLITS:
-    raise UserError(f"--config.dataset.subset={name}: jamendo has {', '.join(SPLITS)}.")
+  name = request.subset or SUBSETS[0]
+  if name not in SUBSETS:
+    raise UserError(f"--config.dataset.subset={name}: jamendo has {', '.join(SUBSETS)}.")
   table = find_table(request, TABLES)
   (every, _), notes = _read(table), []
   folder = table.parent / "splits" / name
-  sides, official = {}, set()
-  for word, side in SIDES.items():
+  splits, official = {}, set()
+  for word, split in SPLITS.items():
     path = folder / f"{table.stem}-{word}.tsv"
     if not path.is_file():
       notes.append(f"there is no {path}: no official split")
-      sides, official = {}, set()
+      splits, official = {}, set()
       break
     here, lines = _read(path)
-    if twice := next((track for track in here if track in sides), None):
+    if twice := next((track for track in here if track in splits), None):
       raise UserError(
-        f"{path}, line {lines[twice]}: {twice} is on the {sides[twice]} side of"
+        f"{path}, line {lines[twice]}: {twice} is on the {splits[twice]} side of"
         f" {name} already; take it out of one of the files."
       )
-    sides |= dict.fromkeys(here, side)
+    splits |= dict.fromkeys(here, split)
     official.update(tag for clip in here.values() for tag in clip.labels)
   clips = [clip for clip in every.values() if clip.labels]
   if untagged := len(every) - len(clips):
     notes.append(f"{untagged} tracks of {table} have no tag: left out")
-  if sides:
-    notes += _strangers(sides, every, table, folder)
+  if splits:
+    notes += _strangers(splits, every, table, folder)
     left_out = sorted({tag for clip in clips for tag in clip.labels} - official)
     if left_out:
       notes.append(f"{len(left_out)} tags are not on all sides of {name}: {', '.join(left_out)}")
     clips = [
       dataclasses.replace(
         clip,
-        side=sides.get(clip.track, ""),
+        split=splits.get(clip.track, ""),
         labels=tuple(tag for tag in clip.labels if tag in official),
       )
       for clip in clips
@@ -81,17 +81,17 @@ def open_jamendo(request: Request) -> Source:
   return metadata_source("jamendo", request, _as_on_disk(clips, roots), roots, notes)
 
 
-def _strangers(sides, every, table, folder) -> list[str]:
+def _strangers(splits, every, table, folder) -> list[str]:
   """A note of the split's tracks that the table does not list; UserError if it lists none."""
-  strangers = [track for track in sides if track not in every]
-  if len(strangers) == len(sides):
+  strangers = [track for track in splits if track not in every]
+  if len(strangers) == len(splits):
     raise UserError(
-      f"{folder}: none of its {len(sides)} tracks, as {strangers[0]}, is in {table};"
+      f"{folder}: none of its {len(splits)} tracks, as {strangers[0]}, is in {table};"
       " give the table and the split files of one version of the dataset."
     )
   return (
     [
-      f"{len(strangers)} of {len(sides)} tracks of {folder}, as {strangers[0]}, are not in"
+      f"{len(strangers)} of {len(splits)} tracks of {folder}, as {strangers[0]}, are not in"
       f" {table}: ignored"
     ]
     if strangers

@@ -21,7 +21,11 @@ from genre_jax.data.sources.metadata import (
 )
 from genre_jax.errors import UserError
 
-SIDES = {**dict.fromkeys("0123456789ab", "train"), "c": "valid", **dict.fromkeys("def", "test")}
+SPLITS = {
+  **dict.fromkeys("0123456789ab", "train"),
+  "c": "validation",
+  **dict.fromkeys("def", "test"),
+}
 TOP = 50
 
 
@@ -49,7 +53,7 @@ def open_magnatagatune(request: Request) -> Source:
     check_first(paths, path, table, line, "keep one of the lines")
     folder, _, name = path.rpartition("/")
     artist = name.split("-")[0]
-    every.append(Clip(path, f"artist-{artist}", labels, path, side=SIDES.get(folder, "")))
+    every.append(Clip(path, f"artist-{artist}", labels, path, split=SPLITS.get(folder, "")))
   if request.subset:
     counts = Counter(label for clip in every for label in clip.labels)
     top = {label for label, _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:TOP]}

@@ -4,7 +4,7 @@ A source. Levels are dB relative to the clip's maximum: level / 255 * 80 - 80. T
 name's part before the first '.' or '/'. The .npz holds no sound, so the recipe must agree with how
 it was made; what can be checked, is.
 
-Measured on the GTZAN archive beside 89 excerpts of its clips: 68 agree within the quantisation
+Measured on the GTZAN archive beside 89 excerpts of its clips: 68 agree within the quantization
 (median error 0.08 dB), apart from a constant. The step is 80 / 256 dB, so the formula errs by at
 most 0.16 dB. 14 more, all pop, country or disco, never fall 80 dB below their maximum and were
 stretched to the full range of levels, which nothing undoes. Seven match nowhere: they seem to come
@@ -20,7 +20,7 @@ import zipfile
 import numpy as np
 
 from genre_jax.data.audio import UnreadableAudio
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.groups import grouped, read_groups
 from genre_jax.data.source import Clip, Request, Source, choose_classes
 from genre_jax.data.sources.gtzan.tracks import TRACK, gtzan_clip, gtzan_source
@@ -33,8 +33,8 @@ def open_mel_archive(request: Request) -> Source:
   """The source of an .npz; the length of its clips gives the frame rate."""
   path, genres, groups, flag = request.path, request.genres, request.groups, request.flag
   shape, names = _check_archive(path, flag)
-  if request.recipe is not None:
-    check_recipe(request.recipe, shape[1], shape[2], request.clip_seconds)
+  if request.frontend is not None:
+    check_frontend(request.frontend, shape[1], shape[2], request.clip_seconds)
   is_track = [bool(TRACK.fullmatch(name)) for name in names]
   reader = MelArchiveReader(
     os.path.abspath(path), _sha256(path), shape[1], shape[2], float(request.clip_seconds)
@@ -78,9 +78,9 @@ class MelArchiveReader:
   num_frames: int
   clip_seconds: float
 
-  def log_mel(self, clip: Clip, recipe: Recipe) -> np.ndarray:
+  def log_mel(self, clip: Clip, frontend: FrontendConfig) -> np.ndarray:
     """float32[frames, n_mels] in dB below the clip's maximum."""
-    check_recipe(recipe, self.n_mels, self.num_frames, self.clip_seconds)
+    check_frontend(frontend, self.n_mels, self.num_frames, self.clip_seconds)
     try:
       levels = _levels(self.path, self.sha256)[clip.index]
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
@@ -97,36 +97,38 @@ def _levels(path, sha256):
     return archive["log_mel"]
 
 
-def check_recipe(recipe: Recipe, n_mels: int, num_frames: int, clip_seconds: float) -> None:
+def check_frontend(
+  frontend: FrontendConfig, n_mels: int, num_frames: int, clip_seconds: float
+) -> None:
   """Raises UserError, with the flags that mend it, if a recipe disagrees with an archive."""
   flags = []
   rate = num_frames / clip_seconds
-  if recipe.n_mels != n_mels:
-    flags.append(f"--config.recipe.n_mels={n_mels}")
+  if frontend.n_mels != n_mels:
+    flags.append(f"--config.frontend.n_mels={n_mels}")
   # 0.2 % is less than one frame over a clip of 30 s.
-  if abs(recipe.frame_rate / rate - 1) > 2e-3:
-    stride = recipe.sample_rate / recipe.hop_length / rate
-    usual = Recipe().frame_stride
+  if abs(frontend.frame_rate / rate - 1) > 2e-3:
+    stride = frontend.sample_rate / frontend.hop_length / rate
+    usual = FrontendConfig().frame_stride
     if abs(stride / usual - 1) < 1e-4:
       stride = usual
     if stride >= 0.998:
-      flags.append(f"--config.recipe.frame_stride={max(1.0, stride)}")
+      flags.append(f"--config.frontend.frame_stride={max(1.0, stride)}")
     else:
       flags.append(
-        f"--config.recipe.hop_length={round(recipe.sample_rate / rate)} "
-        "--config.recipe.frame_stride=1.0"
+        f"--config.frontend.hop_length={round(frontend.sample_rate / rate)} "
+        "--config.frontend.frame_stride=1.0"
       )
   for name, value in (("compression", "db"), ("db_ref", "max"), ("top_db", LEVELS_DB)):
-    if getattr(recipe, name) != value:
-      flags.append(f"--config.recipe.{name}={value}")
+    if getattr(frontend, name) != value:
+      flags.append(f"--config.frontend.{name}={value}")
   if flags:
     raise UserError(
       f"The archive has {n_mels} mels and {num_frames} frames in {clip_seconds:g} s "
       "(--config.dataset.clip_seconds), "
       f"{rate:.4f} frames a second, in dB below the maximum with a floor of "
       f"{LEVELS_DB:g} dB; the recipe says "
-      f"{recipe.n_mels} mels, {recipe.frame_rate:.4f} frames a second, {recipe.compression}, "
-      f"{recipe.db_ref}, {recipe.top_db:g}. Make them agree: {' '.join(flags)}"
+      f"{frontend.n_mels} mels, {frontend.frame_rate:.4f} frames a second, {frontend.compression}, "
+      f"{frontend.db_ref}, {frontend.top_db:g}. Make them agree: {' '.join(flags)}"
     )
 
 

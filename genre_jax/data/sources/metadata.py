@@ -120,7 +120,7 @@ def metadata_source(name: str, request: Request, every: list[Clip], roots, notes
     notes.append(f"{missing} of {len(every)} audio files are missing{more} in skipped.json")
   classes, more = _classes(request, every, here, roots)
   notes += more
-  clips, more = _labelled(here, classes, request.task)
+  clips, more = _labeled(here, classes, request.task)
   notes += more
   if request.groups:
     groups = read_groups(request.groups)
@@ -172,7 +172,7 @@ def _classes(
   return choose_classes(request.genres, held), notes
 
 
-def _labelled(here, classes, task: str) -> tuple[list[Clip], list[str]]:
+def _labeled(here, classes, task: str) -> tuple[list[Clip], list[str]]:
   """The clips that serve, with what they have of the classes, sorted by track; and notes."""
   several, clips = task == "multi_label", []
   for clip in here:

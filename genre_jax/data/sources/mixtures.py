@@ -15,11 +15,11 @@ import dataclasses
 import numpy as np
 
 from genre_jax.data.audio import UnreadableAudio, read_audio
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.log_mel import log_mel
 from genre_jax.data.source import Clip, Request, Source
 from genre_jax.data.sources.gtzan.folder import open_gtzan
-from genre_jax.data.splits import SIDES, published_lists
+from genre_jax.data.splits import SPLITS, published_lists
 from genre_jax.errors import UserError
 
 VERSION = 1  # changes whenever the sound does
@@ -49,9 +49,9 @@ def open_mixtures(request: Request) -> Source:
     raise UserError(f"{request.flag}: mixtures are made of audio files of at least two genres.")
   lists = published_lists()
   mixtures = []
-  for side in SIDES:
-    here = [clip for clip in songs.clips if lists.get(clip.track) == side]
-    mixtures += _pairs(here, side, len(mixtures), request.seed)
+  for split in SPLITS:
+    here = [clip for clip in songs.clips if lists.get(clip.track) == split]
+    mixtures += _pairs(here, split, len(mixtures), request.seed)
   if not mixtures:
     raise UserError(
       f"{request.flag}: no songs of two genres are on one side of the published lists."
@@ -68,12 +68,12 @@ def open_mixtures(request: Request) -> Source:
   )
 
 
-def _pairs(songs: list[Clip], side: str, start: int, seed: int) -> list[Mixture]:
+def _pairs(songs: list[Clip], split: str, start: int, seed: int) -> list[Mixture]:
   """Each song with PARTNERS others of the same side; partners' genres are drawn evenly.
 
   A side's pairs hang on its own songs alone: songs that come to another side change nothing here.
   """
-  rng = np.random.default_rng([seed, VERSION, SIDES.index(side)])
+  rng = np.random.default_rng([seed, VERSION, SPLITS.index(split)])
   by_genre: dict[str, list[Clip]] = {}
   for clip in songs:
     by_genre.setdefault(clip.labels[0], []).append(clip)
@@ -88,13 +88,13 @@ def _pairs(songs: list[Clip], side: str, start: int, seed: int) -> list[Mixture]
       groups = dict.fromkeys((clip.group, partner.group))
       mixtures.append(
         Mixture(
-          f"{side}-{index:05d}-{kind}-{clip.track}-{partner.track}",
+          f"{split}-{index:05d}-{kind}-{clip.track}-{partner.track}",
           ";".join(groups),
           (*clip.labels, *partner.labels),
           clip.path,
           index,
           clip.has_group and partner.has_group,
-          side,
+          split,
           second=partner.path,
         )
       )
@@ -107,9 +107,9 @@ class MixtureReader:
 
   seed: int
 
-  def log_mel(self, clip: Mixture, recipe: Recipe) -> np.ndarray:
+  def log_mel(self, clip: Mixture, frontend: FrontendConfig) -> np.ndarray:
     """Log-mel of one mixture."""
-    return log_mel(self.sound(clip, recipe.sample_rate), recipe)
+    return log_mel(self.sound(clip, frontend.sample_rate), frontend)
 
   def sound(self, clip: Mixture, sample_rate: int) -> np.ndarray:
     """float32[samples] of one mixture, at most 0.9 in size."""

@@ -11,10 +11,10 @@ import os
 import pkgutil
 
 from genre_jax.data import sources
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.source import Clip, Reader, Request, Source
 from genre_jax.data.sources import tfds_audio
-from genre_jax.data.sources.gtzan import folder as gtzan
+from genre_jax.data.sources.gtzan import folder
 from genre_jax.errors import UserError
 
 __all__ = ["Clip", "Reader", "Request", "Source", "open_source", "source_names", "source_of_path"]
@@ -43,7 +43,7 @@ def open_source(
   groups: str = "",
   subset: str = "",
   clip_seconds: float = 30.0,
-  recipe: Recipe | None = None,
+  frontend: FrontendConfig | None = None,
   seed: int = 0,
   cache_dir: str = "",
   task: str = "single_label",
@@ -76,7 +76,9 @@ def open_source(
       )
     if not os.path.exists(path) and (source, path) != ("gtzan", "download"):
       raise UserError(f"--config.dataset.path={path}: there is no such file or folder.")
-  return opener(Request(path, genres, groups, subset, clip_seconds, recipe, seed, cache_dir, task))
+  return opener(
+    Request(path, genres, groups, subset, clip_seconds, frontend, seed, cache_dir, task)
+  )
 
 
 def source_of_path(path: str) -> str:
@@ -96,6 +98,6 @@ def source_of_path(path: str) -> str:
       f"--config.dataset.path={path}: give a folder of audio, an .npz of "
       "spectrograms, or the original genres.tar.gz."
     )
-  if tfds_audio.find_version(path, "gtzan") or gtzan.find_files(path)[0]:
+  if tfds_audio.find_version(path, "gtzan") or folder.find_files(path)[0]:
     return "gtzan"
   return "audio_folder"

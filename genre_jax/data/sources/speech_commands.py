@@ -12,7 +12,7 @@ from genre_jax.data.source import Clip, Request, Source, choose_classes
 from genre_jax.data.sources.tfds_audio import TfdsReader, find_version, read_rows
 from genre_jax.errors import UserError
 
-SIDES = {"train": "train", "validation": "valid", "test": "test"}
+SPLITS = {"train": "train", "validation": "validation", "test": "test"}
 
 
 def open_speech_commands(request: Request) -> Source:
@@ -25,10 +25,10 @@ def open_speech_commands(request: Request) -> Source:
     )
   found = read_rows(folder, ("label",))
   every, splits = [], []
-  for split, rows in found.rows.items():
-    splits.append((len(every), split))
+  for assignment, rows in found.rows.items():
+    splits.append((len(every), assignment))
     for number, row in enumerate(rows):
-      track = f"{split}-{number:06d}"
+      track = f"{assignment}-{number:06d}"
       label = found.label_names[row["label"]]
       every.append(
         Clip(
@@ -37,7 +37,7 @@ def open_speech_commands(request: Request) -> Source:
           (label,),
           index=len(every),
           has_group=False,
-          side=SIDES.get(split, ""),
+          split=SPLITS.get(assignment, ""),
         )
       )
   classes = choose_classes(request.genres, (clip.labels[0] for clip in every))

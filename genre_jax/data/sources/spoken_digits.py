@@ -22,8 +22,8 @@ def open_spoken_digits(request: Request) -> Source:
   for name, path in files:
     if match := FILE.fullmatch(os.path.basename(name)):
       track, digit, speaker, take = match.groups()
-      side = "test" if int(take) < 5 else "valid" if int(take) < 10 else "train"
-      every.append(Clip(track, speaker, (digit,), path, side=side))
+      split = "test" if int(take) < 5 else "validation" if int(take) < 10 else "train"
+      every.append(Clip(track, speaker, (digit,), path, split=split))
     else:
       others += 1
   if not every:

@@ -17,7 +17,7 @@ import dataclasses
 import numpy as np
 import scipy.fft
 
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.log_mel import log_mel
 from genre_jax.data.source import Clip, Request, Source, choose_classes
 from genre_jax.errors import UserError
@@ -32,7 +32,7 @@ PIECES, CLIPS_PER_PIECE = 24, 3
 CLIP_SECONDS = 8.0
 # Second stroke, in periods after the first.
 SECOND_STROKE = {"even": 0.5, "paired": 0.25}
-# Formant centres in Hz.
+# Formant centers in Hz.
 FORMANTS = {"hollow": (500.0, 2600.0), "nasal": (1150.0, 4300.0)}
 NOTICE = "built-in synthetic corpus: accuracy on it says nothing about real music"
 
@@ -71,9 +71,9 @@ class SyntheticReader:
 
   seed: int
 
-  def log_mel(self, clip: Clip, recipe: Recipe) -> np.ndarray:
+  def log_mel(self, clip: Clip, frontend: FrontendConfig) -> np.ndarray:
     """float32[frames, n_mels] of one clip."""
-    return log_mel(synthesize(clip.index, recipe.sample_rate, self.seed), recipe)
+    return log_mel(synthesize(clip.index, frontend.sample_rate, self.seed), frontend)
 
 
 def synthesize(number: int, sample_rate: int, seed: int = 0) -> np.ndarray:

@@ -13,7 +13,7 @@ import soxr
 
 from genre_jax.data.audio import UnreadableAudio
 from genre_jax.data.files import file_stamps
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.log_mel import log_mel
 from genre_jax.data.source import Clip, check_sound
 from genre_jax.errors import UserError
@@ -103,7 +103,7 @@ class TfdsReader:
   splits: tuple[tuple[int, str], ...]
   sample_rate: float
 
-  def log_mel(self, clip: Clip, recipe: Recipe) -> np.ndarray:
+  def log_mel(self, clip: Clip, frontend: FrontendConfig) -> np.ndarray:
     """Log-mel of one row."""
     import tensorflow_datasets as tfds
 
@@ -120,6 +120,6 @@ class TfdsReader:
     if not len(audio):
       raise UnreadableAudio("holds no audio (0 samples)")
     check_sound(float(np.max(np.abs(audio))))
-    if self.sample_rate != recipe.sample_rate:
-      audio = soxr.resample(audio, self.sample_rate, recipe.sample_rate)
-    return log_mel(audio, recipe)
+    if self.sample_rate != frontend.sample_rate:
+      audio = soxr.resample(audio, self.sample_rate, frontend.sample_rate)
+    return log_mel(audio, frontend)

@@ -10,7 +10,7 @@ import soundfile
 from genre_jax.data.audio import read_audio
 from genre_jax.data.audit import duplicates, landmarks
 from genre_jax.data.audit.landmarks import DENSE, find_landmarks
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.groups import sets_of
 from genre_jax.data.log_mel import log_mel
 from genre_jax.data.sources.registry import open_source
@@ -19,12 +19,12 @@ from genre_jax.data.sources.synthetic import synthesize
 RATE = 22050
 
 
-def heard(samples, recipe=DENSE):
-  return find_landmarks(log_mel(samples, recipe), recipe.frame_rate)
+def heard(samples, frontend=DENSE):
+  return find_landmarks(log_mel(samples, frontend), frontend.frame_rate)
 
 
-def find(clips, recipe=DENSE):
-  return duplicates.find_duplicates(clips, recipe.frame_rate)
+def find(clips, frontend=DENSE):
+  return duplicates.find_duplicates(clips, frontend.frame_rate)
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +54,9 @@ def test_clips_too_short_for_keys_are_found_in_nothing(frames):
 
 
 def test_a_flat_clip_does_no_harm():
-  flat = find_landmarks(np.zeros((100, 128), np.float32), Recipe().frame_rate)
+  flat = find_landmarks(np.zeros((100, 128), np.float32), FrontendConfig().frame_rate)
   assert len(flat.times) <= 9 * landmarks.PER_SECOND
-  find([flat, flat], Recipe())
+  find([flat, flat], FrontendConfig())
 
 
 def test_one_beat_and_key_are_no_copy(pieces):
@@ -136,17 +136,17 @@ def test_real_copies_are_found(gtzan):
     )
     stream.seek(0)
     copies.append(soundfile.read(stream, dtype="float32")[0])
-  for recipe in (DENSE, Recipe()):
-    found = find([heard(samples, recipe) for samples in clips + copies], recipe)
+  for frontend in (DENSE, FrontendConfig()):
+    found = find([heard(samples, frontend) for samples in clips + copies], frontend)
     assert {(match.a, match.b) for match in found} == {(0, 4), (1, 5), (2, 6), (3, 7)}
     for match in found:
-      assert match.offset / recipe.frame_rate == pytest.approx(-3, abs=0.15)
+      assert match.offset / frontend.frame_rate == pytest.approx(-3, abs=0.15)
 
 
 def test_real_clips_without_copies_are_no_pairs(gtzan):
   source = open_source("auto", str(gtzan / "log_mel.npz"), "all")
   clips = [
-    find_landmarks(source.log_mel(clip, Recipe()), Recipe().frame_rate)
+    find_landmarks(source.log_mel(clip, FrontendConfig()), FrontendConfig().frame_rate)
     for clip in source.clips[::5]
   ]
-  assert find(clips, Recipe()) == []
+  assert find(clips, FrontendConfig()) == []

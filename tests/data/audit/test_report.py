@@ -14,14 +14,14 @@ from ml_collections import ConfigDict
 
 from genre_jax.data.audit import clip_facts, clip_survey
 from genre_jax.data.audit import page as audit_page
-from genre_jax.data.audit import report as audit
+from genre_jax.data.audit import report as audit_report
 from genre_jax.data.audit.clip_facts import ClipFacts, examine
 from genre_jax.data.audit.landmarks import DENSE, VERSION
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.source import AudioFileReader, Clip, Source
 from genre_jax.data.sources.registry import open_source
 from genre_jax.data.sources.synthetic import synthesize
-from genre_jax.data.splits import Split
+from genre_jax.data.splits import SplitAssignment
 
 RATE = 22050
 ROOT = pathlib.Path(__file__).parents[2]
@@ -57,20 +57,22 @@ def songs(tmp_path_factory):
 def report(songs, tmp_path_factory):
   """(report, source) of those songs."""
   source = open_source("audio_folder", str(songs), "all")
-  facts = clip_survey.examine_source(source, Recipe(), tmp_path_factory.mktemp("out"), workers=1)
+  facts = clip_survey.examine_source(
+    source, FrontendConfig(), tmp_path_factory.mktemp("out"), workers=1
+  )
   config = ConfigDict({"name": "random_tracks", "num_folds": 2, "fold": 0, "seed": 0})
-  split, note = audit.split_of(source, facts, config, 15)
-  return audit.make_report(source, facts, split, DENSE.frame_rate, True, note), source
+  assignment, note = audit_report.assignment_of(source, facts, config, 15)
+  return audit_report.make_report(source, facts, assignment, DENSE.frame_rate, True, note), source
 
 
 def test_flat_peaks_are_found_at_any_level(tmp_path):
   clean = 0.9 * synthesize(5, RATE)
   clean = clean / np.max(np.abs(clean)) * 0.9
-  assert facts_of(tmp_path / "a.wav", clean).flat_share < audit.CLIPPED_SHARE
+  assert facts_of(tmp_path / "a.wav", clean).flat_share < audit_report.CLIPPED_SHARE
   clipped = np.clip(3 * clean, -1, 1)
   loud = facts_of(tmp_path / "b.wav", clipped)
   lowered = facts_of(tmp_path / "c.wav", 0.5 * clipped)
-  assert loud.flat_share > 10 * audit.CLIPPED_SHARE
+  assert loud.flat_share > 10 * audit_report.CLIPPED_SHARE
   assert lowered.flat_share == pytest.approx(loud.flat_share, rel=0.05)
   assert lowered.peak == pytest.approx(0.5, abs=1e-3)
 
@@ -78,7 +80,7 @@ def test_flat_peaks_are_found_at_any_level(tmp_path):
 def test_flat_peaks_of_a_quiet_beginning_do_not_count(tmp_path):
   quiet = np.clip(synthesize(5, RATE), -0.01, 0.01)
   samples = np.concatenate([np.tile(quiet, 2), synthesize(6, RATE)])  # more than one block
-  assert facts_of(tmp_path / "a.wav", samples).flat_share < audit.CLIPPED_SHARE
+  assert facts_of(tmp_path / "a.wav", samples).flat_share < audit_report.CLIPPED_SHARE
 
 
 def test_content_is_that_of_the_decoded_samples(tmp_path):
@@ -110,7 +112,7 @@ def test_one_sample_does_not_stop_the_audit(tmp_path):
 
 def test_a_reader_that_fails_does_not_stop_the_audit():
   class Broken:
-    def log_mel(self, clip, recipe):
+    def log_mel(self, clip, frontend):
       raise RuntimeError("the disk is on fire")
 
   facts = examine(Broken(), Clip("x", "g", ("x",)), DENSE)
@@ -141,28 +143,28 @@ def test_facts_survive_storage(tmp_path):
 def test_an_interrupted_survey_goes_on(songs, tmp_path, monkeypatch):
   monkeypatch.setattr(clip_survey, "CLIPS_PER_CHUNK", 4)
   source = open_source("audio_folder", str(songs), "all")
-  whole = clip_survey.examine_source(source, Recipe(), tmp_path / "whole", workers=1)
+  whole = clip_survey.examine_source(source, FrontendConfig(), tmp_path / "whole", workers=1)
   calls = []
 
-  def stops(reader, clips, recipe):
+  def stops(reader, clips, frontend):
     if len(calls) == 1:
       raise KeyboardInterrupt
     calls.append(clips)
-    return clip_facts.examine_all(reader, clips, recipe)
+    return clip_facts.examine_all(reader, clips, frontend)
 
   monkeypatch.setattr(clip_survey, "examine_all", stops)
   with pytest.raises(KeyboardInterrupt):
-    clip_survey.examine_source(source, Recipe(), tmp_path / "out", workers=1)
+    clip_survey.examine_source(source, FrontendConfig(), tmp_path / "out", workers=1)
   kept = len(list((tmp_path / "out" / "partial").glob("*.npz")))
   assert kept == 2  # a task of 8 clips, in chunks of 4
   examined = []
 
-  def counts(reader, clips, recipe):
+  def counts(reader, clips, frontend):
     examined.extend(clips)
-    return clip_facts.examine_all(reader, clips, recipe)
+    return clip_facts.examine_all(reader, clips, frontend)
 
   monkeypatch.setattr(clip_survey, "examine_all", counts)
-  again = clip_survey.examine_source(source, Recipe(), tmp_path / "out", workers=1)
+  again = clip_survey.examine_source(source, FrontendConfig(), tmp_path / "out", workers=1)
   assert len(examined) == len(source.clips) - 8
   assert [fact.content for fact in again] == [fact.content for fact in whole]
   clip_survey.forget_chunks(tmp_path / "out")
@@ -190,12 +192,12 @@ def test_the_report_finds_copies_and_faults(report):
     "tango": (7, 6),
   }
   for row in found["classes"]:
-    assert row["train"] + row["valid"] + row["test"] == row["usable"]
+    assert row["train"] + row["validation"] + row["test"] == row["usable"]
   assert json.loads(json.dumps(found)) == found
 
 
 def test_the_summary_names_the_pairs(report):
-  text = "\n".join(audit.summary(report[0]))
+  text = "\n".join(audit_report.summary(report[0]))
   assert "1 exact, 1 near" in text and "samba/0.flac = tango/same.wav" in text
 
 
@@ -210,8 +212,8 @@ def test_the_page_stands_alone(report):
 
 def test_the_page_of_nothing_found():
   source = Source("none", ("x",), (), AudioFileReader(), "")
-  found = audit.make_report(source, [], None, 12.9, False)
-  page = audit_page.write_page(found, "nothing", source.reader, source.clips, Recipe())
+  found = audit_report.make_report(source, [], None, 12.9, False)
+  page = audit_page.write_page(found, "nothing", source.reader, source.clips, FrontendConfig())
   assert "None was found" in page and "There is no split" in page and "Spectrograms do not" in page
 
 
@@ -236,33 +238,35 @@ def test_groups_on_two_sides_are_named():
       ("d", "track:d", False),
     )
   )
-  split = Split("made", {"a": "train", "b": "test", "c": "train", "d": "test"})
-  sides = {clip.track: audit._side(split, clip) for clip in clips}
-  assert audit.groups_across(clips, sides) == [
-    {"group": "one", "clips": [{"clip": "a", "side": "train"}, {"clip": "b", "side": "test"}]}
+  assignment = SplitAssignment("made", {"a": "train", "b": "test", "c": "train", "d": "test"})
+  splits = {clip.track: audit_report._split(assignment, clip) for clip in clips}
+  assert audit_report.groups_across(clips, splits) == [
+    {"group": "one", "clips": [{"clip": "a", "split": "train"}, {"clip": "b", "split": "test"}]}
   ]
 
 
 def test_many_identical_clips_do_not_make_all_pairs():
-  facts = _facts([f"{number}" for number in range(audit.ALL_PAIRS_OF + 5)], "same")
-  pairs = list(audit._exact_pairs(facts, range(len(facts))))
+  facts = _facts([f"{number}" for number in range(audit_report.ALL_PAIRS_OF + 5)], "same")
+  pairs = list(audit_report._exact_pairs(facts, range(len(facts))))
   assert pairs == [(0, number) for number in range(1, len(facts))]
-  few = list(audit._exact_pairs(facts[:3], range(3)))
+  few = list(audit_report._exact_pairs(facts[:3], range(3)))
   assert few == [(0, 1), (0, 2), (1, 2)]
 
 
 def test_a_leaky_split_puts_a_clip_on_several_sides():
-  split = Split("leaky_segments", {}, leaky=True, segments={"a": ("train", "test", "train")})
-  assert audit._side(split, Clip("a", "g", ("x",))) == "train+test"
-  assert audit._side(None, Clip("a", "g", ("x",))) == ""
+  assignment = SplitAssignment(
+    "leaky_segments", {}, leaky=True, segments={"a": ("train", "test", "train")}
+  )
+  assert audit_report._split(assignment, Clip("a", "g", ("x",))) == "train+test"
+  assert audit_report._split(None, Clip("a", "g", ("x",))) == ""
 
 
 def test_a_split_that_cannot_be_made_is_a_note(songs):
   source = open_source("audio_folder", str(songs), "all")
   facts = _facts([clip.track for clip in source.clips])
   config = ConfigDict({"name": "fault_filtered", "num_folds": 5, "fold": 0, "seed": 0})
-  split, note = audit.split_of(source, facts, config, 15)
-  assert split is None and "fault_filtered" in note
+  assignment, note = audit_report.assignment_of(source, facts, config, 15)
+  assert assignment is None and "fault_filtered" in note
 
 
 def run(*arguments):

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from experiments import base
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.prepared import label_vectors, prepare
 from genre_jax.data.sources import metadata
 from genre_jax.data.sources.registry import open_source
-from genre_jax.data.splits import make_split
+from genre_jax.data.splits import assign_splits
 from genre_jax.errors import UserError
-from genre_jax.training.setup import open_session
+from genre_jax.training.setup import open_experiment
 from tests.data.sources.audio_collections import by_track, open_several, write_audio
 
 
@@ -33,23 +33,23 @@ def test_csv(csv_table, tmp_path):
   assert set(clips) == {"a/1.wav", "a/2.wav", "3.flac"}
   assert clips["a/1.wav"].labels == ("pop", "rock") and clips["a/1.wav"].group == "anna"
   assert clips["a/2.wav"].unknown == ("pop",) and not clips["a/2.wav"].has_group
-  assert clips["3.flac"].side == "test"
+  assert clips["3.flac"].split == "test"
   assert source.skipped == (("gone.wav", "there is no file gone.wav"),)
   assert any("1 lines" in note and "no genre" in note for note in source.notes)
   assert any(note.startswith("1 of 4 audio files are missing") for note in source.notes)
-  prepared = prepare(source, Recipe(), tmp_path / "prepared", task="multi_label", workers=1)
+  prepared = prepare(source, FrontendConfig(), tmp_path / "prepared", task="multi_label", workers=1)
   assert [
-    dict(zip(("labels", "unknown", "side"), (clip.labels, clip.unknown, clip.side), strict=True))
+    dict(zip(("labels", "unknown", "split"), (clip.labels, clip.unknown, clip.split), strict=True))
     for clip in prepared.clips
   ] == [
-    {"labels": clip.labels, "unknown": clip.unknown, "side": clip.side} for clip in source.clips
+    {"labels": clip.labels, "unknown": clip.unknown, "split": clip.split} for clip in source.clips
   ]
   assert prepared.skipped == source.skipped
   labels, known = label_vectors(clips["a/2.wav"], source.classes)
   assert labels.tolist() == [1, 0, 0] and known.tolist() == [1, 0, 1]
-  split = make_split(prepared.clips, name="official")
-  assert split.sides == {"a/1.wav": "train", "3.flac": "test"}
-  assert "1 clips are on no side of the official split: left out" in split.notes
+  assignment = assign_splits(prepared.clips, name="official")
+  assert assignment.splits == {"a/1.wav": "train", "3.flac": "test"}
+  assert "1 clips are on no side of the official split: left out" in assignment.notes
 
 
 def test_csv_genres(csv_table):
@@ -73,12 +73,12 @@ def test_csv_clips_of_no_class_are_negatives_of_several_labels(csv_table, tmp_pa
   assert labels.tolist() == [0, 0] and known.tolist() == [1, 0]
   assert any("2 of 4 clips carry none of these labels: kept" in note for note in source.notes)
   assert any("1 clips are unknown of all these labels: left out" in n for n in source.notes)
-  prepared = prepare(source, Recipe(), tmp_path / "prepared", task="multi_label", workers=1)
+  prepared = prepare(source, FrontendConfig(), tmp_path / "prepared", task="multi_label", workers=1)
   assert [clip.labels for clip in prepared.clips] == [clip.labels for clip in source.clips]
-  assert make_split(prepared.clips, name="official").sides == {
+  assert assign_splits(prepared.clips, name="official").splits == {
     "a/1.wav": "train",
     "3.flac": "test",
-    "b/5.wav": "valid",
+    "b/5.wav": "validation",
   }
   # One class can be asked; what a line does not name, its file does not carry.
   one = by_track(open_several("audio_table", csv_table, "rock"))
@@ -193,6 +193,6 @@ def test_class_whose_only_file_cannot_be_read(csv_table, tmp_path, capsys):
   config.dataset.source, config.dataset.path = "audio_table", str(csv_table)
   config.dataset.prepared_dir, config.dataset.workers = str(tmp_path / "prepared"), 1
   config.split.name = "official"
-  assert open_session(config).prepared.classes == ("jazz", "pop", "rock")
+  assert open_experiment(config).prepared.classes == ("jazz", "pop", "rock")
   lines = [line for line in capsys.readouterr().out.splitlines() if "WARNING" in line]
   assert len(lines) == 1 and "no clip is left that carries jazz:" in lines[0]

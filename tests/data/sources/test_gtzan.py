@@ -12,9 +12,9 @@ import pytest
 import soundfile
 
 from genre_jax.data.audio import UnreadableAudio, read_audio
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.log_mel import log_mel
-from genre_jax.data.sources.gtzan import archive as gtzan_archive
+from genre_jax.data.sources.gtzan import archive
 from genre_jax.data.sources.registry import open_source
 from genre_jax.errors import UserError
 
@@ -42,7 +42,7 @@ def test_folders(tmp_path, tone, extension, nested):
   by_track = {clip.track: clip for clip in source.clips}
   assert by_track["disco.00001"].group.startswith("artist-")
   assert by_track["disco.00001"].has_group
-  assert source.log_mel(by_track["rock.00005"], Recipe()).shape[1] == 128
+  assert source.log_mel(by_track["rock.00005"], FrontendConfig()).shape[1] == 128
 
 
 def test_unknown_artists_are_groups_of_their_own(tmp_path, tone):
@@ -67,8 +67,8 @@ def test_default_genres_are_the_four_in_their_order(gtzan):
   assert len(source.clips) == 331 and len(source.classes) == 10
   clip = source.clips[0]
   reader, clip = pickle.loads(pickle.dumps((source.reader, clip)))
-  expected = log_mel(read_audio(clip.path, 22050), Recipe())
-  np.testing.assert_array_equal(reader.log_mel(clip, Recipe()), expected)
+  expected = log_mel(read_audio(clip.path, 22050), FrontendConfig())
+  np.testing.assert_array_equal(reader.log_mel(clip, FrontendConfig()), expected)
 
 
 def test_missing_default_genres(tmp_path, tone):
@@ -93,7 +93,7 @@ def test_corrupt_file_is_unreadable_with_a_reason(tmp_path, tone):
   reasons = {}
   for clip in source.clips:
     try:
-      source.log_mel(clip, Recipe())
+      source.log_mel(clip, FrontendConfig())
     except UnreadableAudio as error:
       reasons[clip.track] = error.reason
   assert set(reasons) == {"jazz.00054", "rock.00005", "rock.00099"}
@@ -133,7 +133,7 @@ def make_archive(path, tone, *extra):
 
 def trust(monkeypatch, path):
   digest = hashlib.sha256(path.read_bytes()).hexdigest()
-  monkeypatch.setattr(gtzan_archive, "SHA256", digest)
+  monkeypatch.setattr(archive, "SHA256", digest)
 
 
 def test_archive_is_verified_and_unpacked(tmp_path, tone, monkeypatch):
@@ -141,7 +141,9 @@ def test_archive_is_verified_and_unpacked(tmp_path, tone, monkeypatch):
   trust(monkeypatch, path)
   source = open_source("auto", str(path), "all", cache_dir=str(tmp_path / "cache"))
   assert [clip.track for clip in source.clips] == ["disco.00001", "rock.00005"]
-  assert len(source.log_mel(source.clips[0], Recipe())) == Recipe().frames_of(len(tone))
+  assert len(source.log_mel(source.clips[0], FrontendConfig())) == FrontendConfig().frames_of(
+    len(tone)
+  )
   (folder,) = (tmp_path / "cache").iterdir()
   assert sorted(p.name for p in folder.rglob("*.*")) == ["disco.00001.au", "rock.00005.au"]
   again = open_source("auto", str(path), "all", cache_dir=str(tmp_path / "cache"))
@@ -223,10 +225,10 @@ def test_download(tmp_path, tone, monkeypatch, server):
   folder, address = server
   path = make_archive(folder / "genres.tar.gz", tone)
   trust(monkeypatch, path)
-  monkeypatch.setattr(gtzan_archive, "SIZE", path.stat().st_size)
+  monkeypatch.setattr(archive, "SIZE", path.stat().st_size)
   # The first address is dead, as it often is.
-  monkeypatch.setattr(gtzan_archive, "URL", f"{address}/gone/genres.tar.gz")
-  monkeypatch.setattr(gtzan_archive, "MIRROR", f"{address}/genres.tar.gz")
+  monkeypatch.setattr(archive, "URL", f"{address}/gone/genres.tar.gz")
+  monkeypatch.setattr(archive, "MIRROR", f"{address}/genres.tar.gz")
   source = open_source("gtzan", "download", "all", cache_dir=str(tmp_path / "cache"))
   assert [clip.track for clip in source.clips] == ["disco.00001", "rock.00005"]
 
@@ -236,7 +238,7 @@ def test_download_of_something_else(tmp_path, monkeypatch, server):
   folder, address = server
   (folder / "genres.tar.gz").write_bytes(b"sorry")
   for name in ("URL", "MIRROR"):
-    monkeypatch.setattr(gtzan_archive, name, f"{address}/genres.tar.gz")
+    monkeypatch.setattr(archive, name, f"{address}/genres.tar.gz")
   with pytest.raises(UserError, match="NonMatchingChecksum"):
     open_source("gtzan", "download", "all", cache_dir=str(tmp_path / "cache"))
 
@@ -244,8 +246,8 @@ def test_download_of_something_else(tmp_path, monkeypatch, server):
 @pytest.mark.filterwarnings("ignore")  # TensorFlow and its packages warn at import.
 def test_download_without_network_says_what_to_do(tmp_path, monkeypatch):
   # Port 9 of this machine: nobody answers, and nothing leaves it.
-  monkeypatch.setattr(gtzan_archive, "URL", "http://127.0.0.1:9/genres.tar.gz")
-  monkeypatch.setattr(gtzan_archive, "MIRROR", "http://127.0.0.1:9/again/genres.tar.gz")
+  monkeypatch.setattr(archive, "URL", "http://127.0.0.1:9/genres.tar.gz")
+  monkeypatch.setattr(archive, "MIRROR", "http://127.0.0.1:9/again/genres.tar.gz")
   with pytest.raises(UserError, match="could not be downloaded(.|\n)*by other means"):
     open_source("gtzan", "download", cache_dir=str(tmp_path))
 
@@ -285,7 +287,7 @@ def test_tfds_folder(tfds_folder, tone, below):
   source = pickle.loads(pickle.dumps(source))
   values = {clip.track: clip for clip in source.clips}
   audio = np.rint(tone[:30000] * 32767).astype(np.float32) / 32768
-  result = source.log_mel(values["disco.00001"], Recipe())
-  np.testing.assert_allclose(result, log_mel(audio, Recipe()), atol=1e-5)
+  result = source.log_mel(values["disco.00001"], FrontendConfig())
+  np.testing.assert_allclose(result, log_mel(audio, FrontendConfig()), atol=1e-5)
   with pytest.raises(UnreadableAudio, match="silent"):
-    source.log_mel(values["rock.00099"], Recipe())
+    source.log_mel(values["rock.00099"], FrontendConfig())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from genre_jax.data.audio import read_audio
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.log_mel import log_mel
 from genre_jax.data.sources.registry import open_source
 
@@ -16,9 +16,9 @@ TRACKS = ("hiphop.00005", "jazz.00008", "classical.00009", "reggae.00006", "meta
 def test_columns_of_the_archive_are_frames_of_the_excerpt(gtzan, track):
   source = open_source("auto", str(gtzan / "log_mel.npz"), "all")
   clip = next(clip for clip in source.clips if clip.track == track)
-  archive = source.log_mel(clip, Recipe())
+  archive = source.log_mel(clip, FrontendConfig())
   audio = read_audio(gtzan / "audio" / track.split(".")[0] / f"{track}.flac", 22050)
-  frames = log_mel(audio, Recipe(frame_stride=1.0, top_db=0.0, db_ref="full_scale"))
+  frames = log_mel(audio, FrontendConfig(frame_stride=1.0, top_db=0.0, db_ref="full_scale"))
 
   def error(columns):
     columns = columns[columns < len(frames) - 2]
@@ -27,6 +27,6 @@ def test_columns_of_the_archive_are_frames_of_the_excerpt(gtzan, track):
     change = (frames[columns] - levels)[heard]
     return np.median(np.abs(change - np.median(change)))
 
-  # 0.08 dB is the median error of quantising in steps of 80 / 256 dB, evenly spread.
+  # 0.08 dB is the median error of quantizing in steps of 80 / 256 dB, evenly spread.
   assert error(np.floor((np.arange(387) + 0.5) * 1293 / 387.5).astype(int)) < 0.11
-  assert error(Recipe().frame_indices(1293)) < 0.2
+  assert error(FrontendConfig().frame_indices(1293)) < 0.2

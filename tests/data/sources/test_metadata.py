@@ -5,10 +5,10 @@ from collections import Counter
 
 import pytest
 
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.prepared import prepare
 from genre_jax.data.sources.registry import open_source
-from genre_jax.data.splits import check_groups_apart, make_split
+from genre_jax.data.splits import assign_splits, check_groups_apart
 from genre_jax.errors import UserError
 from tests.data.sources.audio_collections import by_track, open_several, write_audio
 
@@ -52,12 +52,14 @@ def test_jamendo(jamendo):
   # 'rare' stands in no split file: its only track is left with nothing.
   assert source.classes == ("jazz", "metal", "punkrock", "rock") and len(clips) == 3
   assert any("1 tags are not on all sides of split-0: rare" in note for note in source.notes)
-  split = make_split(source.clips, name="official")
-  assert Counter(split.sides.values()) == {"train": 2, "valid": 1}
-  check_groups_apart(split, source.clips)
-  other = make_split(open_source("jamendo", str(jamendo), subset="split-1").clips, name="official")
-  assert other.sides["track_0000382"] == "train" != split.sides["track_0000382"]
-  assert source.log_mel(clips["track_0000214"], Recipe()).shape[1] == 128
+  assignment = assign_splits(source.clips, name="official")
+  assert Counter(assignment.splits.values()) == {"train": 2, "validation": 1}
+  check_groups_apart(assignment, source.clips)
+  other = assign_splits(
+    open_source("jamendo", str(jamendo), subset="split-1").clips, name="official"
+  )
+  assert other.splits["track_0000382"] == "train" != assignment.splits["track_0000382"]
+  assert source.log_mel(clips["track_0000214"], FrontendConfig()).shape[1] == 128
 
 
 def test_jamendo_with_parts_missing(jamendo):
@@ -65,7 +67,7 @@ def test_jamendo_with_parts_missing(jamendo):
   source = open_source("jamendo", str(jamendo / "data" / "autotagging_genre.tsv"))
   assert "rare" in source.classes and any("no official split" in note for note in source.notes)
   with pytest.raises(UserError, match="no split of its own"):
-    make_split(source.clips, name="official")
+    assign_splits(source.clips, name="official")
   for subset, change, message in (
     ("split-7", None, "jamendo has split-0"),
     ("", "track_1\tartist_1\talbum_1\t1/1.mp3\t3.0", "line 7: 5 cells; there must be a tag"),
@@ -89,7 +91,7 @@ def test_jamendo_clips_of_no_class_are_negatives_of_several_labels(jamendo):
     "track_0000388": (),
   }
   # The last has only a tag that the split leaves out, and so no side.
-  assert [clips[f"track_0000{n}"].side for n in (382, 388)] == ["valid", ""]
+  assert [clips[f"track_0000{n}"].split for n in (382, 388)] == ["validation", ""]
   assert set(by_track(open_source("jamendo", str(jamendo), "punkrock"))) == {
     "track_0000214",
     "track_0000215",
@@ -212,8 +214,8 @@ def test_fma_one_genre(fma):
   source = open_source("fma", str(fma), subset="small")
   clips = by_track(source)
   assert source.classes == ("Hip-Hop", "Pop") and set(clips) == {"000002", "000010"}
-  assert clips["000002"].group == "artist-1" and clips["000002"].side == "train"
-  assert clips["000010"].side == "test"
+  assert clips["000002"].group == "artist-1" and clips["000002"].split == "train"
+  assert clips["000010"].split == "test"
   assert set(by_track(open_source("fma", str(fma), subset="medium"))) == {
     "000002",
     "000003",
@@ -230,11 +232,16 @@ def test_fma_every_genre(fma):
   assert set(clips) == {"000002", "000003", "000005", "000010"}
   assert clips["000005"].labels == ("Experimental Pop", "Folk", "Pop", "Singer-Songwriter")
   assert any("1 genre ids, as 999, are not in genres.csv" in note for note in source.notes)
-  split = make_split(source.clips, name="official")
-  assert split.sides == {"000002": "train", "000003": "train", "000005": "valid", "000010": "test"}
+  assignment = assign_splits(source.clips, name="official")
+  assert assignment.splits == {
+    "000002": "train",
+    "000003": "train",
+    "000005": "validation",
+    "000010": "test",
+  }
   # The set's own split: an artist on two sides is told of and left.
-  assert any("1 groups, as artist-6, stand on several sides" in note for note in split.notes)
-  check_groups_apart(split, source.clips)
+  assert any("1 groups, as artist-6, stand on several sides" in note for note in assignment.notes)
+  check_groups_apart(assignment, source.clips)
 
 
 def test_fma_clips_of_no_class_are_negatives_of_several_labels(fma):
@@ -312,13 +319,13 @@ def test_magnatagatune(mtat, tmp_path, monkeypatch):
   assert source.classes == ("no voice", "singer", "solo") and len(source.clips) == 4
   assert any("1 clips have none of these labels: left out" in note for note in source.notes)
   clip = by_track(source)["c/american_bach_soloists-j_s_bach_solo_cantatas-02-bwv1-146-175.mp3"]
-  assert (clip.labels, clip.side) == (("no voice", "solo"), "valid")
+  assert (clip.labels, clip.split) == (("no voice", "solo"), "validation")
   assert clip.group == "artist-american_bach_soloists"
-  prepared = prepare(source, Recipe(), tmp_path / "p", task="multi_label", workers=1)
+  prepared = prepare(source, FrontendConfig(), tmp_path / "p", task="multi_label", workers=1)
   assert len(prepared.clips) == 3 and "empty (0 bytes)" in prepared.skipped[0][1]
-  split = make_split(prepared.clips, name="official")
-  assert Counter(split.sides.values()) == {"train": 1, "valid": 1, "test": 1}
-  assert any("stand on several sides" in note for note in split.notes)
+  assignment = assign_splits(prepared.clips, name="official")
+  assert Counter(assignment.splits.values()) == {"train": 1, "validation": 1, "test": 1}
+  assert any("stand on several sides" in note for note in assignment.notes)
   monkeypatch.setattr("genre_jax.data.sources.magnatagatune.TOP", 1)
   assert open_source("magnatagatune", str(mtat), subset="top1").classes == ("solo",)
   several = open_several("magnatagatune", mtat, subset="top1")

@@ -6,13 +6,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.sources.mixtures import PARTNERS, PIECE_SECONDS, _piece
 from genre_jax.data.sources.registry import open_source
-from genre_jax.data.splits import check_groups_apart, make_split, published_lists
+from genre_jax.data.splits import assign_splits, check_groups_apart, published_lists
 from genre_jax.errors import UserError
 
-RECIPE = Recipe(db_ref="full_scale", top_db=0.0, frame_stride=1.0)
+FRONTEND = FrontendConfig(db_ref="full_scale", top_db=0.0, frame_stride=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -22,11 +22,11 @@ def source(gtzan):
 
 def test_pairs_are_of_two_genres_and_one_side(source):
   lists = published_lists()
-  sides = Counter(clip.side for clip in source.clips)
-  assert sides == {"train": 233 * PARTNERS, "valid": 98 * PARTNERS}
+  splits = Counter(clip.split for clip in source.clips)
+  assert splits == {"train": 233 * PARTNERS, "validation": 98 * PARTNERS}
   for clip in source.clips:
-    side, _, kind, first, second = clip.track.split("-")
-    assert lists[first] == lists[second] == side == clip.side
+    split, _, kind, first, second = clip.track.split("-")
+    assert lists[first] == lists[second] == split == clip.split
     assert clip.labels == (first.split(".")[0], second.split(".")[0])
     assert len(set(clip.labels)) == 2 and kind in ("mixed", "joined")
     assert 1 <= len(clip.group.split(";")) <= 2
@@ -37,29 +37,29 @@ def test_pairs_are_of_two_genres_and_one_side(source):
 
 def test_pairs_repeat_as_often_as_is_said(source):
   repeated = {}
-  for side, count in (("train", 233), ("valid", 98)):
-    pairs = [frozenset(clip.track.split("-")[3:]) for clip in source.clips if clip.side == side]
-    repeated[side] = len(pairs) - len(set(pairs))
+  for split, count in (("train", 233), ("validation", 98)):
+    pairs = [frozenset(clip.track.split("-")[3:]) for clip in source.clips if clip.split == split]
+    repeated[split] = len(pairs) - len(set(pairs))
     assert len(pairs) == count * PARTNERS
-  assert repeated == {"train": 80, "valid": 87}
+  assert repeated == {"train": 80, "validation": 87}
 
 
 def test_no_artist_stands_on_two_sides(source):
-  split = make_split(source.clips, name="official")
-  check_groups_apart(split, source.clips)
+  assignment = assign_splits(source.clips, name="official")
+  check_groups_apart(assignment, source.clips)
   artists = {
-    side: {
+    split: {
       artist
       for clip in source.clips
-      if split.sides[clip.track] == side
+      if assignment.splits[clip.track] == split
       for artist in clip.group.split(";")
     }
-    for side in ("train", "valid")
+    for split in ("train", "validation")
   }
-  assert not artists["train"] & artists["valid"]
-  assert not any("several sides" in note for note in split.notes)
+  assert not artists["train"] & artists["validation"]
+  assert not any("several sides" in note for note in assignment.notes)
   with pytest.raises(UserError, match="Groups that share a clip .* count as one"):
-    make_split(source.clips, name="random_tracks")
+    assign_splits(source.clips, name="random_tracks")
 
 
 def test_the_same_seed_gives_the_same_sound(source, gtzan):
@@ -69,7 +69,7 @@ def test_the_same_seed_gives_the_same_sound(source, gtzan):
   assert other.fingerprint() != source.fingerprint()
   clip = source.clips[0]
   reader = pickle.loads(pickle.dumps(source.reader))
-  np.testing.assert_array_equal(reader.log_mel(clip, RECIPE), source.log_mel(clip, RECIPE))
+  np.testing.assert_array_equal(reader.log_mel(clip, FRONTEND), source.log_mel(clip, FRONTEND))
 
 
 def test_both_songs_are_heard(source):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.sources.registry import open_source
 from genre_jax.errors import UserError
 
@@ -22,7 +22,10 @@ def test_audio_folder(audio_folder):
   assert source.classes == ("samba", "tango")
   assert [clip.track for clip in source.clips][:2] == ["samba/0.wav", "samba/1.wav"]
   assert not source.clips[0].has_group
-  assert source.log_mel(source.clips[0], Recipe()).shape == (Recipe().frames_of(8000), 128)
+  assert source.log_mel(source.clips[0], FrontendConfig()).shape == (
+    FrontendConfig().frames_of(8000),
+    128,
+  )
   assert any("1 files that are not audio" in note for note in source.notes)
   assert any("no table of groups" in note for note in source.notes)
 
@@ -120,13 +123,13 @@ def archive(path, levels=None, names=None, **more):
 def test_archive(tmp_path):
   levels = np.random.default_rng(0).integers(0, 256, (6, 128, 387), dtype=np.uint8)
   levels[5] = 7
-  source = open_source("auto", archive(tmp_path / "a.npz", levels), recipe=Recipe())
+  source = open_source("auto", archive(tmp_path / "a.npz", levels), frontend=FrontendConfig())
   assert source.name == "mel_archive" and source.classes == ("a", "b")
-  values = source.log_mel(source.clips[1], Recipe())
+  values = source.log_mel(source.clips[1], FrontendConfig())
   np.testing.assert_allclose(values, levels[1].T / 255 * 80 - 80, atol=1e-4)
   assert values.dtype == np.float32
   with pytest.raises(Exception, match="silent"):
-    source.log_mel(source.clips[5], Recipe())
+    source.log_mel(source.clips[5], FrontendConfig())
 
 
 def test_other_names_in_an_archive_of_gtzan_are_left_out(tmp_path):
@@ -138,46 +141,51 @@ def test_other_names_in_an_archive_of_gtzan_are_left_out(tmp_path):
     "blues.00001",
     "classical.00000",
   ]
-  source = open_source("auto", archive(tmp_path / "a.npz", names=np.array(names)), recipe=Recipe())
+  source = open_source(
+    "auto", archive(tmp_path / "a.npz", names=np.array(names)), frontend=FrontendConfig()
+  )
   assert [clip.track for clip in source.clips] == sorted(set(names) - {"extra.demo", "blues.00001"})
   assert source.clips[1].group.startswith("artist-") and source.clips[-1].index == 0
   assert any("1 names are no GTZAN track" in note and "extra.demo" in note for note in source.notes)
 
 
 def test_archive_of_gtzan(gtzan):
-  source = open_source("auto", str(gtzan / "log_mel.npz"), "all", recipe=Recipe())
+  source = open_source("auto", str(gtzan / "log_mel.npz"), "all", frontend=FrontendConfig())
   assert len(source.clips) == 639 and len(source.classes) == 10
   assert source.clips[0].group.startswith("artist-")
-  assert source.log_mel(source.clips[-1], Recipe()).shape == (387, 128)
+  assert source.log_mel(source.clips[-1], FrontendConfig()).shape == (387, 128)
 
 
 @pytest.mark.parametrize(
   "recipe, flag",
   [
-    (Recipe(frame_stride=1.0), f"--config.recipe.frame_stride={1292 / 387}"),
-    (Recipe(n_mels=80), "--config.recipe.n_mels=128"),
-    (Recipe(hop_length=1024), "--config.recipe.frame_stride=1.66924"),
-    (Recipe(hop_length=4096), "--config.recipe.hop_length=1709 --config.recipe.frame_stride=1.0"),
+    (FrontendConfig(frame_stride=1.0), f"--config.frontend.frame_stride={1292 / 387}"),
+    (FrontendConfig(n_mels=80), "--config.frontend.n_mels=128"),
+    (FrontendConfig(hop_length=1024), "--config.frontend.frame_stride=1.66924"),
     (
-      Recipe(db_ref="full_scale", top_db=0.0),
-      "--config.recipe.db_ref=max --config.recipe.top_db=80",
+      FrontendConfig(hop_length=4096),
+      "--config.frontend.hop_length=1709 --config.frontend.frame_stride=1.0",
     ),
-    (Recipe(compression="log10_10000"), "--config.recipe.compression=db"),
+    (
+      FrontendConfig(db_ref="full_scale", top_db=0.0),
+      "--config.frontend.db_ref=max --config.frontend.top_db=80",
+    ),
+    (FrontendConfig(compression="log10_10000"), "--config.frontend.compression=db"),
   ],
 )
-def test_a_recipe_that_disagrees_with_the_archive(tmp_path, recipe, flag):
+def test_a_recipe_that_disagrees_with_the_archive(tmp_path, frontend, flag):
   with pytest.raises(UserError, match=flag):
-    open_source("auto", archive(tmp_path / "a.npz"), recipe=recipe)
+    open_source("auto", archive(tmp_path / "a.npz"), frontend=frontend)
 
 
 def test_the_flags_of_the_message_mend_it(tmp_path):
   path = archive(tmp_path / "a.npz")
-  open_source("auto", path, recipe=Recipe(frame_stride=3.3385))
-  open_source("auto", path, recipe=Recipe(hop_length=1709, frame_stride=1.0))
+  open_source("auto", path, frontend=FrontendConfig(frame_stride=3.3385))
+  open_source("auto", path, frontend=FrontendConfig(hop_length=1709, frame_stride=1.0))
   with pytest.raises(UserError, match="12.9000"):
-    open_source("auto", path, recipe=Recipe(frame_stride=1.0))
+    open_source("auto", path, frontend=FrontendConfig(frame_stride=1.0))
   with pytest.raises(UserError, match="38.7000"):
-    open_source("auto", path, recipe=Recipe(), clip_seconds=10.0)
+    open_source("auto", path, frontend=FrontendConfig(), clip_seconds=10.0)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +204,7 @@ def test_the_flags_of_the_message_mend_it(tmp_path):
 )
 def test_bad_archives(tmp_path, change, message):
   with pytest.raises(UserError, match=message):
-    open_source("auto", archive(tmp_path / "a.npz", **change), recipe=Recipe())
+    open_source("auto", archive(tmp_path / "a.npz", **change), frontend=FrontendConfig())
 
 
 def test_damaged_archives(tmp_path):

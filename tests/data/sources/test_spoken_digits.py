@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.prepared import prepare
 from genre_jax.data.sources.registry import open_source, source_names
-from genre_jax.data.splits import check_groups_apart, make_split
+from genre_jax.data.splits import assign_splits, check_groups_apart
 from genre_jax.errors import UserError
 from tests.conftest import SHARED
 
-RECIPE = Recipe(
+FRONTEND = FrontendConfig(
   sample_rate=8000,
   n_fft=512,
   win_length=256,
@@ -42,7 +42,7 @@ def test_digits(digits):
   source = open_source("spoken_digits", str(digits))
   assert source.classes == ("0", "7") and len(source.clips) == 54
   clip = {clip.track: clip for clip in source.clips}["7_c_d_10"]
-  assert (clip.group, clip.labels, clip.side) == ("c_d", ("7",), "train")
+  assert (clip.group, clip.labels, clip.split) == ("c_d", ("7",), "train")
   assert source.notes == ("1 other files left out",)
   assert open_source("spoken_digits", str(digits / "recordings"), "7").classes == ("7",)
   with pytest.raises(UserError, match="0_jackson_0.wav"):
@@ -50,46 +50,50 @@ def test_digits(digits):
 
 
 def test_takes_ask_known_speakers(digits, tmp_path):
-  clips = prepare(open_source("spoken_digits", str(digits)), RECIPE, tmp_path / "p").clips
-  split = make_split(clips, name="takes")
-  assert Counter(split.sides.values()) == {"test": 12, "valid": 30, "train": 12}
-  assert split.sides["0_anna_4"] == "test" and split.sides["0_anna_9"] == "valid"
-  assert split.known_groups == ("valid", "test") and "(12 clips here)" in split.notes[0]
-  check_groups_apart(split, clips)
+  clips = prepare(open_source("spoken_digits", str(digits)), FRONTEND, tmp_path / "p").clips
+  assignment = assign_splits(clips, name="takes")
+  assert Counter(assignment.splits.values()) == {"test": 12, "validation": 30, "train": 12}
+  assert assignment.splits["0_anna_4"] == "test" and assignment.splits["0_anna_9"] == "validation"
+  assert (
+    assignment.known_groups == ("validation", "test") and "(12 clips here)" in assignment.notes[0]
+  )
+  check_groups_apart(assignment, clips)
 
 
 def test_speaker_kfold_leaves_each_speaker_out_once(digits):
   clips = open_source("spoken_digits", str(digits)).clips
   tested = Counter()
   for fold in range(3):
-    split = make_split(clips, name="speaker_kfold", num_folds=3, fold=fold)
-    check_groups_apart(split, clips)
-    sides = {
-      side: {clip.group for clip in clips if split.sides[clip.track] == side}
-      for side in ("train", "valid", "test")
+    assignment = assign_splits(clips, name="speaker_kfold", num_folds=3, fold=fold)
+    check_groups_apart(assignment, clips)
+    splits = {
+      split: {clip.group for clip in clips if assignment.splits[clip.track] == split}
+      for split in ("train", "validation", "test")
     }
-    assert len(sides["test"]) == 1 and not sides["test"] & (sides["train"] | sides["valid"])
-    tested.update(track for track, side in split.sides.items() if side == "test")
+    assert len(splits["test"]) == 1 and not splits["test"] & (
+      splits["train"] | splits["validation"]
+    )
+    tested.update(track for track, split in assignment.splits.items() if split == "test")
   assert set(tested.values()) == {1} and len(tested) == 54
   with pytest.raises(UserError, match="num_folds=5.*one of the 3 speakers.*give 3"):
-    make_split(clips, name="speaker_kfold", num_folds=5)
+    assign_splits(clips, name="speaker_kfold", num_folds=5)
   with pytest.raises(UserError, match="fold=3: with 3 speakers give 0 to 2"):
-    make_split(clips, name="speaker_kfold", num_folds=3, fold=3)
+    assign_splits(clips, name="speaker_kfold", num_folds=3, fold=3)
 
 
 def test_a_test_speaker_in_training_is_found(digits):
   clips = open_source("spoken_digits", str(digits)).clips
-  split = make_split(clips, name="speaker_kfold", num_folds=3, fold=0)
-  split.sides["0_anna_11"] = "train"
+  assignment = assign_splits(clips, name="speaker_kfold", num_folds=3, fold=0)
+  assignment.splits["0_anna_11"] = "train"
   with pytest.raises(UserError, match="the group anna stands on two sides"):
-    check_groups_apart(split, clips)
+    check_groups_apart(assignment, clips)
 
 
 def test_splits_that_need_sides_say_so(audio_folder):
   clips = open_source("auto", str(audio_folder)).clips
   for name in ("takes", "official"):
     with pytest.raises(UserError, match="grouped_kfold"):
-      make_split(clips, name=name)
+      assign_splits(clips, name=name)
 
 
 def test_real_digits():
@@ -97,10 +101,10 @@ def test_real_digits():
     pytest.skip("needs the real recordings in ../shared/fsdd")
   source = open_source("spoken_digits", str(SHARED / "fsdd"))
   assert len(source.classes) == 10 and len({clip.group for clip in source.clips}) == 6
-  split = make_split(source.clips, name="takes")
-  counts = Counter(split.sides.values())
-  assert counts["valid"] == 300 and counts["train"] == 2400
-  assert source.log_mel(source.clips[0], RECIPE).shape[1] == 64
+  assignment = assign_splits(source.clips, name="takes")
+  counts = Counter(assignment.splits.values())
+  assert counts["validation"] == 300 and counts["train"] == 2400
+  assert source.log_mel(source.clips[0], FRONTEND).shape[1] == 64
 
 
 def test_a_source_is_a_file_with_a_function():
@@ -146,13 +150,16 @@ def commands_folder(tmp_path, tone):
       )
 
     def _split_generators(self, dl_manager):
-      return {split: self._generate_examples(split) for split in ("train", "validation", "test")}
+      return {
+        assignment: self._generate_examples(assignment)
+        for assignment in ("train", "validation", "test")
+      }
 
-    def _generate_examples(self, split):
+    def _generate_examples(self, assignment):
       for i, word in enumerate(("yes", "no", "_unknown_", "_silence_")):
-        quiet = split == "test" and word == "_silence_"
+        quiet = assignment == "test" and word == "_silence_"
         audio = np.rint((0 if quiet else 1) * tone[: 6000 + 100 * i] * 32767).astype(np.int16)
-        yield f"{split}{i}", {"audio": audio, "label": word}
+        yield f"{assignment}{i}", {"audio": audio, "label": word}
 
   SpeechCommands(data_dir=tmp_path).download_and_prepare()
   return tmp_path
@@ -162,10 +169,10 @@ def commands_folder(tmp_path, tone):
 def test_speech_commands(commands_folder, tmp_path):
   source = open_source("speech_commands", str(commands_folder))
   assert source.classes == ("_silence_", "_unknown_", "no", "yes") and len(source.clips) == 12
-  prepared = prepare(source, RECIPE, tmp_path / "p", workers=1)
+  prepared = prepare(source, FRONTEND, tmp_path / "p", workers=1)
   assert len(prepared.skipped) == 1 and "silent" in prepared.skipped[0][1]
-  split = make_split(prepared.clips, name="official")
-  assert Counter(split.sides.values()) == {"train": 4, "valid": 4, "test": 3}
+  assignment = assign_splits(prepared.clips, name="official")
+  assert Counter(assignment.splits.values()) == {"train": 4, "validation": 4, "test": 3}
   # Row by row: lengths tell which audio belongs to which label.
   order = {"yes": 0, "no": 1, "_unknown_": 2, "_silence_": 3}
   by_label = {}

@@ -6,10 +6,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from genre_jax.data.frontend import Recipe
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.sources.registry import open_source
 from genre_jax.data.sources.synthetic import CLIP_SECONDS, STYLES, synthesize
-from genre_jax.data.splits import make_split
+from genre_jax.data.splits import assign_splits
 
 
 def test_it_is_reproducible_and_depends_on_the_seed():
@@ -36,8 +36,8 @@ def test_pieces_are_groups():
 
 
 def test_each_axis_alone_stays_near_half():
-  source, recipe = open_source(), Recipe()
-  spectra = [source.log_mel(clip, recipe) for clip in source.clips]
+  source, frontend = open_source(), FrontendConfig()
+  spectra = [source.log_mel(clip, frontend) for clip in source.clips]
   styles = np.array([STYLES.index(clip.labels[0]) for clip in source.clips])
   loudness = np.array([10 * np.log10((10 ** (values / 10)).sum(1)) for values in spectra])
   loudness -= loudness.mean(1, keepdims=True)
@@ -52,8 +52,8 @@ def test_each_axis_alone_stays_near_half():
   for name, values in features.items():
     right = []
     for fold in range(3):
-      split = make_split(source.clips, name="grouped_kfold", fold=fold)
-      test = np.array([split.sides[clip.track] == "test" for clip in source.clips])
+      assignment = assign_splits(source.clips, name="grouped_kfold", fold=fold)
+      test = np.array([assignment.splits[clip.track] == "test" for clip in source.clips])
       model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
       model.fit(values[~test], styles[~test])
       right.append(model.predict(values[test]) == styles[test])

@@ -46,8 +46,8 @@ def download(cache_dir="") -> str:
     info = UrlInfo(size=tfds.core.units.Size(SIZE), checksum=SHA256, filename="genres.tar.gz")
     try:
       # The download manager retries a dead server for minutes; this asks once.
-      with requests.get(url, stream=True, timeout=20) as answer:
-        answer.raise_for_status()
+      with requests.get(url, stream=True, timeout=20) as prediction:
+        prediction.raise_for_status()
       manager = tfds.download.DownloadManager(
         download_dir=folder,
         url_infos={url: info},

@@ -2,7 +2,7 @@
 tensorflow-datasets.
 
 A source: says which clips exist, with artists as groups. 1000 clips of 30 s, 10 genres x 100, 22050
-Hz mono (Tzanetakis and Cook, 2002). The clips are commercial recordings without a licence: research
+Hz mono (Tzanetakis and Cook, 2002). The clips are commercial recordings without a license: research
 only.
 """
 
@@ -33,23 +33,22 @@ def find_files(folder) -> tuple[dict[str, str], int, int]:
 def open_gtzan(request: Request) -> Source:
   """GTZAN from a folder, genres.tar.gz, a tensorflow-datasets folder, or 'download'."""
   from genre_jax.data.sources import tfds_audio
-  from genre_jax.data.sources.gtzan import archive as gtzan_archive
-  from genre_jax.data.sources.gtzan import tfds as gtzan_tfds
+  from genre_jax.data.sources.gtzan import archive, tfds
 
   path, genres, groups, flag = request.path, request.genres, request.groups, request.flag
   if path == "download" and not os.path.exists(path):
-    path = gtzan_archive.download(request.cache_dir)
+    path = archive.download(request.cache_dir)
   if os.path.isfile(path):
     if not path.endswith((".tar.gz", ".tgz")):
       raise UserError(
         f"{flag}: as source gtzan a file must be the original genres.tar.gz; otherwise give the "
         "folder that holds GENRE/GENRE.NNNNN.wav. An .npz is --config.dataset.source=mel_archive."
       )
-    path = gtzan_archive.extract(path, request.cache_dir)
+    path = archive.extract(path, request.cache_dir)
   if not os.path.isdir(path):
     raise UserError(f"{flag}: there is no such file or folder.")
   if version := tfds_audio.find_version(path, "gtzan"):
-    return gtzan_tfds.open_folder(version, genres, groups)
+    return tfds.open_folder(version, genres, groups)
   found, doubles, others = find_files(path)
   if not found:
     raise UserError(
