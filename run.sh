@@ -2,7 +2,7 @@
 # One door to everything: sets up .venv once, then runs what is asked inside it.
 #   ./run.sh                 the whole job on the built-in corpus
 #   ./run.sh test            lint and tests
-#   ./run.sh bench           speed side by side with peers, into benchmarks/RESULTS.md
+#   ./run.sh bench           speed side by side with peers, into docs/results/speed.md
 #   ./run.sh onnx ...        export --format=onnx, in the environment that it needs
 #   ./run.sh COMMAND ...     python -m genre_jax.COMMAND ..., as ./run.sh main --config=...
 set -euo pipefail

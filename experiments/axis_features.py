@@ -2,7 +2,7 @@
 
     python -m genre_jax.main --config=experiments/tf_split.py --config.dataset.path=GTZAN
 
-How it was chosen, and what it reaches: experiments/NOTES.md, rows 46 on, and RESULTS.md.
+How it was chosen, and what it reaches: docs/results/notebook.md, rows 46 on, and RESULTS.md.
 """
 
 from experiments import base

@@ -121,7 +121,7 @@ def get_config() -> ConfigDict:
   config.train.eval_every_epochs = 3
   # Which checkpoint is the best: by the 'accuracy' (of multi_label 'pr_auc', macro; ties: the lower
   # nll) or the 'nll' of the valid tracks, or simply the 'last': cross-validation chose the length
-  # of the training, and choosing again on few valid artists adds noise (experiments/NOTES.md).
+  # of the training, and choosing again on few valid artists adds noise (docs/results/notebook.md).
   config.train.best_metric = "last"
   # Stop after so many evaluations without a better one; 0: never.
   config.train.patience = 0

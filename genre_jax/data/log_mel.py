@@ -16,7 +16,7 @@ from genre_jax.data.frontend import FrontendConfig
 from genre_jax.errors import UserError
 
 # STFT frames transformed at once. 32 frames of 2048 stay in the second-level cache; what that and
-# the other choices below are worth stands in benchmarks/NOTES.md.
+# the other choices below are worth stands in docs/results/speed-notes.md.
 FRAMES_AT_ONCE = 32
 # Each window is a sum of cosines with these weights, from the mean on.
 COSINES = {

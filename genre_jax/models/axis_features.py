@@ -4,7 +4,7 @@ Its kernels are fixed, each along one axis (`axis_statistics.py`): cosines and d
 frequency, waves and differences along time. What is learned stands behind their statistics over the
 window: a linear head, and one with a hidden layer, each of which learns from windows of its own, so
 that neither leans on the other; the answer is the mean of both. Learned kernels, along one axis or
-square, tell songs apart rather than genres when artists are few (measured: experiments/NOTES.md).
+square, tell songs apart rather than genres when artists are few (measured: docs/results/notebook.md).
 
 A gain (a constant added to all dB) changes no logit: cosines are of frames relative to themselves,
 and all else is differences and waves that sum to zero. Nothing pads time.

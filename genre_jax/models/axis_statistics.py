@@ -4,7 +4,7 @@ Stands below `axis_features.py`, which learns from the numbers. Everything looks
 time: how bands differ from bands further up, how frames differ from later frames, the cosine
 transform along frequency (the cepstrum), waves along time; then statistics over the window. The
 level of single bands, which tells recordings apart better than genres, and what a gain changes are
-left out (measured: experiments/NOTES.md, rows 46 on). Masks are float[B, T], 1 where a frame is
+left out (measured: docs/results/notebook.md, rows 46 on). Masks are float[B, T], 1 where a frame is
 valid, and hold at least one valid frame.
 """
 

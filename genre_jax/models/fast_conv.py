@@ -1,7 +1,7 @@
 """Convolution that trains faster on CPU: the parameters and numbers of `flax.linen.Conv`.
 
 Where a gradient is asked for and the platform is the CPU, each of output, input gradient and kernel
-gradient takes the form that was measured to be fastest there (benchmarks/NOTES.md). On other
+gradient takes the form that was measured to be fastest there (docs/results/speed-notes.md). On other
 platforms, and wherever a network only answers, exports included, XLA's own convolution runs.
 """
 

@@ -7,7 +7,7 @@ The other has kernels along time only (k x 1) and learns how each band changes: 
 becomes one vector per frame; a short convolution over time mixes the two, and statistics over the
 window feed the classifier. After Pons, Lidy and Serra, "Experimenting with musically motivated
 convolutional neural networks" (2016). Beside them stands the profile, statistics of single bands
-without any convolution: what pooling over bands loses (measured: see experiments/NOTES.md).
+without any convolution: what pooling over bands loses (measured: see docs/results/notebook.md).
 
 Nothing pads time. A gain (a constant added to all dB) changes no logit: the frequency branch and
 the profile see each frame relative to itself, the first kernels of the time branch sum to zero, and
@@ -177,7 +177,7 @@ class SplitCnn(nn.Module):
     """Sets one branch to zero for some windows, so that neither leans on the other.
 
     The spectrum's shape tells artists and recordings apart as readily as genres; without this the
-    network settles on it (measured: see experiments/NOTES.md).
+    network settles on it (measured: see docs/results/notebook.md).
     """
     if self.branch_dropout > 0.5:
       raise ValueError(f"branch_dropout={self.branch_dropout}: give at most 0.5")

@@ -121,7 +121,7 @@ PROTOCOLS = {
     "Data: `log_mel.npz`, the clips with an artist id. Split: `artist_kfold`, 5 folds; each clip"
     " is asked once a seed, by a network that has not heard its artist; no checkpoint is chosen"
     " on the fold that is asked. The recipe, though, was compared by cross-validation over the same"
-    " clips in other folds (experiments/NOTES.md), which flatters."
+    " clips in other folds (docs/results/notebook.md), which flatters."
     " Unit: tracks. The primary comparison, stated before it was run: axis_features minus"
     " axis_features_2d; all others are exploratory.",
     "log_mel.npz",
