@@ -1,4 +1,4 @@
-"""How every command line starts and ends: flags, the user's mistakes, signals, exit status."""
+"""Parse flags, report user errors, handle signals and set the exit status of every command."""
 
 import errno
 import logging
@@ -16,7 +16,11 @@ from genre_jax.errors import Interrupted, UserError
 
 
 def _parse(argv: list[str]) -> list[str]:
-  """Parses flags; a mistake becomes a UserError that names the flag, and the nearest field."""
+  """Parse flags.
+
+  Raises:
+    UserError: If a flag or config field is wrong. The message names the flag and the nearest field.
+  """
   try:
     return flags.FLAGS(argv)
   except (AttributeError, KeyError) as error:
@@ -24,29 +28,33 @@ def _parse(argv: list[str]) -> list[str]:
     for old, new in (("\\n", "; "), ("\n", "; "), ("\\'", ""), ("'", ""), ('"', "")):
       text = text.replace(old, new)
     raise UserError(f"no such config field: {text[0].lower() + text[1:]}") from error
-  except Exception as error:  # a config file is a program, and may fail in any way
+  except Exception as error:  # a config file is Python code, which can raise anything
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     kind = "" if isinstance(error, flags.Error) else f"{type(error).__name__}: "
     raise UserError(kind + " ".join(dict.fromkeys(lines[:1] + lines[-1:]))) from error
 
 
 def define_config() -> flags.FlagHolder:
-  """Defines --config, and with it a flag for each of the config's fields."""
+  """Define --config and one flag for each field of the config."""
   return config_flags.DEFINE_config_file(
-    "config", None, "The experiment, a file of experiments/.", lock_config=True
+    "config", None, "Config file of the experiment, as experiments/tf_split.py.", lock_config=True
   )
 
 
 def experiment(argv: list[str], config: flags.FlagHolder) -> tuple[ConfigDict, str]:
-  """The config that the flags gave, and its name.
+  """Return the config that the flags specify, and its name.
+
+  Args:
+    argv: Arguments that are left after flags were parsed; the first is the program.
+    config: The flag from `define_config`.
 
   Raises:
-    UserError: if there is none, or something stands in its way.
+    UserError: If --config is missing, cannot be loaded, or an argument is not a flag.
   """
   if len(argv) > 1:
     raise UserError(f"unexpected argument {argv[1]!r}: flags begin with --")
   if config.value is None:
-    raise UserError("--config is missing: give an experiment, as --config=experiments/tf_split.py")
+    raise UserError("--config is missing: give a config file, as --config=experiments/tf_split.py")
   path = config_flags.get_config_filename(flags.FLAGS["config"])
   try:
     config.value.lock()
@@ -57,28 +65,32 @@ def experiment(argv: list[str], config: flags.FlagHolder) -> tuple[ConfigDict, s
 
 
 def _terminate(number, _) -> None:
-  """SIGTERM ends a command as Ctrl-C does: workers are ended, what was finished is kept."""
+  """Handle SIGTERM as Ctrl-C: stop worker processes and keep finished work."""
   raise KeyboardInterrupt(number)
 
 
 def run(main: Callable[[list[str]], int | None]) -> None:
-  """Runs a command's main with its arguments; never shows a traceback for a user's mistake.
+  """Run a command and exit the process.
 
-  Exit status: 0, or what main returns; 2 for a UserError; 128 + number for a signal.
+  The exit status is 0 or what `main` returns, 2 for a UserError, which prints its message without a
+  traceback, and 128 + number for a signal.
+
+  Args:
+    main: Takes the arguments that are left after flags were parsed; returns an exit status or None.
   """
   signal.signal(signal.SIGTERM, _terminate)
-  # Python has None where a stream was closed before the start, as `>&-` does.
+  # Python sets a stream to None if it was closed before the start, as `>&-` does.
   for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
     if getattr(sys, name) is None:
       setattr(sys, name, open(os.devnull, mode))
-  # TensorFlow's C++ side reports its start on standard error; it reads these at its first import.
+  # TensorFlow reads these at its first import; without them it logs its start on standard error.
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-  # orbax logs every file that it touches, and failures that also reach the caller as exceptions.
+  # orbax logs every file that it touches. Its errors also reach the caller as exceptions.
   absl_logging.set_verbosity(absl_logging.FATAL)
   logging.getLogger("absl").setLevel(logging.CRITICAL)
-  # JAX tells which accelerators there are not, and XLA at every start from its cache that
-  # 'prefer-no-gather' is no feature of the processor; what matters comes as an exception as well.
+  # JAX logs which accelerators are absent. XLA logs that 'prefer-no-gather' is not a CPU feature
+  # whenever it reads its cache. Errors that matter are raised as exceptions as well.
   logging.getLogger("jax").setLevel(logging.CRITICAL)
   try:
     app.run(main, flags_parser=_parse)
@@ -88,21 +100,21 @@ def run(main: Callable[[list[str]], int | None]) -> None:
   except Interrupted as error:
     number = error.args[0]
     print(
-      f"stopped by {signal.Signals(number).name} after a checkpoint; the same command goes on",
+      f"stopped by {signal.Signals(number).name} after a checkpoint; the same command resumes",
       file=sys.stderr,
     )
     sys.exit(128 + number)
   except BrokenPipeError:
-    # Whoever read the output has gone, as `| head` does. What Python still holds for it is let go.
+    # The reader of the output has ended, as `| head` does. Drop what Python still buffers.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(128 + signal.SIGPIPE)
-  except OSError as error:  # of the standard streams; files have messages of their own
+  except OSError as error:  # of the standard streams; errors of files are UserErrors
     if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO):
       raise
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    print(f"error: the output cannot be written: {error.strerror}", file=sys.stderr)
+    print(f"error: cannot write the output: {error.strerror}", file=sys.stderr)
     sys.exit(2)
   except KeyboardInterrupt as error:
     number = error.args[0] if error.args else signal.SIGINT
-    print("stopped; the same command goes on from what was kept", file=sys.stderr)
+    print("stopped; the same command resumes from what was saved", file=sys.stderr)
     sys.exit(128 + number)

@@ -1,6 +1,6 @@
-"""Runs against each other on the same tracks: `python -m genre_jax.compare RUN_A RUN_B ...`.
+"""Compare runs on the same tracks: `python -m genre_jax.compare RUN_A RUN_B ...`.
 
-Prints differences with intervals and tests, and writes compare.md, compare.json and a forest plot.
+Prints differences with 95 % intervals and tests. Writes compare.md, compare.json and a forest plot.
 """
 
 import dataclasses
@@ -12,25 +12,25 @@ from absl import flags
 from genre_jax import command_line
 from genre_jax.errors import UserError
 
-SIDE = flags.DEFINE_enum(
+SPLIT = flags.DEFINE_enum(
   "split",
   "",
   ["", "validation", "test"],
-  "Which tracks; if empty, test where every run has clips there.",
+  "Split to compare on; if empty, test if every run has test tracks, else validation.",
 )
-OUT = flags.DEFINE_string("out", "runs/compare", "Folder for the tables and the plot.")
+OUT = flags.DEFINE_string("out", "runs/compare", "Folder for the tables and the forest plot.")
 
 
 def main(argv: list[str]) -> None:
-  """Reads, compares, prints, writes."""
+  """Read the runs, print the comparison and write its files."""
   from genre_jax.evaluation import comparison
   from genre_jax.files import write_json
   from genre_jax.reports.forest_plot import forest_plot
 
   folders = argv[1:]
   if len(folders) < 2:
-    raise UserError("give two or more run folders")
-  split = SIDE.value or comparison.choose_split(folders)
+    raise UserError("give two or more run folders, as runs/a runs/b")
+  split = SPLIT.value or comparison.choose_split(folders)
   systems = comparison.read_systems(folders, split)
   pairs = comparison.compare(systems)
   text = comparison.to_markdown(systems, pairs, split)

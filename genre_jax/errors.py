@@ -1,12 +1,31 @@
-"""What ends a command without a traceback: a mistake that the user can mend, or a signal."""
+"""Exceptions that end a command without a traceback, and a hint for misspelled names."""
+
+import difflib
+from collections.abc import Iterable
 
 
 class UserError(Exception):
-  """A mistake in a path, flag or file: the message names it, says what is wrong and what to do.
+  """An error in a path, flag or file that the user can fix.
 
-  Command lines print the message and exit with status 2.
+  The message says what is wrong, where, and what to do. Commands print it and exit with status 2.
   """
 
 
 class Interrupted(Exception):
-  """A signal ended training after a checkpoint; the argument is the signal's number."""
+  """A signal stopped training after a checkpoint; the argument is the number of the signal."""
+
+
+def did_you_mean(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:
+  """Return a hint at the name nearest to a misspelled one.
+
+  Args:
+    name: The unknown name.
+    names: The known names.
+    cutoff: Least similarity of the hint, from 0 (always give one) to 1, as in
+      `difflib.get_close_matches`.
+
+  Returns:
+    ' (did you mean NEAREST?)', or '' if no name is near enough.
+  """
+  near = difflib.get_close_matches(name, list(names), 1, cutoff)
+  return f" (did you mean {near[0]}?)" if near else ""

@@ -1,31 +1,40 @@
-"""For use elsewhere: `python -m genre_jax.export --out=FILE [--format=stablehlo|tflite|onnx]`."""
+"""Export a model: `python -m genre_jax.export --out=FILE [--format=stablehlo|tflite|onnx]`.
+
+The export includes the front end: it takes a waveform and returns probabilities.
+"""
 
 from absl import flags
 
 from genre_jax import command_line
 from genre_jax.errors import UserError
 
-MODEL = flags.DEFINE_string("model", "axis_features_10", "A model's name, its directory, or a run.")
-FORMAT = flags.DEFINE_enum("format", "stablehlo", ["stablehlo", "tflite", "onnx"], "What to write.")
-OUT = flags.DEFINE_string("out", "", "The file to be.")
+MODEL = flags.DEFINE_string(
+  "model", "axis_features_10", "Name of a model, model directory, or run folder."
+)
+FORMAT = flags.DEFINE_enum(
+  "format", "stablehlo", ["stablehlo", "tflite", "onnx"], "Format of the exported file."
+)
+OUT = flags.DEFINE_string("out", "", "File to write; required.")
 CHECK = flags.DEFINE_multi_string(
   "check",
   [],
-  "Audio file on which to compare with the model; may be given again. The built-in"
+  "Audio file on which to compare the export with the model; repeatable. The built-in synthetic"
   " corpus if absent.",
 )
-SECONDS = flags.DEFINE_float("seconds", 30.0, "tflite, onnx: length of the sound that it takes.")
+SECONDS = flags.DEFINE_float("seconds", 30.0, "tflite, onnx: length of the input in seconds.")
 WINDOWS = flags.DEFINE_integer(
-  "windows", 0, "Windows heard of a sound, evenly spaced; 0: as many as in evaluation."
+  "windows",
+  0,
+  "Segments of the input to predict on, evenly spaced; 0: the number used in evaluation.",
 )
 
 
 def main(argv: list[str]) -> None:
-  """Exports, and says how far the export is from the model."""
+  """Export the model and print its largest difference from the original."""
   if len(argv) > 1:
     raise UserError(f"unexpected argument {argv[1]!r}: flags begin with --")
   if not OUT.value:
-    raise UserError("--out is missing: the file to be")
+    raise UserError("--out is missing: give a file to write, as --out=model.{FORMAT.value}")
   from genre_jax.inference.exports import export
 
   done = export(
@@ -39,7 +48,7 @@ def main(argv: list[str]) -> None:
   size = done.path.stat().st_size
   print(
     f"{done.path}: {done.metadata['name']} as {FORMAT.value}, {size / 1e6:.1f} MB\n"
-    f"largest difference from the model: {done.difference:.1e} on {len(done.checked)} sounds"
+    f"largest difference from the model: {done.difference:.1e} on {len(done.checked)} inputs"
   )
 
 

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, whatever ends the program that writes them."""
+"""Write files so that a crash leaves either the old file or the whole new one."""
 
 import json
 import os
@@ -8,18 +8,33 @@ from typing import Any
 from genre_jax.errors import UserError
 
 
+def cache_dir() -> pathlib.Path:
+  """Return the user's cache folder: $XDG_CACHE_HOME/genre_jax, or ~/.cache/genre_jax.
+
+  A relative XDG_CACHE_HOME is ignored, as the XDG Base Directory Specification requires.
+  """
+  base = os.environ.get("XDG_CACHE_HOME", "")
+  root = pathlib.Path(base) if os.path.isabs(base) else pathlib.Path.home() / ".cache"
+  return root / "genre_jax"
+
+
 def write_whole(path: pathlib.Path, text: str) -> None:
-  """Writes a text beside its place and moves it there."""
+  """Write text to a temporary file in the same folder, then rename it to `path`."""
   temporary = path.with_name(path.name + ".tmp")
   temporary.write_text(text, encoding="utf-8")
   os.replace(temporary, path)
 
 
 def write_block(path: pathlib.Path, name: str, block: str) -> None:
-  """Replaces the lines of a page between `<!-- NAME -->` and `<!-- /NAME -->`.
+  """Replace the lines of a file between `<!-- NAME -->` and `<!-- /NAME -->`.
+
+  Args:
+    path: Markdown file.
+    name: Name of the block.
+    block: New lines, ending with a line break.
 
   Raises:
-    UserError: if the page has not just one such place.
+    UserError: If the file cannot be read or does not contain exactly one such block.
   """
   begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
   try:
@@ -27,10 +42,12 @@ def write_block(path: pathlib.Path, name: str, block: str) -> None:
     _, after = rest.split(end)
     write_whole(path, before + begin + block + end + after)
   except (OSError, ValueError) as error:
-    raise UserError(f"--into={path} has no lines {begin.strip()} and {end} ({error})") from error
+    raise UserError(
+      f"--into={path}: expected one line {begin.strip()} and one line {end} ({error})"
+    ) from error
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-  """Writes a JSON file so that it is either whole or absent."""
+  """Write a value as a JSON file; create the folder if needed."""
   path.parent.mkdir(parents=True, exist_ok=True)
   write_whole(path, json.dumps(value, indent=1) + "\n")

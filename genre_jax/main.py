@@ -1,6 +1,6 @@
 """Train and evaluate an experiment: `python -m genre_jax.main --config=experiments/tf_split.py`.
 
-Any field of the config is a flag, as `--config.optimizer.learning_rate=3e-4`.
+Every field of the config is a flag, as `--config.optimizer.learning_rate=3e-4`.
 """
 
 from absl import flags
@@ -8,18 +8,23 @@ from absl import flags
 from genre_jax import command_line
 
 CONFIG = command_line.define_config()
-WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run; runs/<config name> if empty.")
+WORKDIR = flags.DEFINE_string("workdir", "", "Run folder; runs/<config name> if empty.")
 MODE = flags.DEFINE_enum(
-  "mode", "train_and_eval", ["train_and_eval", "train", "eval", "summary"], "What to do."
+  "mode",
+  "train_and_eval",
+  ["train_and_eval", "train", "eval", "summary"],
+  "Train and evaluate, only train, only evaluate, or print the layers and parameter counts.",
 )
-CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "What to evaluate: best, last or a folder.")
+CHECKPOINT = flags.DEFINE_string(
+  "checkpoint", "best", "Checkpoint to evaluate: best, last or a folder."
+)
 
 
 def main(argv: list[str]) -> None:
-  """Dispatches on --mode."""
+  """Run what --mode selects."""
   config, name = command_line.experiment(argv, CONFIG)
   if MODE.value == "summary":
-    from genre_jax.training.summary import print_summary  # here: flags are checked first, at once
+    from genre_jax.training.summary import print_summary  # here: flag errors appear first
 
     print_summary(config)
     return

@@ -1,6 +1,7 @@
-"""What genre is it: `python -m genre_jax.predict [--model=NAME|DIR] FILES_OR_FOLDERS...`.
+"""Classify audio files: `python -m genre_jax.predict [--model=NAME|DIR] FILES_OR_FOLDERS...`.
 
-Every file gets a line; what cannot be heard gets one with the reason, and exit status 1.
+Prints one line per file. A file that cannot be decoded gets a line with the reason, and the exit
+status is 1.
 """
 
 import pathlib
@@ -11,41 +12,49 @@ from absl import flags
 from genre_jax import command_line
 from genre_jax.errors import UserError
 
-MODEL = flags.DEFINE_string("model", "axis_features_10", "A model's name, its directory, or a run.")
-FORMAT = flags.DEFINE_enum(
-  "format", "table", ["table", "jsonl", "csv", "parquet"], "How answers are written."
+MODEL = flags.DEFINE_string(
+  "model", "axis_features_10", "Name of a model, model directory, or run folder."
 )
-OUT = flags.DEFINE_string("out", "", "File for the answers; files that it holds are skipped.")
-TIMELINE = flags.DEFINE_bool("timeline", False, "Also tell the genre over time.")
+FORMAT = flags.DEFINE_enum(
+  "format", "table", ["table", "jsonl", "csv", "parquet"], "Format of the predictions."
+)
+OUT = flags.DEFINE_string(
+  "out", "", "File for the predictions; audio files that it already contains are skipped."
+)
+TIMELINE = flags.DEFINE_bool("timeline", False, "Also predict the genre over time.")
 MIN_CONFIDENCE = flags.DEFINE_float(
   "min_confidence",
   0.0,
-  "Say 'unknown' rather than guess below this probability.",
+  "Below this probability the genre is 'unknown'.",
   lower_bound=0,
   upper_bound=1,
 )
 WINDOWS = flags.DEFINE_integer(
   "windows",
   None,
-  "Windows heard of each file, evenly spaced; 0: all of it. As many as in"
-  " evaluation of each 30 s if absent.",
+  "Segments of each file to predict on, evenly spaced; 0: the whole file. If absent, the number"
+  " used in evaluation for each 30 s.",
   lower_bound=0,
 )
-PLAYLISTS = flags.DEFINE_string("playlists", "", "Folder for a .m3u8 of each genre.")
-EMBEDDINGS = flags.DEFINE_string("embeddings", "", "Parquet file for the penultimate layer.")
-WORKERS = flags.DEFINE_integer("workers", 0, "Processes that decode; 0: one a core.", lower_bound=0)
+PLAYLISTS = flags.DEFINE_string("playlists", "", "Folder for one .m3u8 playlist per genre.")
+EMBEDDINGS = flags.DEFINE_string(
+  "embeddings", "", "Parquet file for embeddings of the penultimate layer."
+)
+WORKERS = flags.DEFINE_integer(
+  "workers", 0, "Processes that decode audio; 0: one per core.", lower_bound=0
+)
 
 SHOWN_FAILURES = 20
 
 
 def main(argv: list[str]) -> int:
-  """Predicts; returns the exit status."""
+  """Predict all files and return the exit status."""
   if len(argv) < 2:
     raise UserError("give one or more audio files or folders")
   if FORMAT.value == "parquet" and not OUT.value:
     raise UserError("--format=parquet needs --out=FILE")
   if FORMAT.value == "table" and OUT.value:
-    raise UserError("--out needs --format=jsonl, csv or parquet: a table is for reading")
+    raise UserError("--out needs --format=jsonl, csv or parquet: --format=table only prints")
   from tqdm import tqdm
 
   from genre_jax.inference import playlists, predict_files, writers
@@ -71,7 +80,7 @@ def main(argv: list[str]) -> int:
   lists = playlists.playlist_folder(PLAYLISTS.value) if PLAYLISTS.value else None
 
   found = list(predict_files.find_files(argv[1:]))
-  # A file is asked again where one of the files to be written lacks it.
+  # Predict a file again if any of the output files lacks it.
   held = [sink.held for sink in sinks] if out else []
   known, todo, rows_done = 0, [], []
   for path, wrong in found:
@@ -119,10 +128,10 @@ def main(argv: list[str]) -> int:
 
 
 def _summary(count: int, failed: list[tuple[str, str]], known: int) -> None:
-  """How many and which, on standard error."""
-  before = f" ({known} of them before)" if known else ""
+  """Print the number of files and the failures on standard error."""
+  before = f" ({known} from an earlier run)" if known else ""
   print(
-    f"{count} files{before}: {count - len(failed)} answered, {len(failed)} failed", file=sys.stderr
+    f"{count} files{before}: {count - len(failed)} predicted, {len(failed)} failed", file=sys.stderr
   )
   for file, error in failed[:SHOWN_FAILURES]:
     print(f"  {file}: {error}", file=sys.stderr)

