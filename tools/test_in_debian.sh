@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Run the whole test suite in a fresh Debian, with that Debian's own Python.
+#   tools/test_in_debian.sh FOLDER [SUITE [PYTEST OPTIONS...]]
+# FOLDER is made by debootstrap once (as root; about 5 GB with the packages) and used again. SUITE is
+# trixie unless named, which has Python 3.13. Tests that need real recordings get a copy of
+# GENRE_JAX_DATA, if it is set.
+set -euo pipefail
+if [ $# -lt 1 ]; then
+  echo "usage: $0 FOLDER [SUITE [PYTEST OPTIONS...]]" >&2
+  exit 2
+fi
+folder=$(mkdir -p "$1" && cd "$1" && pwd)
+suite=${2-trixie}
+shift $(($# < 2 ? $# : 2))
+checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+if [ ! -e "$folder/etc/debian_version" ]; then
+  debootstrap --variant=minbase --include=python3,python3-venv,git,ca-certificates \
+    "$suite" "$folder"
+fi
+mkdir -p "$folder/root/checkout" "$folder/root/data"
+# The files of the working tree that git tracks, or would.
+(cd "$checkout" && git ls-files -z --cached --others --exclude-standard \
+  | tar --null --files-from=- --ignore-failed-read -cf -) | tar -xf - -C "$folder/root/checkout"
+if [ -n "${GENRE_JAX_DATA-}" ]; then
+  cp -a "$GENRE_JAX_DATA/." "$folder/root/data/"
+fi
+cp /etc/resolv.conf "$folder/etc/resolv.conf"
+mountpoint -q "$folder/proc" || mount -t proc proc "$folder/proc"
+mountpoint -q "$folder/dev" || mount --rbind /dev "$folder/dev"
+trap 'umount -l "$folder/proc" "$folder/dev"' EXIT
+chroot "$folder" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
+  GENRE_JAX_DATA=/root/data GENRE_JAX_PYTHON=python3 \
+  bash -c 'cd /root/checkout && python3 -V && ./run.sh test --slow "$@"' bash "$@"
