@@ -1,25 +1,37 @@
 #!/usr/bin/env bash
-# One door to everything: sets up .venv once, then runs what is asked inside it.
-#   ./run.sh                 the whole job on the built-in corpus
-#   ./run.sh test            lint and tests
-#   ./run.sh bench           speed side by side with peers, into docs/results/speed.md
+# Set up .venv once, then run a command inside it.
+#   ./run.sh                 prepare, train and evaluate two networks on the built-in corpus
+#   ./run.sh test [--slow]   check format, lint, types and imports, then run the tests
+#   ./run.sh bench           measure speed beside peers
+#   ./run.sh docs            build the documentation into site/
 #   ./run.sh onnx ...        export --format=onnx, in the environment that it needs
-#   ./run.sh COMMAND ...     python -m genre_jax.COMMAND ..., as ./run.sh main --config=...
+#   ./run.sh COMMAND ...     genre-jax COMMAND ..., as ./run.sh main --config=...
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 venv=${GENRE_JAX_VENV:-.venv}
 python=$venv/bin/python
+base=
+
+find_python() {  # sets base to a Python that is supported
+  local name
+  for name in ${GENRE_JAX_PYTHON:-python3.11 python3.12 python3.13 python3}; do
+    if "$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+        2>/dev/null; then
+      base=$name
+      return
+    fi
+  done
+  echo "error: genre_jax needs Python 3.11, 3.12 or 3.13, and none is on the PATH" >&2
+  exit 2
+}
 
 set_up() {  # FOLDER REQUIREMENTS MEGABYTES: makes an environment, once for each state of the file
-  local stamp base
+  local stamp
   stamp=$1/installed-$(cksum <"$2" | tr -s ' ' -)
   if [ -e "$stamp" ]; then return; fi
-  base=$(command -v python3.11 || command -v python3) || {
-    echo "error: Python 3.11 is not on the PATH; install it first" >&2; exit 2; }
-  "$base" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || {
-    echo "error: genre_jax needs Python 3.11, $base is $("$base" -V)" >&2; exit 2; }
-  echo "setting up $1 (once; about $3 MB of packages)"
+  find_python
+  echo "setting up $1 with $("$base" -V) (once; about $3 MB of packages)"
   "$base" -m venv "$1"
   "$1/bin/python" -m pip install --quiet --disable-pip-version-check -r "$2"
   touch "$stamp"
@@ -29,15 +41,17 @@ set_up "$venv" requirements.txt 700
 
 case "${1-}" in
   "")
-    for model in baseline tf_split; do
+    for model in baseline split_cnn; do
       "$python" -m genre_jax.main --config="experiments/synthetic.py:$model" \
         --workdir="runs/synthetic_$model"
     done
-    "$python" -m genre_jax.table runs/synthetic_baseline runs/synthetic_tf_split
+    "$python" -m genre_jax.table runs/synthetic_baseline runs/synthetic_split_cnn
     ;;
   test)
     shift
+    "$python" -m ruff format --check .
     "$python" -m ruff check .
+    "$python" -m mypy
     "$python" -m pytest --numprocesses=2 "$@"
     ;;
   bench)
@@ -46,21 +60,16 @@ case "${1-}" in
     set_up .venv-onnx requirements-onnx.txt 400
     "$python" -m benchmarks.run "$@"
     ;;
+  docs)
+    set_up .venv-docs requirements-docs.txt 100
+    .venv-docs/bin/python -m mkdocs build --strict
+    ;;
   onnx)
     shift
     set_up .venv-onnx requirements-onnx.txt 400
     .venv-onnx/bin/python -m genre_jax.export --format=onnx "$@"
     ;;
   *)
-    command=$1
-    shift
-    case " main prepare table audit sweep compare pretrained protocol predict stream export page " in
-      *" $command "*) "$python" -m "genre_jax.$command" "$@" ;;
-      *)
-        echo "error: no command $command; there are: test bench onnx main prepare table audit" \
-          "sweep compare pretrained protocol predict stream export page" >&2
-        exit 2
-        ;;
-    esac
+    exec "$python" -m genre_jax "$@"
     ;;
 esac

@@ -7,12 +7,41 @@ import pathlib
 import signal
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from absl import app, flags
 from absl import logging as absl_logging
-from ml_collections import ConfigDict, config_flags
 
-from genre_jax.errors import Interrupted, UserError
+from genre_jax.errors import Interrupted, UserError, missing_extra
+
+if TYPE_CHECKING:
+  from ml_collections import ConfigDict
+
+# Packages of the optional extras, by the name of their module.
+EXTRAS = {
+  "gradio": ("gradio", "web"),
+  "matplotlib": ("matplotlib", "report"),
+  "ml_collections": ("ml_collections", "train"),
+  "optax": ("optax", "train"),
+  "orbax": ("orbax-checkpoint", "train"),
+  "sklearn": ("scikit-learn", "train"),
+  "tensorflow": ("tensorflow-cpu", "train"),
+  "tensorflow_datasets": ("tensorflow-datasets", "train"),
+}
+INSTALLED_EXPERIMENTS = pathlib.Path(__file__).parent / "experiments"
+
+
+def _find_experiment(argument: str) -> str:
+  """Return an argument with the installed path of an experiment that this folder does not have.
+
+  `--config=experiments/tf_split.py` then also works outside a checkout.
+  """
+  prefix = "--config=" if argument.startswith("--config=") else ""
+  path, colon, rest = argument.removeprefix(prefix).partition(":")
+  if os.path.dirname(path) != "experiments" or os.path.exists(path):
+    return argument
+  installed = INSTALLED_EXPERIMENTS / os.path.basename(path)
+  return f"{prefix}{installed}{colon}{rest}" if installed.is_file() else argument
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -21,6 +50,8 @@ def _parse(argv: list[str]) -> list[str]:
   Raises:
     UserError: If a flag or config field is wrong. The message names the flag and the nearest field.
   """
+  if "config" in flags.FLAGS:
+    argv = [_find_experiment(argument) for argument in argv]
   try:
     return flags.FLAGS(argv)
   except (AttributeError, KeyError) as error:
@@ -36,12 +67,18 @@ def _parse(argv: list[str]) -> list[str]:
 
 def define_config() -> flags.FlagHolder:
   """Define --config and one flag for each field of the config."""
+  try:
+    from ml_collections import config_flags
+  except ModuleNotFoundError:  # at the import of a command, so that `run` is not there to print it
+    print(f"error: {missing_extra('this command', 'ml_collections', 'train')}", file=sys.stderr)
+    sys.exit(2)
+
   return config_flags.DEFINE_config_file(
     "config", None, "Config file of the experiment, as experiments/tf_split.py.", lock_config=True
   )
 
 
-def experiment(argv: list[str], config: flags.FlagHolder) -> tuple[ConfigDict, str]:
+def experiment(argv: list[str], config: flags.FlagHolder) -> "tuple[ConfigDict, str]":
   """Return the config that the flags specify, and its name.
 
   Args:
@@ -51,6 +88,8 @@ def experiment(argv: list[str], config: flags.FlagHolder) -> tuple[ConfigDict, s
   Raises:
     UserError: If --config is missing, cannot be loaded, or an argument is not a flag.
   """
+  from ml_collections import config_flags
+
   if len(argv) > 1:
     raise UserError(f"unexpected argument {argv[1]!r}: flags begin with --")
   if config.value is None:
@@ -96,6 +135,12 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     app.run(main, flags_parser=_parse)
   except UserError as error:
     print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
+  except ModuleNotFoundError as error:
+    package, extra = EXTRAS.get((error.name or "").split(".")[0], ("", ""))
+    if not package:
+      raise
+    print(f"error: {missing_extra('this command', package, extra)}", file=sys.stderr)
     sys.exit(2)
   except Interrupted as error:
     number = error.args[0]

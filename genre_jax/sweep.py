@@ -8,7 +8,6 @@ Values are split at commas outside brackets and quotes:
 import pathlib
 
 from absl import flags
-from ml_collections import config_flags
 
 from genre_jax import command_line
 from genre_jax.errors import UserError
@@ -23,6 +22,8 @@ def main(argv: list[str]) -> int:
   config, name = command_line.experiment(argv, CONFIG)
   if not SWEEP.value:
     raise UserError("--sweep is missing: give a field and its values, as --sweep seed=0,1,2")
+  from ml_collections import config_flags
+
   from genre_jax.studies import sweep_runs
 
   fields = sweep_runs.parse_sweeps(SWEEP.value)

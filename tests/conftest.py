@@ -28,10 +28,25 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_numpy_dtype_promotion", "standard")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 ROOT = pathlib.Path(__file__).parents[1]
-SHARED = ROOT.parent / "shared"
+# Folder of the real recordings, with gtzan/ and fsdd/; tests that need them skip without it.
+DATA = pathlib.Path(os.environ.get("GENRE_JAX_DATA", "/nonexistent"))
+AUDIO = pathlib.Path(__file__).parent / "assets" / "two_seconds.flac"
+
+
+def pytest_addoption(parser):
+  """Adds --slow."""
+  parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
+
+
+def pytest_collection_modifyitems(config, items):
+  """Leaves slow tests out unless --slow is given."""
+  if not config.getoption("--slow"):
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    config.hook.pytest_deselected(items=slow)
+    items[:] = [item for item in items if not item.get_closest_marker("slow")]
 
 
 def pytest_unconfigure():
@@ -49,6 +64,6 @@ def rng():
 @pytest.fixture(scope="session")
 def gtzan():
   """The folder of real GTZAN recordings; tests that need it skip where it is absent."""
-  if not (SHARED / "gtzan" / "log_mel.npz").exists():
-    pytest.skip("needs the real recordings in ../shared/gtzan")
-  return SHARED / "gtzan"
+  if not (DATA / "gtzan" / "log_mel.npz").exists():
+    pytest.skip("needs real recordings: set GENRE_JAX_DATA to a folder with gtzan/log_mel.npz")
+  return DATA / "gtzan"

@@ -11,7 +11,7 @@ from genre_jax.data.prepared import prepare
 from genre_jax.data.sources.registry import open_source, source_names
 from genre_jax.data.splits import assign_splits, check_groups_apart
 from genre_jax.errors import UserError
-from tests.conftest import SHARED
+from tests.conftest import DATA
 
 FRONTEND = FrontendConfig(
   sample_rate=8000,
@@ -97,9 +97,9 @@ def test_splits_that_need_sides_say_so(audio_folder):
 
 
 def test_real_digits():
-  if not (SHARED / "fsdd").exists():
-    pytest.skip("needs the real recordings in ../shared/fsdd")
-  source = open_source("spoken_digits", str(SHARED / "fsdd"))
+  if not (DATA / "fsdd").exists():
+    pytest.skip("needs real recordings: set GENRE_JAX_DATA to a folder with fsdd/")
+  source = open_source("spoken_digits", str(DATA / "fsdd"))
   assert len(source.classes) == 10 and len({clip.group for clip in source.clips}) == 6
   assignment = assign_splits(source.clips, name="takes")
   counts = Counter(assignment.splits.values())

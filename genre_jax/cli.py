@@ -1,0 +1,55 @@
+"""Run a command by name: `genre-jax COMMAND ...` is `python -m genre_jax.COMMAND ...`."""
+
+import runpy
+import sys
+
+from genre_jax import __version__
+from genre_jax.errors import did_you_mean
+
+COMMANDS = {
+  "predict": "print the genre of audio files",
+  "stream": "print the genre of live sound",
+  "page": "serve a page for the browser",
+  "export": "write a model for use without this package",
+  "pretrained": "fetch, pack and list models",
+  "main": "train and evaluate an experiment",
+  "prepare": "prepare the spectrograms of an experiment",
+  "table": "print evaluated runs as a table",
+  "sweep": "train the product of some fields' values",
+  "compare": "compare evaluated runs, track by track",
+  "protocol": "make the runs and the tables of a study",
+  "audit": "find duplicates and damage in a collection",
+}
+
+
+def usage() -> str:
+  """Return the list of commands."""
+  width = max(map(len, COMMANDS))
+  lines = [f"  {name:{width}}  {purpose}" for name, purpose in COMMANDS.items()]
+  return "\n".join(
+    [
+      "usage: genre-jax COMMAND [--help] ...",
+      "",
+      *lines,
+      "",
+      "genre-jax COMMAND --help lists the flags of a command.",
+    ]
+  )
+
+
+def main() -> None:
+  """Run the command that the first argument names; exit with status 2 where there is none."""
+  name, *arguments = sys.argv[1:] or ["--help"]
+  if name in ("-h", "--help", "help"):
+    print(usage())
+    return
+  if name == "--version":
+    print(f"genre_jax {__version__}")
+    return
+  if name not in COMMANDS:
+    print(f"error: there is no command {name!r}{did_you_mean(name, COMMANDS)}", file=sys.stderr)
+    print(usage(), file=sys.stderr)
+    sys.exit(2)
+  sys.argv = [f"genre-jax {name}", *arguments]
+  # Run, not imported: worker processes then find the command as `python -m` would name it.
+  runpy.run_module(f"genre_jax.{name}", run_name="__main__", alter_sys=True)
