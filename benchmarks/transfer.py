@@ -1,11 +1,11 @@
-"""What a network that has heard more music gives on GTZAN: `python -m benchmarks.transfer`.
+"""Evaluate transfer from musicnn, trained on more music, to GTZAN: `python -m benchmarks.transfer`.
 
-musicnn's features in linear probes, its last layers trained on, and what a probe knows distilled
-into `split_cnn`, against `split_cnn` from random weights. Short real excerpts, trained on the
-fault-filtered train list, asked about its valid list; writes a table into RESULTS.md. Choices
-(features, penalties, rates, lengths) were made by cross-validation on the train list with artists
-apart, with twelve looks at the valid list on the way (experiments/NOTES.md). Classes are balanced
-in every row: ten train clips are country, 23 valid ones.
+Compares linear probes on musicnn's features, fine-tuning of its upper layers, and distillation of a
+probe into `split_cnn` with `split_cnn` from random weights. All train on short real excerpts of the
+fault-filtered train list and are evaluated on its validation list. Features, penalties, rates and
+lengths were chosen by cross-validation on the train list with disjoint artists. The validation list
+was also evaluated twelve times during these choices (docs/results/notebook.md). Classes are
+balanced in every row: ten train clips and 23 validation clips are country.
 """
 
 import pathlib
@@ -14,84 +14,116 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from absl import app, flags
+from absl import flags
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 
-from benchmarks.musicnn_features import Clips, clip_mean, features_of, hear, in_batches, patches
-from experiments import tf_split_10
+from benchmarks.harness import data_folder
+from benchmarks.musicnn_features import (
+  Clips,
+  cached_activations,
+  clip_mean,
+  features_of,
+  in_batches,
+  overlapping_segments,
+)
+from genre_jax import command_line
 from genre_jax.data.audio import read_audio
 from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.log_mel import log_mel
 from genre_jax.data.pipeline import segment_starts
 from genre_jax.evaluation import significance
 from genre_jax.evaluation.metrics import accuracy_interval, softmax
+from genre_jax.experiments import tf_split_10
 from genre_jax.files import write_block
 from genre_jax.inference import load
-from genre_jax.inference.spectra import stack_windows
+from genre_jax.inference.track_log_mel import stack_segments
 from genre_jax.models.registry import build_model
 from genre_jax.training.optimizer import make_optimizer
 from genre_jax.training.steps import create_state, make_eval_step, make_train_step
 
-DATA = flags.DEFINE_string("data", "../shared/gtzan/audio", "GTZAN's folder of genres.")
+DATA = flags.DEFINE_string(
+  "data", "", "Folder of GENRE/FILE; gtzan/audio in GENRE_JAX_DATA if empty."
+)
 INTO = flags.DEFINE_string("into", "RESULTS.md", "Page with the lines <!-- transfer -->.")
-WORKDIR = flags.DEFINE_string("workdir", "runs/transfer", "Where features are kept.")
-SEEDS = flags.DEFINE_integer("seeds", 3, "Of what is trained by gradient.", lower_bound=1)
+WORKDIR = flags.DEFINE_string("workdir", "runs/transfer", "Folder of cached features.")
+SEEDS = flags.DEFINE_integer(
+  "seeds", 3, "Seeds of the networks trained by gradient.", lower_bound=1
+)
 
 BEST = "penultimate layer, last convolution and tags, gains and speeds: linear probe"
 PENALTY = 1e-3  # C of the logistic regressions
 LONG_SECONDS = 10.0
 
-ABOUT = """## Transfer: knowledge from elsewhere
+ABOUT = """## Transfer from musicnn
 
-By `python -m benchmarks.transfer`. Data: the excerpts of `audio/`, {train} clips of the
-`fault_filtered` train list, asked about its valid list, the development set; {long} of its {valid}
-clips have 15 s or more, the others 2 to 3 s.
-musicnn was trained on the Million Song Dataset, which may hold GTZAN's recordings: these figures
-say what transfer gives here, not how well it hears songs that it has not met. Published on the
-official test with full clips: 77.2 % (musicnn features, SVM). The valid list was looked at twelve
-times while features and penalties were chosen, which flatters the probes. Interval: Wilson's at the
-effective number of artists, of the mean over seeds; of differences a bootstrap over artists and
-seeds. Lengths go with genres: the longer excerpts are
-of six of them. `split_cnn` here is trained with classes balanced, unlike P4's, and asked with
-four windows of 2 s; the second probe and what follows it are asked with all five changed versions
-of a clip, the first with the clip as it is, both with all half-overlapping patches. The valid list
-at hand has eight of the ten genres: blues 13 songs, classical 11 (of 1 artist), country 23,
-disco 15, jazz 17, metal 15, rock 3, pop 1; 77.2 % is of ten.
+Written by `python -m benchmarks.transfer`. Data: the excerpts of `audio/`. Networks train on
+{train} clips of the `fault_filtered` train list and are evaluated on its validation list, the
+development set. Of its {valid} clips {long} have 15 s or more, the others 2 to 3 s.
 
-| network | seeds | valid n = {valid} | 15 s and more, n = {long} | 2 to 3 s, n = {short} |
+musicnn was trained on the Million Song Dataset, which may contain GTZAN's recordings. The
+accuracies state the effect of transfer here, not the accuracy on songs that musicnn was not trained
+on. Published on the official test list with full clips: 77.2 % (musicnn features, SVM), of ten
+genres. The validation list was evaluated twelve times while features and penalties were chosen,
+which flatters the probes.
+
+Intervals: Wilson's at the effective number of artists, of the mean over seeds; of differences, a
+bootstrap over artists and seeds. Length and genre are confounded: the longer excerpts are of six
+genres. `split_cnn` is trained with balanced classes here, unlike in P4, and evaluated with four
+segments of 2 s. The second probe and the rows after it are evaluated on all five changed versions
+of a clip, the first on the unchanged clip, both with all half-overlapping segments. The validation
+list has eight of the ten genres: blues 13 songs, classical 11 (of 1 artist), country 23, disco 15,
+jazz 17, metal 15, rock 3, pop 1.
+
+| network | seeds | validation n = {valid} | 15 s and more, n = {long} | 2 to 3 s, n = {short} |
 |---|---|---|---|---|
 """
 
 
 def probe(features, clip, clips, rows):
-  """Logistic regression on the patches of some clips, each clip and each genre weighing alike.
+  """Fit a logistic regression on the segments of some clips; clips and labels have equal weight.
+
+  Args:
+    features: float[segments, features].
+    clip: int[segments], the clip of each segment.
+    clips: the excerpts.
+    rows: indices of the clips to fit on.
 
   Returns:
-    float[clips, genres]: log-probabilities of every clip, mean over its patches.
+    Log-probabilities of every clip, float[clips, genres], the mean over its segments; the fitted
+    regression; mean and deviation of the features.
   """
   mean, deviation = features[np.isin(clip, rows)].mean(0), features[np.isin(clip, rows)].std(0)
   x = (features - mean) / (deviation + 1e-6)
   weight = np.zeros(len(clips.names))
   weight[rows] = clips.balance(rows)
   weight = (weight / np.bincount(clip, minlength=len(weight)))[clip]
-  mine = weight > 0
+  weighted = weight > 0
   weight *= len(rows) / weight.sum()
   fitted = LogisticRegression(C=PENALTY, max_iter=1000).fit(
-    x[mine], clips.labels[clip[mine]], sample_weight=weight[mine]
+    x[weighted], clips.labels[clip[weighted]], sample_weight=weight[weighted]
   )
   out = np.full((len(clip), len(clips.genres)), -20.0)
   out[:, fitted.classes_] = fitted.predict_log_proba(x)
   return clip_mean(out, clip, len(clips.names)), fitted, mean, deviation + 1e-6
 
 
-def fine_tune(model, heard, clips, start, seed, *, steps=210, rate=3e-4):
-  """The back-end trained on, from the probe as its head, whose rate is a third; front-end fixed.
+def fine_tune(model, activations, clips, start, seed, *, steps=210, rate=3e-4):
+  """Fine-tune the upper layers, with the probe as head at a third of the rate.
+
+  Args:
+    model: musicnn, a loaded model; its first layers stay fixed.
+    activations: result of `cached_activations`.
+    clips: the excerpts.
+    start: result of `probe`.
+    seed: seed of batches, mixup and dropout.
+    steps: number of updates.
+    rate: peak learning rate of the upper layers.
 
   Returns:
-    float[clips, genres]: log-probabilities of every clip.
+    float[clips, genres], log-probabilities of every clip.
   """
-  front, counts, clip, _ = heard
+  front, counts, clip, _ = activations
   _, fitted, mean, deviation = start
   features, genres = features_of(model), len(clips.genres)
   head = np.zeros((len(mean), genres), np.float32)
@@ -125,11 +157,11 @@ def fine_tune(model, heard, clips, start, seed, *, steps=210, rate=3e-4):
     def loss(params):
       order, share, dropout = jax.random.split(rng, 3)
       valid = (jnp.arange(x.shape[1]) < counts[:, None])[..., None]
-      heard = jnp.where(valid, x.astype(jnp.float32), 0)  # padding has values too
+      masked = jnp.where(valid, x.astype(jnp.float32), 0)  # padding is not zero
       other = jax.random.permutation(order, len(x))
-      part = jax.random.beta(share, 0.3, 0.3)  # mixup of what the front-end heard
+      part = jax.random.beta(share, 0.3, 0.3)  # mixup of the first layers' activations
       targets = optax.smooth_labels(jax.nn.one_hot(labels, genres), 0.1)
-      mixed = part * heard + (1 - part) * heard[other]
+      mixed = part * masked + (1 - part) * masked[other]
       logits = logits_of(params, mixed, jnp.maximum(counts, counts[other]), dropout)
       return optax.softmax_cross_entropy(
         logits, part * targets + (1 - part) * targets[other]
@@ -140,10 +172,10 @@ def fine_tune(model, heard, clips, start, seed, *, steps=210, rate=3e-4):
 
   state, rng = tx.init(params), np.random.default_rng(seed)
   chance = clips.balance(clips.train) / len(clips.train)
-  patches_of = {row: np.flatnonzero(clip == row) for row in clips.train}
+  segments_of = {row: np.flatnonzero(clip == row) for row in clips.train}
   for number in range(steps):
     some = rng.choice(clips.train, 32, p=chance / chance.sum())
-    rows = np.array([rng.choice(patches_of[row]) for row in some])
+    rows = np.array([rng.choice(segments_of[row]) for row in some])
     params, state = step(
       params,
       state,
@@ -159,14 +191,15 @@ def fine_tune(model, heard, clips, start, seed, *, steps=210, rate=3e-4):
 
 
 def train_split_cnn(clips, targets, seed):
-  """`split_cnn` from random weights, with windows of 2 s, towards any targets.
-
-  The recipe is that of `axis_features_10`.
+  """Train `split_cnn` from random weights on segments of 2 s, with the recipe of `tf_split_10`.
 
   Args:
-    targets: float[clips, genres], rows summing to 1.
+    clips: the excerpts.
+    targets: float[clips, genres], rows with sum 1.
+    seed: seed of weights and batches.
+
   Returns:
-    float[clips, genres]: log-probabilities of every clip.
+    float[clips, genres], log-probabilities of every clip.
   """
   config = tf_split_10.get_config().copy_and_resolve_references()
   with config.unlocked():
@@ -176,7 +209,7 @@ def train_split_cnn(clips, targets, seed):
   frames = [log_mel(read_audio(path, frontend.sample_rate), frontend) for path in clips.paths]
   network = build_model(config.model.to_dict(), len(clips.genres))
   per_epoch = 2 * len(clips.train) // batch
-  # The config's epochs are counted for 443 clips; as many updates here.
+  # As many updates as the config's epochs have with 443 clips.
   steps = config.train.epochs * 2 * 443 // batch
   tx = make_optimizer(config.optimizer, steps)
   sample = jnp.zeros((1, length, frontend.n_mels, 1), jnp.float32)
@@ -187,7 +220,7 @@ def train_split_cnn(clips, targets, seed):
   for _ in range(steps):
     some = rng.choice(clips.train, batch, p=weight / weight.sum())
     starts = [rng.integers(max(1, len(frames[row]) - length + 1)) for row in some]
-    x, counts = stack_windows(
+    x, counts = stack_segments(
       [frames[row][start : start + length] for row, start in zip(some, starts, strict=True)], length
     )
     state, _ = step(
@@ -204,7 +237,7 @@ def train_split_cnn(clips, targets, seed):
   for own in frames:
     starts = segment_starts(len(own), length, 4)
     starts = np.resize(starts, 4)  # a short clip has fewer; one shape for all
-    x, counts = stack_windows([own[start : start + length] for start in starts], length)
+    x, counts = stack_segments([own[start : start + length] for start in starts], length)
     logits = np.asarray(
       evaluate(state.variables(), {"log_mel": x[..., None], "num_frames": counts})
     )
@@ -213,54 +246,54 @@ def train_split_cnn(clips, targets, seed):
 
 
 class Table:
-  """The rows: what each says of the valid clips.
+  """Table of accuracies on the validation clips.
 
   Attributes:
     text: rows of Markdown so far.
   """
 
   def __init__(self, clips):
-    self._clips, self._right, self.text = clips, {}, ""
+    self._clips, self._correct, self.text = clips, {}, ""
 
-  def add(self, what, predictions):
-    """A row of one or several seeds' log-probabilities, float[clips, genres] each."""
-    rows, cells = self._clips.valid, []
-    self._right[what] = np.array([(a.argmax(1) == self._clips.labels)[rows] for a in predictions])
-    right, long = self._right[what].mean(0), self._clips.seconds[rows] >= LONG_SECONDS
-    for mine in (np.ones(len(rows), bool), long, ~long):
-      low, high = accuracy_interval(right[mine], tuple(self._clips.groups[rows][mine]))
-      cells.append(f"{100 * right[mine].mean():.1f} [{100 * low:.1f}, {100 * high:.1f}]")
-    row = f"| {what} | {len(predictions)} | " + " | ".join(cells) + " |\n"
+  def add(self, name, predictions):
+    """Add a row for one or several seeds' log-probabilities, float[clips, genres] each."""
+    rows, cells = self._clips.validationation, []
+    self._correct[name] = np.array([(a.argmax(1) == self._clips.labels)[rows] for a in predictions])
+    correct, long = self._correct[name].mean(0), self._clips.seconds[rows] >= LONG_SECONDS
+    for subset in (np.ones(len(rows), bool), long, ~long):
+      low, high = accuracy_interval(correct[subset], tuple(self._clips.groups[rows][subset]))
+      cells.append(f"{100 * correct[subset].mean():.1f} [{100 * low:.1f}, {100 * high:.1f}]")
+    row = f"| {name} | {len(predictions)} | " + " | ".join(cells) + " |\n"
     print(row, end="", flush=True)
     self.text += row
 
-  def against(self, best):
-    """Markdown of what one row has more than each other, on the same clips."""
-    rows = self._clips.valid
+  def differences(self, best):
+    """Return Markdown with the difference of one row to each other, on the same clips."""
+    rows = self._clips.validationation
     text = f"\n| {best} minus | points [95 %] |\n|---|---|\n"
-    for what, right in self._right.items():
-      if what != best:
+    for name, correct in self._correct.items():
+      if name != best:
         ends = significance.paired_difference(
-          self._right[best], right, self._clips.groups[rows], self._clips.labels[rows]
+          self._correct[best], correct, self._clips.groups[rows], self._clips.labels[rows]
         )
-        text += "| {} | {:+.1f} [{:+.1f}, {:+.1f}] |\n".format(what, *(100 * x for x in ends))
+        text += "| {} | {:+.1f} [{:+.1f}, {:+.1f}] |\n".format(name, *(100 * x for x in ends))
     return text
 
 
 def main(_):
-  """Fills the table, row by row."""
-  clips, model = Clips(DATA.value), load("musicnn_msd")
+  """Train and evaluate each method, and write the table."""
+  clips, model = Clips(data_folder(DATA.value, "data", "gtzan/audio")), load("musicnn_msd")
   hot, table, seeds = np.eye(len(clips.genres))[clips.labels], Table(clips), range(SEEDS.value)
   table.add("split_cnn from random weights", [train_split_cnn(clips, hot, s) for s in seeds])
-  heard = hear(model, clips, WORKDIR.value)
-  front, counts, clip, change = heard
+  activations = cached_activations(model, clips, WORKDIR.value)
+  front, counts, clip, change = activations
   of = jax.jit(features_of(model))
   features = in_batches(lambda x, c: of(model.variables["params"], x, c), front, counts)
   plain, count = change == 0, len(clips.names)
   hidden = features[:, :200]
   samples = read_audio(clips.paths[0], model.frontend.sample_rate)
-  np.testing.assert_allclose(  # this back-end is the network's; float16 lies between them
-    hidden[plain & (clip == 0)], model.infer(*patches(model, samples))[1], atol=0.02
+  np.testing.assert_allclose(  # these are the network's own layers; the cache is float16
+    hidden[plain & (clip == 0)], model.infer(*overlapping_segments(model, samples))[1], atol=0.02
   )
   table.add(
     "penultimate layer: linear probe",
@@ -268,32 +301,35 @@ def main(_):
   )
   best = probe(features, clip, clips, clips.train)
   table.add(BEST, [best[0]])
-  tuned = [fine_tune(model, heard, clips, best, s) for s in seeds]
-  table.add("the same, back-end trained on (rate 3e-4, head 1e-4, front-end 0)", tuned)
-  table.add("mean of the probe and the one trained on", [best[0] + t for t in tuned])
-  # What the probe says of train clips that it has not seen, artists apart.
-  taught = np.log(hot + 1e-9)
+  tuned = [fine_tune(model, activations, clips, best, s) for s in seeds]
+  table.add("the same, upper layers fine-tuned (rate 3e-4, head 1e-4, first layers 0)", tuned)
+  table.add("mean of the probe and the fine-tuned network", [best[0] + t for t in tuned])
+  # Predictions of the probe for train clips in folds with disjoint artists.
+  teacher = np.log(hot + 1e-9)
   folds = StratifiedGroupKFold(5, shuffle=True, random_state=0)
-  for mine, others in folds.split(
+  for kept, others in folds.split(
     clips.train, clips.labels[clips.train], clips.groups[clips.train]
   ):
-    prediction = probe(features, clip, clips, clips.train[mine])[0]
-    taught[clips.train[others]] = prediction[clips.train[others]]
-  targets = 0.5 * hot + 0.5 * softmax(taught)
+    prediction = probe(features, clip, clips, clips.train[kept])[0]
+    teacher[clips.train[others]] = prediction[clips.train[others]]
+  targets = 0.5 * hot + 0.5 * softmax(teacher)
   table.add(
     "the probe distilled into split_cnn", [train_split_cnn(clips, targets, s) for s in seeds]
   )
-  long = int((clips.seconds[clips.valid] >= LONG_SECONDS).sum())
+  long = int((clips.seconds[clips.validation] >= LONG_SECONDS).sum())
   write_block(
     pathlib.Path(INTO.value),
     "transfer",
     ABOUT.format(
-      train=len(clips.train), valid=len(clips.valid), long=long, short=len(clips.valid) - long
+      train=len(clips.train),
+      valid=len(clips.validation),
+      long=long,
+      short=len(clips.validation) - long,
     )
     + table.text
-    + table.against(BEST),
+    + table.differences(BEST),
   )
 
 
 if __name__ == "__main__":
-  app.run(main)
+  command_line.run(main)

@@ -5,7 +5,7 @@
 How it was chosen, and what it reaches: docs/results/notebook.md, rows 46 on, and RESULTS.md.
 """
 
-from experiments import base
+from genre_jax.experiments import base
 
 
 def get_config():

@@ -6,7 +6,7 @@ Under a minute on two cores. It tells 72.5 % of the valid list (five seeds, n = 
 P3), which was in sight when the network's numbers were chosen.
 """
 
-from experiments import axis_features
+from genre_jax.experiments import axis_features
 
 
 def get_config():

@@ -3,7 +3,7 @@
 python -m genre_jax.main --config=experiments/baseline.py --config.dataset.path=GTZAN
 """
 
-from experiments import axis_features
+from genre_jax.experiments import axis_features
 
 
 def get_config():

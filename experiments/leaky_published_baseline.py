@@ -7,7 +7,7 @@ Published: 87.37 % on 400 songs, 40 frames a second and 80 mels. Here the networ
 log-mel archive holds: 12.9 frames a second and 128 mels.
 """
 
-from experiments import leaky_tf_split, published_baseline
+from genre_jax.experiments import leaky_tf_split, published_baseline
 
 
 def get_config():

@@ -7,7 +7,7 @@ Published: 92.66 % on 400 songs, 40 frames a second and 80 mels. About 18 GFLOP 
 hours on two cores.
 """
 
-from experiments import leaky_published_baseline, published_tf_split
+from genre_jax.experiments import leaky_published_baseline, published_tf_split
 
 
 def get_config():

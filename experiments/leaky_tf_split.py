@@ -7,7 +7,7 @@ published study's (15 segments a song, split at random). The accuracy says how w
 recognized again, not how well genres are.
 """
 
-from experiments import tf_split
+from genre_jax.experiments import tf_split
 
 
 def get_config():

@@ -6,7 +6,7 @@ Pairs of real songs of different genres, mixed at random gains or joined end to 
 (genre_jax/data/sources/mixtures.py). Other networks: --config.model.name=baseline or square_cnn.
 """
 
-from experiments import base
+from genre_jax.experiments import base
 
 
 def get_config():

@@ -6,7 +6,7 @@ The published 87.37 % came from segments split at random (split.name=leaky_segme
 here keeps artists apart. Input as published: 2 s, 80 mels x 80 frames, from audio files.
 """
 
-from experiments import base
+from genre_jax.experiments import base
 
 
 def get_config():

@@ -6,7 +6,7 @@ The published 92.66 % came from segments split at random (split.name=leaky_segme
 here keeps artists apart. Costs hours without a GPU: 8.5 million parameters, see --mode=summary.
 """
 
-from experiments import published_baseline
+from genre_jax.experiments import published_baseline
 
 
 def get_config():

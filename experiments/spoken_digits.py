@@ -7,7 +7,7 @@ New takes of known speakers (split.name=takes); with --config.split.name=speaker
 --config.model.name=baseline or square_cnn.
 """
 
-from experiments import base
+from genre_jax.experiments import base
 
 
 def get_config():

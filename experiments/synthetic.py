@@ -6,7 +6,7 @@ Trains on the built-in corpus: four styles made of two rhythms x two timbres, so
 is enough. Accuracy on it says nothing about real music.
 """
 
-from experiments import base
+from genre_jax.experiments import base
 
 
 def get_config(model: str = "axis_features"):

@@ -5,7 +5,7 @@
 The recipe is that of experiments/axis_features.py; results are in docs/results.
 """
 
-from experiments import axis_features
+from genre_jax.experiments import axis_features
 
 
 def get_config():

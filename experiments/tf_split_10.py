@@ -5,7 +5,7 @@
 The recipe is that of experiments/axis_features_10.py; results are in docs/results.
 """
 
-from experiments import axis_features_10
+from genre_jax.experiments import axis_features_10
 
 
 def get_config():

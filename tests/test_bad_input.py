@@ -16,7 +16,7 @@ from genre_jax.studies.run import train_and_evaluate
 from tests.conftest import ROOT
 
 TINY = """
-from experiments import base
+from genre_jax.experiments import base
 
 def get_config():
   config = base.get_config()

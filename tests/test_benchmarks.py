@@ -1,4 +1,7 @@
-"""The harness of the benchmarks: agreement, then turns; failures are rows. No time is asserted."""
+"""Test the harness of the benchmarks: agreement, interleaved runs, failures as rows.
+
+No test asserts a time.
+"""
 
 import importlib
 import re
@@ -7,11 +10,12 @@ import sys
 import pytest
 
 from benchmarks import harness, interleaved
+from genre_jax.errors import UserError
 
 TOY = """
 import os
 import numpy as np
-from benchmarks.harness import Contestant
+from benchmarks.harness import Contender
 
 TITLE, TARGET, THREADS = "Toy", "nothing", ("one",)
 
@@ -29,13 +33,13 @@ def fails():
 def dies():
   os._exit(3)
 
-CONTESTANTS = {
-  "ours": Contestant("genre_jax", ours, role="ours"),
-  "agrees": Contestant("genre_jax", pinned, 1e-6),
-  "disagrees": Contestant("genre_jax", lambda: lambda: np.arange(3.0) + 0.5, 0.1),
-  "fails": Contestant("genre_jax", fails),
-  "dies": Contestant("genre_jax", dies),
-  "absent": Contestant("peers", ours),
+CONTENDERS = {
+  "ours": Contender("genre_jax", ours, role="ours"),
+  "agrees": Contender("genre_jax", pinned, 1e-6),
+  "disagrees": Contender("genre_jax", lambda: lambda: np.arange(3.0) + 0.5, 0.1),
+  "fails": Contender("genre_jax", fails),
+  "dies": Contender("genre_jax", dies),
+  "absent": Contender("peers", ours),
 }
 
 def remarks(outcomes):
@@ -46,18 +50,18 @@ def remarks(outcomes):
 
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
-  """A work of toy contestants, in an environment that is there and one that is not."""
-  (tmp_path / "toy_work.py").write_text(TOY)
+  """Return a suite of toy contenders, in an environment that exists and one that does not."""
+  (tmp_path / "toy_suite.py").write_text(TOY)
   monkeypatch.syspath_prepend(tmp_path)
   monkeypatch.setenv("PYTHONPATH", str(tmp_path))
   monkeypatch.setitem(harness.ENVIRONMENTS, "genre_jax", sys.prefix)
   monkeypatch.setitem(harness.ENVIRONMENTS, "peers", ".venv-absent")
-  monkeypatch.setattr(interleaved, "TURN_SECONDS", 0.0)
-  yield importlib.import_module("toy_work")
-  sys.modules.pop("toy_work")
+  monkeypatch.setattr(interleaved, "RUN_SECONDS", 0.0)
+  yield importlib.import_module("toy_suite")
+  sys.modules.pop("toy_suite")
 
 
-def test_contestants_take_turns_and_failures_are_rows(toy):
+def test_contenders_run_interleaved_and_failures_are_rows(toy):
   text = interleaved.run_suite(toy, repeats=2, limit=60.0)
   rows = {row.split("|")[1].strip(): row for row in text.splitlines() if row.startswith("| ")}
   assert re.fullmatch(
@@ -71,25 +75,37 @@ def test_contestants_take_turns_and_failures_are_rows(toy):
   assert text.endswith("- ratio True\n- ratio False\n")
 
 
-def test_every_work_says_what_it_is():
-  """Any environment can import the works: what peers need is imported in their setups."""
-  folder = harness.ROOT / "benchmarks" / "works"
+def test_every_suite_is_complete_and_importable():
+  """Suites import in every environment: they import the packages of peers in setups."""
+  folder = harness.ROOT / "benchmarks" / "suites"
   names = sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
   assert {"log_mel", "inference", "memory"} <= set(names)
-  notes = (harness.ROOT / "benchmarks" / "NOTES.md").read_text()
+  notes = (harness.ROOT / "docs" / "results" / "speed-notes.md").read_text()
   sections = {
     re.sub(r"[^a-z -]", "", line[3:].lower()).replace(" ", "-")
     for line in notes.splitlines()
     if line.startswith("## ")
   }
   for name in names:
-    work = importlib.import_module(f"benchmarks.suites.{name}")
-    assert work.TITLE and work.TARGET
-    assert getattr(work, "NOTES", "training-step") in sections
-    if hasattr(work, "report"):
+    suite = importlib.import_module(f"benchmarks.suites.{name}")
+    assert suite.TITLE and suite.TARGET
+    assert getattr(suite, "NOTES", "training-step") in sections
+    if hasattr(suite, "report"):
       continue
-    assert set(work.THREADS) <= {"one", "all"}
-    for one in work.CONTESTANTS.values():
+    assert set(suite.THREADS) <= {"one", "all"}
+    for one in suite.CONTENDERS.values():
       assert one.environment in harness.ENVIRONMENTS and one.role in harness.ROLES
-    firsts = {one.case: one.role for one in reversed(work.CONTESTANTS.values())}
+    firsts = {one.case: one.role for one in reversed(suite.CONTENDERS.values())}
     assert set(firsts.values()) == {"ours"}
+
+
+def test_data_folder_names_flag_and_variable(tmp_path, monkeypatch):
+  monkeypatch.delenv(harness.DATA_VARIABLE, raising=False)
+  with pytest.raises(UserError, match="--path=DIR, or set GENRE_JAX_DATA .* gtzan/audio"):
+    harness.data_folder("", "path", "gtzan/audio")
+  (tmp_path / "gtzan" / "audio").mkdir(parents=True)
+  assert harness.data_folder(str(tmp_path), "path", "gtzan/audio") == tmp_path
+  monkeypatch.setenv(harness.DATA_VARIABLE, str(tmp_path))
+  assert harness.data_folder("", "path", "gtzan/audio") == tmp_path / "gtzan" / "audio"
+  with pytest.raises(UserError, match="there is no such folder"):
+    harness.data_folder("", "path", "fsdd")

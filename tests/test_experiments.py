@@ -12,7 +12,7 @@ from genre_jax.data.frontend import FrontendConfig
 from genre_jax.models.registry import build_model
 from genre_jax.studies.run import train_and_evaluate
 from genre_jax.training import steps
-from genre_jax.training.config_checks import check
+from genre_jax.training.config_checks import check_config
 from genre_jax.training.optimizer import make_optimizer
 
 EXPERIMENTS = sorted(
@@ -26,7 +26,7 @@ RUN = {"axis_features", "mixtures", "leaky_published_tf_split"}
 
 def _step(config, run=True, classes=4):
   """Takes a training step that moves weights; without `run` it is only traced."""
-  check(config)
+  check_config(config)
   frontend = FrontendConfig.from_dict(config.frontend.to_dict())
   model = build_model(config.model.to_dict(), classes, config.dtype)
   tx = make_optimizer(config.optimizer, 10)
@@ -59,19 +59,19 @@ def _step(config, run=True, classes=4):
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_takes_a_step(name):
-  _step(importlib.import_module(f"experiments.{name}").get_config(), name in RUN)
+  _step(importlib.import_module(f"genre_jax.experiments.{name}").get_config(), name in RUN)
 
 
 @pytest.mark.parametrize("name", ["baseline", "axis_features"])
 def test_bfloat16(name):
-  config = importlib.import_module(f"experiments.{name}").get_config()
+  config = importlib.import_module(f"genre_jax.experiments.{name}").get_config()
   config.dtype = "bfloat16"
   _step(config)
 
 
 def test_the_built_in_corpus_is_learned(tmp_path, monkeypatch):
   """Above 95 % of unheard pieces, where one axis alone gives about half."""
-  config = importlib.import_module("experiments.synthetic").get_config("axis_features")
+  config = importlib.import_module("genre_jax.experiments.synthetic").get_config("axis_features")
   config.train.report = False
   monkeypatch.chdir(tmp_path)
   reports = train_and_evaluate(config, "run")

@@ -42,7 +42,7 @@ def test_a_table_with_a_timeline(tmp_path, songs, model):  # noqa: F811
   assert done.returncode == 1, done.stderr
   assert "Traceback" not in done.stderr
   assert done.stdout.count("songs/") == 5 and " 0:00 - " in done.stdout
-  assert "5 files: 4 answered, 1 failed" in done.stderr and "bad.mp3" in done.stderr
+  assert "5 files: 4 predicted, 1 failed" in done.stderr and "bad.mp3" in done.stderr
 
 
 def test_a_table_of_several_tags(tmp_path, songs, monkeypatch):  # noqa: F811
@@ -85,7 +85,7 @@ def test_what_out_holds_is_not_asked_again(tmp_path, songs, model, kind):  # noq
   soundfile.write(songs / "new.wav", sound(3, seed=9), 8000)
   (songs / "bad.wav").write_text("words")
   done = _predict(tmp_path, *arguments)
-  assert done.returncode == 1 and "6 files (4 of them before): 5 answered, 1 failed" in done.stderr
+  assert done.returncode == 1 and "6 files (4 from an earlier run): 5 predicted, 1 failed" in done.stderr
   again = _rows(out, kind)
   assert again[:4] == rows and len(again) == 6 and len(_listed(tmp_path / "lists")) == 5
   assert len(_embeddings(tmp_path / "e.parquet")) == 5

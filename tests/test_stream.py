@@ -130,7 +130,7 @@ def test_nan_and_noise_on_standard_input(tmp_path, small_model):  # noqa: F811
 def test_too_little_sound_is_told_of(tmp_path, small_model, raw):  # noqa: F811
   done = _stream(tmp_path, small_model, "--source=-", standard_input=raw)
   assert done.returncode == 1 and not done.stdout
-  assert b"before anything could be said" in done.stderr and b"Traceback" not in done.stderr
+  assert b"before the first prediction" in done.stderr and b"Traceback" not in done.stderr
 
 
 def test_a_microphone(tmp_path, small_model):  # noqa: F811
@@ -148,7 +148,7 @@ def test_a_microphone(tmp_path, small_model):  # noqa: F811
     (("--source=absent.wav",), {}, b"no such file"),
     (("--source=text.mp3",), {}, b"text.mp3: cannot be decoded"),
     (("--source=-", "--rate=3"), {}, b"--rate=3"),
-    (("--source=-", "--window=-1"), {}, b"--window=-1"),
+    (("--source=-", "--segment_seconds=-1"), {}, b"--segment_seconds=-1"),
     (("--source=-", "--update=0.01"), {}, b"--update"),
     (("--source=text.mp3", "--speed=nan"), {}, b"--speed=nan"),
     (("x.wav",), {}, b"--source=x.wav"),

@@ -1,1 +1,1 @@
-"""The kinds of work that `benchmarks.run` measures, one module each; see `contest.py`."""
+"""Suites that `benchmarks.run` measures, one module each; see `benchmarks/harness.py`."""

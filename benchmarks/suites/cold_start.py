@@ -1,4 +1,4 @@
-"""Start to answer of a one-file prediction, against what peers need to be imported."""
+"""Time from start to prediction of one file, against the time to import the peers."""
 
 import os
 import pathlib
@@ -6,13 +6,15 @@ import subprocess
 import sys
 import tempfile
 
-from benchmarks.harness import ROOT, Contestant
+from benchmarks.harness import ROOT, Contender
 from benchmarks.synthetic_audio import write_files
 
-TITLE = "Cold start: `python -m genre_jax.predict FILE`, start to answer, second time on a machine"
+TITLE = (
+  "Cold start: `python -m genre_jax.predict FILE`, start to prediction, second run on a machine"
+)
 TARGET = "at most 2 s; TensorFlow not imported; compilation cached on disk"
 THREADS = ("all",)
-# Runs the command in a process that then says what it imported.
+# Runs the command in a process that then prints whether it imported TensorFlow.
 IMPORTED = """
 import runpy, sys
 sys.argv = ["predict", sys.argv[1]]
@@ -25,13 +27,17 @@ print("tensorflow", "tensorflow" in sys.modules)
 
 
 def command(*arguments: str):
-  """A contestant that runs Python with these arguments; '{file}' is a FLAC file of 30 s."""
+  """Return the setup of a contender that runs Python with these arguments.
+
+  Args:
+    *arguments: of Python; '{file}' becomes the path of a FLAC file of 30 s.
+  """
 
   def setup():
     root = pathlib.Path(tempfile.mkdtemp())
     write_files(root, "flac", 44100, channels=2, count=1, seconds=30.0)
     file = str(next(root.glob("*/*")))
-    # A cache of its own, that the setup fills: what is timed is the second time on a machine.
+    # The setup fills a separate cache, so that the timed runs are like the second on a machine.
     environment = {**os.environ, "XDG_CACHE_HOME": str(root / "cache")}
 
     def run():
@@ -51,23 +57,21 @@ def command(*arguments: str):
   return setup
 
 
-CONTESTANTS = {
-  "predict FILE": Contestant(
-    "genre_jax", command("-m", "genre_jax.predict", "{file}"), role="ours"
-  ),
-  "import jax alone": Contestant("genre_jax", command("-c", "import jax"), role="floor"),
-  "import numpy, scipy.signal, soundfile alone": Contestant(
+CONTENDERS = {
+  "predict FILE": Contender("genre_jax", command("-m", "genre_jax.predict", "{file}"), role="ours"),
+  "import jax alone": Contender("genre_jax", command("-c", "import jax"), role="floor"),
+  "import numpy, scipy.signal, soundfile alone": Contender(
     "genre_jax", command("-c", "import numpy, scipy.signal, soundfile"), role="floor"
   ),
-  "import torch and librosa, nothing heard": Contestant(
+  "import torch and librosa alone": Contender(
     "peers", command("-c", "import torch, librosa; librosa.feature")
   ),
-  "import tensorflow alone": Contestant("peers", command("-c", "import tensorflow")),
+  "import tensorflow alone": Contender("peers", command("-c", "import tensorflow")),
 }
 
 
 def remarks(outcomes) -> list[str]:
-  """Whether TensorFlow was imported."""
+  """Return a line that states whether TensorFlow was imported."""
   with tempfile.TemporaryDirectory(prefix="genre_jax-bench-") as folder:
     root = pathlib.Path(folder)
     write_files(root, "flac", 44100, channels=2, count=1, seconds=30.0)

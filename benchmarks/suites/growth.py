@@ -1,4 +1,4 @@
-"""How cost grows: with the number of clips, and with their length."""
+"""Growth of the cost with the number of clips and with their length."""
 
 import contextlib
 import pathlib
@@ -11,8 +11,8 @@ from benchmarks.harness import Options
 from benchmarks.suites.pipeline import Training
 from benchmarks.synthetic_audio import write_files
 
-TITLE = "How cost grows"
-TARGET = "in proportion, and the slope stated: 1 on logarithmic axes"
+TITLE = "Growth of the cost"
+TARGET = "proportional growth, a slope of 1 on logarithmic axes; the slope is stated"
 TIMES = (1, 4, 16)
 CLIPS = 48  # of 30 s, the smallest number
 SECONDS = (3, 10, 30, 100, 300, 600)
@@ -20,12 +20,12 @@ RATE = 22050
 
 
 def slope(sizes, seconds) -> float:
-  """Of the straight line through the logarithms."""
+  """Return the slope of the straight line through the logarithms."""
   return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
 
 
 def median_seconds(run, repeats: int) -> float:
-  """Median time of a function, which has run once before."""
+  """Return the median seconds of a function, after one run to warm up."""
   run()
   times = []
   for _ in range(repeats):
@@ -36,7 +36,7 @@ def median_seconds(run, repeats: int) -> float:
 
 
 def preparing(folder: pathlib.Path, count: int, seconds: float, repeats: int) -> float:
-  """Seconds to prepare FLAC files, in one process."""
+  """Return the seconds to prepare FLAC files in one process."""
   from genre_jax.data.frontend import FrontendConfig
   from genre_jax.data.prepared import prepare
   from genre_jax.data.sources.registry import open_source
@@ -53,8 +53,8 @@ def preparing(folder: pathlib.Path, count: int, seconds: float, repeats: int) ->
 
 
 def epoch(folder: pathlib.Path, count: int, repeats: int) -> float:
-  """Seconds of an epoch of axis_features over made clips of 30 s, input pipeline included."""
-  with contextlib.closing(Training(folder / "made", count)) as training:
+  """Return the seconds of an epoch of axis_features over random clips of 30 s, with pipeline."""
+  with contextlib.closing(Training(folder / "random", count)) as training:
     batch = training.next_batch()
 
     def run():
@@ -66,7 +66,7 @@ def epoch(folder: pathlib.Path, count: int, repeats: int) -> float:
 
 
 def predicting(folder: pathlib.Path, seconds: float, repeats: int) -> float:
-  """Seconds to the genre of one file, with the model loaded."""
+  """Return the seconds to predict one file, with the model loaded."""
   from genre_jax.inference import load, predict
 
   songs = folder / f"one-{seconds:g}"
@@ -76,7 +76,7 @@ def predicting(folder: pathlib.Path, seconds: float, repeats: int) -> float:
 
 
 def report(options: Options) -> str:
-  """Tables, slopes and plots."""
+  """Measure, plot, and return tables with slopes in Markdown."""
   repeats = max(1, min(3, options.repeats))
   counts = [max(1, round(CLIPS * options.scale)) * times for times in TIMES]
   lengths = [seconds for seconds in SECONDS if seconds <= max(10, SECONDS[-1] * options.scale)]
@@ -110,7 +110,7 @@ def report(options: Options) -> str:
 
 
 def plot(path: pathlib.Path, unit: str, sizes, curves) -> None:
-  """Seconds against size, both logarithmic, with the line of slope 1."""
+  """Plot seconds against size on logarithmic axes, with a line of slope 1."""
   import matplotlib
 
   matplotlib.use("Agg")
@@ -120,7 +120,7 @@ def plot(path: pathlib.Path, unit: str, sizes, curves) -> None:
   for what, seconds in curves.items():
     axes.loglog(sizes, seconds, "o-", label=f"{what}: slope {slope(sizes, seconds):.2f}")
     axes.loglog(sizes, seconds[0] * np.array(sizes) / sizes[0], ":", color="gray", linewidth=1)
-  axes.set(xlabel=unit, ylabel="seconds (dotted: in proportion)")
+  axes.set(xlabel=unit, ylabel="seconds (dotted: proportional)")
   axes.set_xticks(sizes, labels=list(map(str, sizes)), minor=False)
   axes.minorticks_off()
   axes.legend()

@@ -1,4 +1,4 @@
-"""Memory over time of the two commands that work through much: preparing and predicting."""
+"""Memory over time of the two commands that process much data: `prepare` and `predict`."""
 
 import dataclasses
 import pathlib
@@ -13,19 +13,19 @@ from benchmarks.harness import ROOT, Options
 from benchmarks.synthetic_audio import music, write_files
 
 TITLE = "Memory: preparing many clips, predicting a long file"
-TARGET = "flat; preparing 10,000 clips below 1.5 GB, predicting a 10-hour file below 700 MB"
+TARGET = "constant; preparing 10,000 clips below 1.5 GB, predicting a 10-hour file below 700 MB"
 INTERVAL = 0.25  # seconds between samples
 RATE = 44100
 
 
 @dataclasses.dataclass
-class Watched:
-  """A command that has run.
+class MemoryTrace:
+  """Memory of a command over its run time.
 
   Attributes:
     seconds: of each sample, since the start.
-    megabytes: of the command and its workers; memory that they share counts once (PSS).
-    output: last line that it printed.
+    megabytes: memory of the command and its workers; shared pages count once (PSS).
+    output: last line that the command printed.
   """
 
   seconds: np.ndarray
@@ -33,11 +33,11 @@ class Watched:
   output: str
 
 
-def watch(command: list[str], cwd: pathlib.Path = ROOT) -> Watched:
-  """Runs a command and samples the memory of its whole tree of processes.
+def watch(command: list[str], cwd: pathlib.Path = ROOT) -> MemoryTrace:
+  """Run a command and sample the memory of its whole tree of processes.
 
   Raises:
-    RuntimeError: where it fails, with the last line of its errors.
+    RuntimeError: If the command fails, with the last line of its output.
   """
   with (
     tempfile.TemporaryFile("w+") as output,
@@ -52,22 +52,22 @@ def watch(command: list[str], cwd: pathlib.Path = ROOT) -> Watched:
   last = lines[-1] if lines else ""
   if process.returncode:
     raise RuntimeError(f"{' '.join(command[2:4])} ended with {process.returncode}: {last}")
-  return Watched(*np.array(samples).T, last)
+  return MemoryTrace(*np.array(samples).T, last)
 
 
 def _tree(pid):
-  """A process and all below it."""
+  """Yield the ids of a process and of all its descendants."""
   yield pid
   try:
     for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
       for child in (task / "children").read_text().split():
         yield from _tree(int(child))
-  except OSError:  # it has just ended
+  except OSError:  # the process has just ended
     return
 
 
 def _megabytes(pid):
-  """Proportional resident memory of a process."""
+  """Return the proportional set size of a process in MB."""
   try:
     text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
   except OSError:
@@ -77,18 +77,18 @@ def _megabytes(pid):
   )
 
 
-def row(what: str, watched: Watched) -> str:
-  """A line of the table: peak, and the medians of the quarters of its time."""
-  quarters = [np.median(part) for part in np.array_split(watched.megabytes, 4) if len(part)]
+def row(task: str, trace: MemoryTrace) -> str:
+  """Return a row of the table: peak, and medians of the four quarters of the run time."""
+  quarters = [np.median(part) for part in np.array_split(trace.megabytes, 4) if len(part)]
   return (
-    f"| {what} | {watched.seconds[-1]:.0f} s | {watched.megabytes.max():.0f} MB | "
+    f"| {task} | {trace.seconds[-1]:.0f} s | {trace.megabytes.max():.0f} MB | "
     + ", ".join(f"{value:.0f}" for value in quarters)
-    + f" | {watched.output} |"
+    + f" | {trace.output} |"
   )
 
 
 def report(options: Options) -> str:
-  """Both commands, and a plot of their memory over time."""
+  """Measure both commands, plot their memory over time, and return a table in Markdown."""
   songs = options.folder / "songs"
   write_files(songs, "flac", 22050, channels=1, count=options.clips, seconds=30.0)
   preparing = watch(
@@ -114,7 +114,7 @@ def report(options: Options) -> str:
   )
   return "\n".join(
     [
-      "| work | time | peak | medians of the quarters of its time, MB | its last line |",
+      "| task | time | peak | medians of the quarters of the run time, MB | last line of output |",
       "|---|---|---|---|---|",
       row(f"preparing {options.clips:,} clips of 30 s (FLAC)", preparing),
       row(
@@ -125,14 +125,14 @@ def report(options: Options) -> str:
       "",
       "![memory over time](plots/memory.png)",
       "",
-      "Memory of a command with all its processes; pages that they share count once.",
+      "Memory of a command with all its processes; shared pages count once.",
       "",
     ]
   ).replace(f"{options.folder}/", "")
 
 
 def write_long(path: pathlib.Path, hours: float) -> None:
-  """Writes an RF64 file, stereo in 16 bits, of pieces of the built-in corpus at changing levels."""
+  """Write an RF64 file, 16-bit stereo, from clips of the synthetic corpus at changing levels."""
   import soundfile
 
   sound = music(60.0, RATE)
@@ -146,17 +146,17 @@ def write_long(path: pathlib.Path, hours: float) -> None:
       minute += 1
 
 
-def plot(path: pathlib.Path, watched: dict[str, Watched]) -> None:
-  """Memory over the share of each command's time."""
+def plot(path: pathlib.Path, traces: dict[str, MemoryTrace]) -> None:
+  """Plot memory over the share of each command's run time."""
   import matplotlib
 
   matplotlib.use("Agg")
   from matplotlib import pyplot
 
   figure, axes = pyplot.subplots(figsize=(6, 3.5), layout="constrained")
-  for name, one in watched.items():
-    axes.plot(100 * one.seconds / one.seconds[-1], one.megabytes, label=name)
-  axes.set(xlabel="% of the command's time", ylabel="memory, MB", ylim=(0, None))
+  for name, trace in traces.items():
+    axes.plot(100 * trace.seconds / trace.seconds[-1], trace.megabytes, label=name)
+  axes.set(xlabel="% of the command's run time", ylabel="memory, MB", ylim=(0, None))
   axes.legend()
   path.parent.mkdir(parents=True, exist_ok=True)
   figure.savefig(path, dpi=100)

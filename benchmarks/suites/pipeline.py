@@ -1,4 +1,4 @@
-"""Prepared set to device batches: how fast, against what a training step consumes of them."""
+"""Rate of the input pipeline, from prepared set to device batches, against that of a step."""
 
 import contextlib
 import dataclasses
@@ -12,52 +12,52 @@ from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.source import Clip, Source
 
 TITLE = "Input pipeline: prepared set to device batches, axis_features on ten genres"
-TARGET = "at least 20 x what the step consumes; the step waits less than 1 % of the time"
+TARGET = "at least 20 x the rate of the training step; the step waits less than 1 % of the time"
 NOTES = "input-pipeline-and-prepared-sets"
-CLIPS = 443  # as the training side of GTZAN's fault-filtered lists
-BATCHES, STEPS = 100, 20  # of a round
+CLIPS = 443  # number of training clips of GTZAN's fault-filtered lists
+BATCHES, STEPS = 100, 20  # per round
 
 
 @dataclasses.dataclass(frozen=True)
-class MadeReader:
-  """Log-mel of clips of 30 s, made of random numbers: for the pipeline they are all alike."""
+class RandomReader:
+  """Reader of random log-mel of 30 s; the content does not affect the pipeline's speed."""
 
   frames: int = 387
 
   def log_mel(self, clip: Clip, frontend: FrontendConfig) -> np.ndarray:
-    """float32[frames, n_mels] in dB."""
+    """Return float32[frames, n_mels] in dB."""
     rng = np.random.default_rng(clip.index)
     return rng.uniform(-80, 0, (self.frames, frontend.n_mels)).astype(np.float32)
 
 
-def made_source(count: int) -> Source:
-  """Clips of ten genres."""
+def random_source(count: int) -> Source:
+  """Return a source of `count` random clips of ten genres."""
   genres = tuple(f"genre{number}" for number in range(10))
   clips = tuple(
     Clip(f"clip.{i:05d}", f"track:clip.{i:05d}", (genres[i % 10],), index=i) for i in range(count)
   )
-  return Source("made", genres, clips, MadeReader(), f"{count}")
+  return Source("random", genres, clips, RandomReader(), f"{count}")
 
 
 class Training:
-  """A training of axis_features on made clips, ready for its first step.
+  """A training of axis_features on random clips, ready for its first step.
 
   Args:
-    folder: for the prepared set.
-    count: of clips.
+    folder: folder of the prepared set.
+    count: number of clips.
   """
 
   def __init__(self, folder: pathlib.Path, count: int):
-    from experiments import tf_split_10
     from genre_jax.data.pipeline import train_batches
     from genre_jax.data.prepared import prepare
     from genre_jax.data.splits import SplitAssignment
+    from genre_jax.experiments import axis_features_10
     from genre_jax.models.registry import build_model
     from genre_jax.training import steps
     from genre_jax.training.optimizer import make_optimizer
 
-    config = tf_split_10.get_config()
-    source, frontend = made_source(count), FrontendConfig.from_dict(config.frontend.to_dict())
+    config = axis_features_10.get_config()
+    source, frontend = random_source(count), FrontendConfig.from_dict(config.frontend.to_dict())
     prepared = prepare(source, frontend, folder, workers=1)
     self.batch_size = config.train.batch_size
     self._batches, self.steps_per_epoch = train_batches(
@@ -78,23 +78,23 @@ class Training:
     self.step(first)
 
   def next_batch(self):
-    """The next batch, on its way to the device."""
+    """Return the next batch, whose transfer to the device has started."""
     return self._shard(next(self._batches), self._mesh)
 
   def step(self, batch, meanwhile=lambda: None):
-    """A step, to its end; what `meanwhile` gives, which is called while the device computes."""
-    self._state, figures = self._step(self._state, batch)
+    """Complete a step; call `meanwhile` while the device computes, and return its result."""
+    self._state, metrics = self._step(self._state, batch)
     result = meanwhile()
-    float(figures["loss"])
+    float(metrics["loss"])
     return result
 
   def close(self) -> None:
-    """Ends the pipeline."""
+    """End the pipeline."""
     self._batches.close()
 
 
 def report(options: Options) -> str:
-  """Pipeline and step in turn, and both together."""
+  """Time pipeline and step alternately, then both together; return a table in Markdown."""
   import jax
 
   alone, stepping, together = [], [], []
@@ -118,13 +118,13 @@ def report(options: Options) -> str:
   alone, stepping, together = map(np.array, (alone, stepping, together))
   longer = 1 - stepping / together
   return (
-    "| pipeline, windows/s | step consumes, windows/s | ratio | share of training that it adds |\n"
+    "| pipeline, segments/s | training step, segments/s | ratio | share of training time added |\n"
     "|---|---|---|---|\n"
     f"| {size / np.median(alone):.0f} | {size / np.median(stepping):.0f} "
     f"| {format_ratio(np.percentile(stepping / alone, (25, 50, 75)))} "
     f"| {np.median(longer):.2%} [{np.percentile(longer, 25):.2%}, {np.percentile(longer, 75):.2%}]"
     " |\n\n"
-    f"{CLIPS} made clips of 30 s, batches of {size} windows, put on the device. What it adds: a"
-    " step and the next batch, which training takes while the device computes, against the step"
-    " alone.\n"
+    f"{CLIPS} random clips of 30 s, batches of {size} segments, transferred to the device. The last"
+    " column compares a step plus the next batch, which training fetches while the device computes,"
+    " with the step alone.\n"
   )

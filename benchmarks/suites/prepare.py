@@ -1,4 +1,4 @@
-"""Audio files to a prepared set, against what of it cannot be left out."""
+"""Audio files to a prepared set, against decoding, resampling and log-mel alone."""
 
 import pathlib
 import shutil
@@ -6,13 +6,13 @@ import tempfile
 
 import numpy as np
 
-from benchmarks.harness import Contestant, format_ratio
+from benchmarks.harness import Contender, format_ratio
 from benchmarks.synthetic_audio import write_files
 from genre_jax.data.frontend import FrontendConfig
 
 TITLE = "Audio files to a prepared set"
 TARGET = (
-  "at least 0.9 of the rate of decoding, resampling and log-mel alone (in as many"
+  "at least 0.9 of the rate of decoding, resampling and log-mel alone (with the same number of"
   " processes); 2 workers at least 1.8 x one"
 )
 NOTES = "input-pipeline-and-prepared-sets"
@@ -28,7 +28,7 @@ KINDS = {
 
 
 def prepared_set(kind: str, rate: int, workers: int):
-  """The whole work: what `python -m genre_jax.prepare` does."""
+  """Return the setup of the whole task of `python -m genre_jax.prepare`."""
 
   def setup():
     from genre_jax.data import pipeline
@@ -41,8 +41,8 @@ def prepared_set(kind: str, rate: int, workers: int):
       return np.array(prepare(source, FRONTEND, root, workers=workers).num_frames)
 
     run()
-    made = prepare(source, FRONTEND, root)  # reads it
-    _, first = next(pipeline.read_clips(made, np.arange(FILES[rate]) == 0).as_numpy_iterator())
+    prepared = prepare(source, FRONTEND, root)  # reads the existing set
+    _, first = next(pipeline.read_clips(prepared, np.arange(FILES[rate]) == 0).as_numpy_iterator())
     np.testing.assert_array_equal(first["log_mel"], source.log_mel(source.clips[0], FRONTEND))
     return run
 
@@ -50,7 +50,7 @@ def prepared_set(kind: str, rate: int, workers: int):
 
 
 def nothing_written(kind: str, rate: int, workers: int):
-  """Decode, resample, mix to mono and log-mel, in the same processes; the results are dropped."""
+  """Return the setup of decoding, resampling, mixing to mono and log-mel, without writing."""
 
   def setup():
     from genre_jax.data.workers import in_order
@@ -67,7 +67,7 @@ def nothing_written(kind: str, rate: int, workers: int):
 
 
 def frames_of(reader, frontend, clip) -> int:
-  """Number of frames of a clip that was read; a worker's unit."""
+  """Read a clip in a worker and return its number of frames."""
   return len(reader.log_mel(clip, frontend))
 
 
@@ -82,7 +82,7 @@ def _source(kind, rate):
 
 
 def start(workers: int):
-  """Processes that import what reads files, and nothing else."""
+  """Return the setup of worker processes that only import the readers of files."""
 
   def setup():
     from genre_jax.data.workers import in_order
@@ -93,7 +93,7 @@ def start(workers: int):
 
 
 def imported() -> None:
-  """What a worker imports before its first clip."""
+  """Import the modules that a worker imports before its first clip."""
   from genre_jax.data import (
     audio,  # noqa: F401
     log_mel,  # noqa: F401
@@ -101,26 +101,26 @@ def imported() -> None:
   from genre_jax.data.sources import audio_folder  # noqa: F401
 
 
-def _contestants():
+def _contenders():
   for case, (kind, rate) in KINDS.items():
     for workers in (1, 2):
       end = f"{workers} worker{'s' * (workers > 1)} ({case})"
       yield (
         f"prepared set, {end}",
-        Contestant("genre_jax", prepared_set(kind, rate, workers), role="ours", case=case),
+        Contender("genre_jax", prepared_set(kind, rate, workers), role="ours", case=case),
       )
       yield (
         f"without writing, {end}",
-        Contestant("genre_jax", nothing_written(kind, rate, workers), role="floor", case=case),
+        Contender("genre_jax", nothing_written(kind, rate, workers), role="floor", case=case),
       )
-    yield f"start of 2 workers ({case})", Contestant("genre_jax", start(2), role="floor", case=case)
+    yield f"start of 2 workers ({case})", Contender("genre_jax", start(2), role="floor", case=case)
 
 
-CONTESTANTS = dict(_contestants())
+CONTENDERS = dict(_contenders())
 
 
 def remarks(outcomes) -> list[str]:
-  """The ratios of the target, and clips a second."""
+  """Return the ratios of the target, and clips/s."""
   lines = []
   for (case, _), outcome in outcomes.items():
     whole = {n: f"prepared set, {n} worker{'s' * (n > 1)} ({case})" for n in (1, 2)}
@@ -132,14 +132,14 @@ def remarks(outcomes) -> list[str]:
     one, two, begin = (np.array(outcome.times[name]) for name in needed)
     files = FILES[KINDS[case][1]]
     lines.append(
-      f"{case}: {files / np.median(two):.1f} clips/s with 2 workers; rate against the same without"
-      f" writing {format_ratio(outcome.ratio(bare[1], whole[1]))} with 1 worker,"
+      f"{case}: {files / np.median(two):.1f} clips/s with 2 workers; rate relative to the same"
+      f" without writing {format_ratio(outcome.ratio(bare[1], whole[1]))} with 1 worker,"
       f" {format_ratio(outcome.ratio(bare[2], whole[2]))} with 2; 2 workers"
-      f" {format_ratio(outcome.ratio(whole[1], whole[2]))} x one, their start taken off"
+      f" {format_ratio(outcome.ratio(whole[1], whole[2]))} x one, without their start"
       f" {np.median(one / (two - begin)):.2f} x"
     )
   return [
     *lines,
     f"{FILES[22050]} files of {SECONDS:g} s, mono, at 22.05 kHz, {FILES[44100]},"
-    " stereo, at 44.1; the start of the workers is in all times",
+    " stereo, at 44.1; all times include the start of the workers",
   ]

@@ -1,24 +1,24 @@
-"""A training step of three networks, against the same networks in PyTorch, channels last.
+"""Training step of three networks, against the same networks in PyTorch, channels last.
 
-Same first weights, batch, loss and optimizer; no dropout, silencing, augmentation or moving
-average on either side. Compared is the loss after three updates. Ours is the project's own step,
-masks and the guard against values that are not finite included; once also with the batch shared by
-as many devices as cores, which `JAX_NUM_CPU_DEVICES` sets for any command.
+Both have the same initial weights, batch, loss and optimizer, and neither has dropout, branch
+dropout, augmentation or a moving average. The loss after three updates is compared. Ours is the
+project's own step, with masks and the guard against non-finite values. One contender splits the
+batch over one device per core, which `JAX_NUM_CPU_DEVICES` sets for any command.
 """
 
 import zlib
 
 import numpy as np
 
-from benchmarks.harness import Contestant, cores, format_ratio
+from benchmarks.harness import Contender, cores, format_ratio
 
 TITLE = "Training step"
 TARGET = "as fast as PyTorch, eager or compiled, whichever is faster; `split_cnn` 1.3 x as fast"
 NOTES = "training-step"
 THREADS = ("one", "all")
 
-# Of experiments/*.py, but for published_tf_split: batches are of 256 there, 8 TFLOP a step, and the
-# rate 1e-3, at which the loss of so few updates leaps, and rounding decides where to.
+# As in experiments/*.py, except for published_tf_split. There its batches have 256 segments, 8
+# TFLOP a step, and at its rate of 1e-3 the loss after three updates depends on rounding.
 NETWORKS = {
   "split_cnn": {
     "batch": 32,
@@ -55,11 +55,11 @@ NETWORKS = {
   },
 }
 CLASSES = 4
-UPDATES = 3  # before the loss that is compared
+UPDATES = 3  # before the compared loss
 
 
 def batch(settings) -> tuple[np.ndarray, np.ndarray]:
-  """(float32[B, T, M] in dB, int64[B]), random; every class occurs."""
+  """Return a random batch, float32[B, T, M] in dB and int64[B]; every class occurs."""
   rng = np.random.default_rng(0)
   shape = settings["batch"], settings["frames"], settings["mels"]
   log_mel = rng.normal(-40, 15, shape).astype(np.float32)
@@ -67,7 +67,7 @@ def batch(settings) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw(path: str, shape: tuple[int, ...]) -> np.ndarray:
-  """First values of a parameter by its path and shape in Flax: the same on every side."""
+  """Return initial values of a parameter from its path and shape in Flax, alike for all peers."""
   rng = np.random.default_rng(zlib.crc32(path.encode()))
   values = rng.standard_normal(shape, np.float32)
   if path.endswith("scale"):
@@ -77,19 +77,19 @@ def draw(path: str, shape: tuple[int, ...]) -> np.ndarray:
   return values * np.float32(np.prod(shape[:-1]) / 2) ** -0.5
 
 
-def ours(name: str, a_device_each_core: bool = False):
-  """`make_train_step` of genre_jax."""
+def ours(name: str, device_per_core: bool = False):
+  """Set up `make_train_step` of genre_jax."""
   import dataclasses
 
   import jax
   import jax.numpy as jnp
 
-  from experiments import base
+  from genre_jax.experiments import base
   from genre_jax.models.registry import build_model
   from genre_jax.training import steps
   from genre_jax.training.optimizer import make_optimizer
 
-  if a_device_each_core:
+  if device_per_core:
     jax.config.update("jax_num_cpu_devices", cores())
 
   settings, config = NETWORKS[name], base.get_config()
@@ -106,9 +106,9 @@ def ours(name: str, a_device_each_core: bool = False):
   )
   config.train.update({"label_smoothing": settings["label_smoothing"], "ema_decay": 0.0})
   model = build_model({"name": name}, CLASSES, "float32")
-  still = {"dropout", "pool_dropout", "branch_dropout", "profile_dropout", "profile_alone"}
+  dropouts = {"dropout", "pool_dropout", "branch_dropout", "profile_dropout", "profile_alone"}
   model = model.clone(
-    **{field.name: 0.0 for field in dataclasses.fields(model) if field.name in still}
+    **{field.name: 0.0 for field in dataclasses.fields(model) if field.name in dropouts}
   )
   log_mel, labels = batch(settings)
   frames = np.full(len(labels), settings["frames"], np.int32)
@@ -140,7 +140,7 @@ def ours(name: str, a_device_each_core: bool = False):
 
 
 def torch(name: str, compiled: bool):
-  """The network of benchmarks/torch_networks.py."""
+  """Set up the network of benchmarks/torch_networks.py."""
   import torch
 
   from benchmarks.torch_networks import Training
@@ -152,26 +152,26 @@ def torch(name: str, compiled: bool):
   return lambda: np.asarray(training.update())
 
 
-CONTESTANTS = {}
+CONTENDERS = {}
 for _name in NETWORKS:
-  CONTESTANTS |= {
-    f"genre_jax, {_name}": Contestant(
+  CONTENDERS |= {
+    f"genre_jax, {_name}": Contender(
       "genre_jax", lambda name=_name: ours(name), role="ours", case=_name
     ),
-    f"PyTorch eager, {_name}": Contestant(
+    f"PyTorch eager, {_name}": Contender(
       "peers", lambda name=_name: torch(name, False), 5e-3, case=_name
     ),
-    f"PyTorch compiled, {_name}": Contestant(
+    f"PyTorch compiled, {_name}": Contender(
       "peers", lambda name=_name: torch(name, True), 5e-3, case=_name
     ),
   }
-CONTESTANTS["genre_jax, split_cnn, a device each core"] = Contestant(
+CONTENDERS["genre_jax, split_cnn, one device per core"] = Contender(
   "genre_jax", lambda: ours("split_cnn", True), 5e-3, role="ours", case="split_cnn"
 )
 
 
 def remarks(outcomes) -> list[str]:
-  """The ratios of the target."""
+  """Return the ratios of the target."""
   lines = []
   for (_, threads), outcome in outcomes.items():
     peer = outcome.best("peer")

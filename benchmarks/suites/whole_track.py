@@ -1,23 +1,23 @@
-"""A file to its genre on one core, and how much of that is decoding and resampling."""
+"""Prediction of a whole file on one core, and the share of decoding and resampling."""
 
 import pathlib
 import tempfile
 
 import numpy as np
 
-from benchmarks.harness import Contestant, format_ratio
+from benchmarks.harness import Contender, format_ratio
 from benchmarks.synthetic_audio import write_files
 
-TITLE = "Whole track: a file of 3 minutes, stereo at 44.1 kHz, to its genre"
-TARGET = "decode and resample take more than half of it"
+TITLE = "Whole track: a file of 3 minutes, stereo at 44.1 kHz, to its label"
+TARGET = "decoding and resampling take more than half of the time"
 THREADS = ("one",)
 REPEATS = 5
 SECONDS, RATE, TRACKS = 180.0, 44100, 4
-KINDS = ("MP3", "FLAC", "OGG", "WAV")
+FORMATS = ("MP3", "FLAC", "OGG", "WAV")
 
 
 def whole(kind: str):
-  """`predict` of files, with the model loaded."""
+  """Return the setup of `predict`, with the model loaded."""
 
   def setup():
     from genre_jax.inference import load, predict
@@ -35,7 +35,7 @@ def whole(kind: str):
 
 
 def decode_and_resample(kind: str):
-  """The part of it that reads blocks of mono sound at the model's rate."""
+  """Return the setup of the part that reads blocks of mono audio at the model's rate."""
 
   def setup():
     from genre_jax.data.source import sound_blocks
@@ -53,17 +53,17 @@ def decode_and_resample(kind: str):
 
 
 def with_log_mel(kind: str):
-  """The part of it before the network."""
+  """Return the setup of the part before the network."""
 
   def setup():
     from genre_jax.data.frontend import FrontendConfig
-    from genre_jax.inference.spectra import read_spectrum
+    from genre_jax.inference.track_log_mel import read_track_log_mel
 
-    paths, waiting = _files(kind), tempfile.mkdtemp()
+    paths, temporary = _files(kind), tempfile.mkdtemp()
 
     def run():
       for path in paths:
-        assert not isinstance(read_spectrum(path, FrontendConfig(), waiting), str)
+        assert not isinstance(read_track_log_mel(path, FrontendConfig(), temporary), str)
 
     return run
 
@@ -76,31 +76,31 @@ def _files(kind):
   return sorted(map(str, root.glob("*/*")))
 
 
-def _contestants():
-  for kind in KINDS:
-    yield f"file to genre ({kind})", Contestant("genre_jax", whole(kind), role="ours", case=kind)
+def _contenders():
+  for kind in FORMATS:
+    yield f"file to label ({kind})", Contender("genre_jax", whole(kind), role="ours", case=kind)
     yield (
       f"decode, resample, log-mel ({kind})",
-      Contestant("genre_jax", with_log_mel(kind), role="floor", case=kind),
+      Contender("genre_jax", with_log_mel(kind), role="floor", case=kind),
     )
     yield (
       f"decode and resample ({kind})",
-      Contestant("genre_jax", decode_and_resample(kind), role="floor", case=kind),
+      Contender("genre_jax", decode_and_resample(kind), role="floor", case=kind),
     )
 
 
-CONTESTANTS = dict(_contestants())
+CONTENDERS = dict(_contenders())
 
 
 def remarks(outcomes) -> list[str]:
-  """Tracks a second a core, and the share of the target."""
+  """Return tracks/s per core, and the share of the target."""
   lines = []
   for (kind, _), outcome in outcomes.items():
-    ours = f"file to genre ({kind})"
+    ours = f"file to label ({kind})"
     if ours in outcome.times:
       lines.append(
-        f"{kind}: {TRACKS / np.median(outcome.times[ours]):.2f} tracks a second a core; share"
+        f"{kind}: {TRACKS / np.median(outcome.times[ours]):.2f} tracks/s per core; share"
         f" of decoding {format_ratio(outcome.ratio(f'decode and resample ({kind})', ours))},"
         f" with log-mel {format_ratio(outcome.ratio(f'decode, resample, log-mel ({kind})', ours))}"
       )
-  return [*lines, f"a turn is {TRACKS} tracks"]
+  return [*lines, f"one run predicts {TRACKS} tracks"]

@@ -14,7 +14,7 @@ from genre_jax.errors import UserError
 def test_default_has_the_frame_rate_of_the_gtzan_archive():
   frontend = FrontendConfig()
   assert frontend.frame_rate == pytest.approx(387 / 30, rel=1e-5)
-  assert frontend.window_seconds == pytest.approx(64 / 12.9, rel=1e-5)
+  assert frontend.segment_seconds == pytest.approx(64 / 12.9, rel=1e-5)
   # GTZAN clips have 661,504 to 661,794 samples.
   assert frontend.frames_of(661794) == 387
 

@@ -98,7 +98,7 @@ def test_a_window_is_the_clips_own_frames(made, assignment):
 
 def test_an_epoch_sees_every_window(made, assignment):
   batches, steps = _take(made, assignment, 100, random=False, per_track=3)
-  plan = pipeline.plan_windows(made, assignment, "train", 3)
+  plan = pipeline.plan_segments(made, assignment, "train", 3)
   expected = {(int(i), int(k)) for i, k in np.argwhere(plan >= 0)}
   assert steps == -(-len(expected) // 5)
   for epoch in range(3):
@@ -135,7 +135,7 @@ def test_order_depends_on_the_seed_alone(made, assignment):
 
 @pytest.mark.parametrize("batch_size", [4, 7, 100])
 def test_evaluation_sees_every_window_once(made, assignment, batch_size):
-  plan = pipeline.plan_windows(made, assignment, "validation", 0)
+  plan = pipeline.plan_segments(made, assignment, "validation", 0)
   batches = list(
     pipeline.eval_batches(made, assignment, "validation", batch_size=batch_size, per_track=0)
   )
@@ -160,7 +160,7 @@ def test_leaky_segments_stand_on_both_sides_of_one_song(made):
   )
   assert leaky.leaky
   plans = [
-    pipeline.plan_windows(made, leaky, split, 5) >= 0 for split in ("train", "validation", "test")
+    pipeline.plan_segments(made, leaky, split, 5) >= 0 for split in ("train", "validation", "test")
   ]
   assert (sum(plan.astype(int) for plan in plans) <= 1).all()
   assert (plans[0].any(1) & plans[2].any(1)).any()

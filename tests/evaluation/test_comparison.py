@@ -65,7 +65,7 @@ def test_runs_that_differ_in_the_seed_alone_are_one_system(tmp_path):
   (pair,) = comparison.compare([a, b])
   assert pair.difference == pytest.approx(a.correct.mean() - b.correct.mean())
   assert pair.low < pair.difference < pair.high
-  assert pair.only_a == (a.together & ~b.together).sum()
+  assert pair.only_a == (a.ensemble_correct & ~b.ensemble_correct).sum()
   assert pair.p == pair.p_holm < 0.05
   text = comparison.to_markdown([a, b], [pair], "validation")
   assert f"| a | b | {100 * pair.difference:+.1f} [" in text

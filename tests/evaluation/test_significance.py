@@ -51,11 +51,11 @@ def test_holm_equals_statsmodels():
 def test_a_group_belongs_to_the_genre_of_most_of_its_tracks_and_no_stratum_has_one_group():
   groups = ["a", "a", "a", "b", "b", "c", "d", "e"]
   genres = ["rock", "rock", "pop", "rock", "rock", "pop", "pop", "jazz"]
-  group, stratum = significance.strata_of(groups, genres)
+  group, stratum = significance.assign_strata(groups, genres)
   assert group.tolist() == [0, 0, 0, 1, 1, 2, 3, 4]
   assert stratum[0] == stratum[1] != stratum[2] == stratum[3]
   assert (np.bincount(stratum)[stratum] > 1).all()
-  _, stratum = significance.strata_of(["a", "b", "c"], ["rock", "pop", "jazz"])
+  _, stratum = significance.assign_strata(["a", "b", "c"], ["rock", "pop", "jazz"])
   assert len(set(stratum.tolist())) == 1
 
 

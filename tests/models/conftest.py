@@ -36,7 +36,7 @@ def flops():
 
 
 @pytest.fixture(scope="session")
-def gain_is_not_heard(log_mel):
+def assert_gain_invariant(log_mel):
   """Asserts that a constant added to all dB changes no logit, and that there are logits."""
 
   def check(variables, apply, **tolerances):

@@ -29,9 +29,9 @@ def network(request, log_mel):
   return model, variables, jax.jit(model.apply)
 
 
-def test_a_gain_changes_no_logit(network, gain_is_not_heard):
+def test_a_gain_changes_no_logit(network, assert_gain_invariant):
   _, variables, apply = network
-  gain_is_not_heard(variables, apply, atol=1e-3, rtol=1e-4)
+  assert_gain_invariant(variables, apply, atol=1e-3, rtol=1e-4)
 
 
 def test_padded_frames_change_no_logit(network, log_mel):
@@ -165,10 +165,10 @@ def test_statistics_are_those_of_the_valid_frames():
   count, groups = lib.CORRELATED, (64 - lib.CEPSTRA) // 4
   np.testing.assert_allclose(out[1, :30], valid[:, :30].mean(0), atol=1e-5)
   np.testing.assert_allclose(out[1, 30:60], valid[:, :30].std(0), atol=1e-4)
-  centerd, deviation = valid[:, :count] - valid[:, :count].mean(0), valid[:, :count].std(0) + 0.05
-  expected = (centerd.T @ centerd / 33 / deviation / deviation[:, None])[np.triu_indices(count, 1)]
+  centered, deviation = valid[:, :count] - valid[:, :count].mean(0), valid[:, :count].std(0) + 0.05
+  expected = (centered.T @ centered / 33 / deviation / deviation[:, None])[np.triu_indices(count, 1)]
   np.testing.assert_allclose(out[1, 60 + 2 * groups + count :], expected, atol=1e-4)
-  skewness = (centerd**3).mean(0) / deviation**3
+  skewness = (centered**3).mean(0) / deviation**3
   np.testing.assert_allclose(out[1, 60 + 2 * groups : 60 + 2 * groups + count], skewness, atol=1e-4)
 
 

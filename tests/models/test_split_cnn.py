@@ -23,9 +23,9 @@ def network(request, log_mel):
   return model, variables, jax.jit(model.apply)
 
 
-def test_a_gain_changes_no_logit(network, gain_is_not_heard):
+def test_a_gain_changes_no_logit(network, assert_gain_invariant):
   _, variables, apply = network
-  gain_is_not_heard(variables, apply, atol=2e-4)
+  assert_gain_invariant(variables, apply, atol=2e-4)
 
 
 def test_padded_frames_change_no_logit(network, log_mel):

@@ -1,4 +1,4 @@
-"""Grad-CAM finds what a network looks at, in any network."""
+"""Test Grad-CAM on a network with known evidence and on every network of the registry."""
 
 import flax.linen as nn
 import jax
@@ -10,10 +10,10 @@ from genre_jax.models.registry import MODELS, build_model
 from genre_jax.reports.grad_cam import GradCam
 
 FRAMES, BANDS = 96, 96
-# Small sizes and windows of the published networks, whose own take minutes on a CPU.
+# Small sizes and segments for the published network; its own take minutes on a CPU.
 SIZES = {"published_tf_split": {"channels": (4, 6)}}
-WINDOWS = {"published_tf_split": (20, 16)}
-# These are built as axis_features, split_cnn and baseline are.
+SEGMENT_SHAPES = {"published_tf_split": (20, 16)}
+# Built like axis_features, split_cnn and baseline, which are tested.
 SAME = {
   "axis_features_time",
   "axis_features_frequency",
@@ -23,17 +23,17 @@ SAME = {
 }
 
 
-def _noise(n=2, seed=0, window=(FRAMES, BANDS)):
-  return np.random.default_rng(seed).normal(-40, 15, (n, *window, 1)).astype(np.float32)
+def _noise(n=2, seed=0, shape=(FRAMES, BANDS)):
+  return np.random.default_rng(seed).normal(-40, 15, (n, *shape, 1)).astype(np.float32)
 
 
-def _variables(model, windows):
-  variables = jax.jit(model.init)(jax.random.key(0), jnp.asarray(windows))
+def _variables(model, segments):
+  variables = jax.jit(model.init)(jax.random.key(0), jnp.asarray(segments))
   return {name: variables[name] for name in ("params", "batch_stats") if name in variables}
 
 
 class Toy(nn.Module):
-  """Two genres: loud spots along time in one branch, transposed and padded as networks may."""
+  """Score loud spots for genre 0 and against genre 1, with optional transposition and padding."""
 
   transposed: bool = False
   padding: str = "VALID"
@@ -56,28 +56,28 @@ class Toy(nn.Module):
 
 
 @pytest.mark.parametrize("transposed,padding", [(False, "VALID"), (True, "SAME")])
-def test_the_evidence_lies_where_it_was_put(transposed, padding):
+def test_maps_are_located_at_the_loud_spot(transposed, padding):
   model = Toy(transposed, padding)
-  windows = np.zeros((2, FRAMES, BANDS, 1), np.float32)
-  windows[0, 20:26, 70:76] = 1
-  windows[1, 80:86, 10:16] = 1
-  cam = GradCam(model, _variables(model, windows), _noise())
-  heat = cam(windows, np.ones((2, FRAMES), bool), [0, 0])["spot"]
+  segments = np.zeros((2, FRAMES, BANDS, 1), np.float32)
+  segments[0, 20:26, 70:76] = 1
+  segments[1, 80:86, 10:16] = 1
+  cam = GradCam(model, _variables(model, segments), _noise())
+  heat = cam(segments, np.ones((2, FRAMES), bool), [0, 0])["spot"]
   for one, (time, band) in zip(heat, [(22.5, 72.5), (82.5, 12.5)], strict=True):
     assert one.max() == pytest.approx(1)
     place = np.array(np.nonzero(one > 0.5)).mean(1)
     np.testing.assert_allclose(place, (time, band), atol=1.5)
     assert (one > 0).sum() < 400
-  against = cam(windows, np.ones((2, FRAMES), bool), [1, 1])["spot"]
-  assert not against.any(), "nothing speaks for the other genre"
+  against = cam(segments, np.ones((2, FRAMES), bool), [1, 1])["spot"]
+  assert not against.any(), "the spot lowers the score of the other genre"
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name not in SAME])
-def test_every_network_shows_its_branches(name):
+def test_every_network_has_maps_of_its_branches(name):
   model = build_model({"name": name, **SIZES.get(name, {})}, 3)
-  frames, bands = WINDOWS.get(name, (48, BANDS))
-  windows = _noise(window=(frames, bands))
-  cam = GradCam(model, _variables(model, windows), windows)
+  frames, bands = SEGMENT_SHAPES.get(name, (48, BANDS))
+  segments = _noise(shape=(frames, bands))
+  cam = GradCam(model, _variables(model, segments), segments)
   branches = {m.branch for m in cam.maps}
   if "axis_features" in name:
     assert {"time", "frequency"} <= branches
@@ -97,6 +97,6 @@ def test_a_network_without_convolutions_has_no_maps():
     def __call__(self, log_mel, frame_mask=None, *, train=False):
       return nn.Dense(2)(log_mel.mean((1, 3)))
 
-  windows = _noise()
-  cam = GradCam(Plain(), _variables(Plain(), windows), windows)
-  assert cam.maps == [] and cam(windows, np.ones((2, FRAMES), bool), [0, 1]) == {}
+  segments = _noise()
+  cam = GradCam(Plain(), _variables(Plain(), segments), segments)
+  assert cam.maps == [] and cam(segments, np.ones((2, FRAMES), bool), [0, 1]) == {}

@@ -1,4 +1,4 @@
-"""The report: one file that stands alone, holds what a reader looks for, and costs no run."""
+"""Test that the report is one complete file and that its failure does not fail the run."""
 
 import base64
 import re
@@ -7,26 +7,26 @@ import xml.etree.ElementTree
 import numpy as np
 import pytest
 
-from experiments import base
 from genre_jax.data.frontend import FrontendConfig
 from genre_jax.evaluation.metrics import Predictions
+from genre_jax.experiments import base
 from genre_jax.reports import examples, plots, report
 from genre_jax.studies import run
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-  """The report of a small run: two epochs on an archive of louder low or louder high bands."""
-  place = tmp_path_factory.mktemp("dataset_id")
+  """Return the report of a run of two epochs on an archive of louder low or louder high bands."""
+  folder = tmp_path_factory.mktemp("data")
   rng = np.random.default_rng(0)
   names = [f"{genre}.{4 * i:05d}" for genre in ("disco", "metal") for i in range(24)]
   level = rng.integers(0, 120, (48, 16, 40))
   level[:24, :8] += 40
   level[24:, 8:] += 40
-  np.savez(place / "archive.npz", log_mel=level.astype(np.uint8), names=np.array(names))
+  np.savez(folder / "archive.npz", log_mel=level.astype(np.uint8), names=np.array(names))
   config = base.get_config()
-  config.dataset.path = str(place / "archive.npz")
-  config.dataset.prepared_dir = str(place / "prepared")
+  config.dataset.path = str(folder / "archive.npz")
+  config.dataset.prepared_dir = str(folder / "prepared")
   config.dataset.clip_seconds = 40 / 12.9
   config.dataset.genres = "all"
   config.dataset.workers = 1
@@ -44,7 +44,7 @@ def page(tmp_path_factory):
   return (workdir / "eval" / "report.html").read_text(encoding="utf-8")
 
 
-def test_it_needs_nothing_else(page):
+def test_the_page_has_no_external_resources(page):
   assert not re.search(r"<script|<link|<iframe|@import|url\(", page)
   sources = re.findall(r'<img src="([^"]*)" alt="([^"]+)"', page)
   assert len(sources) == page.count("<img") > 15
@@ -53,19 +53,19 @@ def test_it_needs_nothing_else(page):
     assert kind == "data:image/svg+xml"
     picture = base64.b64decode(content).decode()
     assert xml.etree.ElementTree.fromstring(picture).tag.endswith("svg")
-    assert not re.search(r'href="(?!data:|#)', picture), "a picture asks for another file"
+    assert not re.search(r'href="(?!data:|#)', picture), "a picture refers to another file"
   assert len(page) < 6_000_000
 
 
-def test_it_holds_what_a_reader_looks_for(page):
+def test_the_page_contains_every_chapter(page):
   for words in (
     "Learning curves",
-    "Valid side",
-    "Test side",
-    "Confusion",
+    "Validation split",
+    "Test split",
+    "Confusion matrices",
     "Calibration",
     "Most confused tracks",
-    "Where the evidence is",
+    "<h3>Grad-CAM</h3>",
     "Brier",
     "ECE",
     "NLL",
@@ -84,29 +84,32 @@ def test_it_holds_what_a_reader_looks_for(page):
   assert len({re.sub(r"\s", "", picture) for picture in pictures}) == len(pictures)
 
 
-def test_the_same_run_gives_the_same_pictures():
+def test_the_same_numbers_give_the_same_picture():
   counts = np.array([[3, 1], [0, 4]])
   first = plots.confusion(counts, ("a", "b"), "tracks")
   assert plots.confusion(counts, ("a", "b"), "tracks") == first
 
 
-def test_a_failure_is_told_and_leaves_the_results(tmp_path, capsys):
+def test_a_failure_prints_a_notice_and_keeps_the_results(tmp_path, capsys):
   results = tmp_path / "eval" / "test.json"
   results.parent.mkdir()
   results.write_text("{}")
   predictions = Predictions(("a",), ("a",), np.zeros(1, int), np.ones((1, 1)), ("x",))
   report.write_report(None, tmp_path, None, {"test": predictions}, None, None)
   out = capsys.readouterr().out
-  assert "no report: AttributeError at report.py" in out and "the results are written" in out
+  assert (
+    "no report: AttributeError at report.py" in out
+    and "the metrics and predictions are written" in out
+  )
   assert [path.name for path in results.parent.iterdir()] == ["test.json"]
 
 
-def test_who_is_shown():
+def test_choice_of_tracks_and_segments():
   probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.45, 0.55], [0.4, 0.6], [0.3, 0.7]])
   labels = np.array([0, 0, 0, 1, 1])
   tracks = Predictions(tuple("abcde"), tuple("abcde"), labels, probabilities, ("x", "y"))
   assert examples.most_confused(tracks).tolist() == [1, 2, 3, 4, 0]
-  assert examples.surest(tracks) == [
+  assert examples.most_confident(tracks) == [
     (0, True, 0),
     (0, False, 1),
     (1, True, 4),
@@ -119,10 +122,10 @@ def test_who_is_shown():
     np.array([[0.8, 0.2], [1.0, 0.0], [0.3, 0.7], [0.1, 0.9]]),
     ("x", "y"),
   )
-  name, label, prediction, start, visible = examples.window_of(
+  name, label, prediction, start, probabilities = examples.segment_for(
     segments, np.array([0, 64, 0, 64]), tracks, 1
   )
-  assert (name, label, prediction, start, visible.tolist()) == ("b", 0, 1, 64, [0.1, 0.9])
+  assert (name, label, prediction, start, probabilities.tolist()) == ("b", 0, 1, 64, [0.1, 0.9])
 
 
 def test_curves_without_validation_and_log_mels_without_bounds_can_be_drawn():

@@ -1,10 +1,11 @@
-"""Protocols: runs made once, folds pooled, lines that say what was measured and what was not."""
+"""Test protocols: runs are made once, folds are pooled, results are stored and merged."""
 
 import csv
 import json
 import subprocess
 import sys
 
+import librosa
 import numpy as np
 import pytest
 
@@ -12,20 +13,26 @@ from genre_jax.data.splits import published_lists
 from genre_jax.errors import UserError
 from genre_jax.evaluation.calibration import (
   apply_temperature,
-  cross_fitted,
+  cross_fit_temperatures,
   expected_calibration_error,
   fit_temperature,
   perfect_calibration_error,
   reliability,
 )
 from genre_jax.evaluation.run_predictions import pool_folds, read_run
-from genre_jax.studies import protocol_runs, protocols
+from genre_jax.studies import (
+  corpora,
+  mfcc_reference,
+  protocol_runs,
+  protocols,
+  stored_results,
+)
 from tests.conftest import ROOT
 
 
 @pytest.fixture
 def archive(tmp_path):
-  """Random spectrograms of listed tracks of four genres, 12 of train and 6 of valid each."""
+  """Return a folder with random spectrograms of four genres, 12 train and 6 validation each."""
   names, rng = [], np.random.default_rng(0)
   for genre in ("classical", "disco", "metal", "rock"):
     for split, count in (("train", 12), ("validation", 6)):
@@ -41,16 +48,17 @@ def archive(tmp_path):
 
 
 def _small(prepared):
-  """A protocol of three lines that cost little."""
+  """Return a protocol of four entries that cost little."""
   quick = {
     "train.epochs": "1",
     "segments.train_per_track": "1",
     "model.name": "baseline",
     "dataset.prepared_dir": str(prepared),
   }
+  reference = {"model.name": mfcc_reference.NAME, "dataset.prepared_dir": str(prepared)}
   return protocols.Protocol(
     "P3 in small",
-    "About it.",
+    "Its description.",
     "log_mel.npz",
     "validation",
     "track",
@@ -58,62 +66,143 @@ def _small(prepared):
       protocols.Entry("first", "axis_features", 1, (), quick),
       protocols.Entry("second, own", "axis_features", 1, (), {**quick, "optimizer.clip_norm": "1"}),
       protocols.Entry("third", "axis_features", 3, (), quick),
+      protocols.Entry("mfcc", "axis_features", 1, (), reference),
     ),
   )
 
 
-def test_runs_are_made_once_and_the_page_says_what_was_not_run(archive, monkeypatch, capsys):
+def test_runs_are_made_once_and_results_are_stored(archive, monkeypatch, capsys):
   monkeypatch.setitem(protocols.PROTOCOLS, "P3", _small(archive / "prepared"))
   monkeypatch.chdir(ROOT)
-  page = archive / "RESULTS.md"
-  settings = dict(data=str(archive), workdir=str(archive / "runs"), into=str(page))
-  assert protocol_runs.run_protocol("P3", **settings, entries="first,second-own") == 0
+  page, stored = archive / "docs" / "protocols.md", archive / "results" / "P3.json"
+  settings = dict(
+    data=str(archive),
+    workdir=str(archive / "runs"),
+    results=str(archive / "results"),
+    into=str(page),
+  )
+  chosen = dict(entries="first,second-own,mfcc")
+  assert protocol_runs.run_protocol("P3", **settings, **chosen) == 0
   before = {
     path: path.stat().st_mtime_ns
     for path in archive.glob("runs/**/*.csv")
     if path.parent.name == "eval"
   }
-  assert len(before) == 2 * 4  # tracks and segments of two sides, two runs
+  assert len(before) == 3 * 4  # tracks and segments of two splits, three runs
+  results = json.loads(stored.read_text())
+  assert [row["entry"] for row in results["rows"]] == ["first", "second, own", "mfcc"]
+  for row in results["rows"]:
+    low, high = row["metrics"]["accuracy"]["ci95"]
+    assert row["seeds"] == 1 and row["n"] == 24 and row["runs_available"] and row["commits"]
+    assert 0 <= low <= row["metrics"]["accuracy"]["value"] <= high <= 1 and row["minutes"] > 0
+  assert results["rows"][2]["parameters"] == 4 * (2 * mfcc_reference.COEFFICIENTS + 1)
+  pairs = [(item["reference"], item["entry"], item["kind"]) for item in results["differences"]]
+  assert pairs == [("first", name, "exploratory") for name in ("second, own", "mfcc")]
+  assert results["calibration"]["entry"] == "first"
   text = page.read_text()
   lines = [line for line in text.splitlines() if line.startswith("| ")]
   first = next(line for line in lines if line.startswith("| first |"))
   assert "| 1 | 24 |" in first and "[" in first
   assert any(line.startswith("| second, own | ") for line in lines)
-  assert "| third | | not run |" in text
-  assert "first minus" in text and "exploratory" in text and "| second, own | " in text
-  assert "No seed of any of 2 networks has " in text
+  assert "Not run: third." in text
+  assert "first minus" in text and "exploratory" in text
+  assert "No seed of any of 3 networks" in text
   assert "Calibration of first, mean over 1 seeds, n = 24" in text
-  assert "<!-- P1 -->\n<!-- /P1 -->" in text
   capsys.readouterr()
-  assert protocol_runs.run_protocol("P3", **settings, entries="first,second-own") == 0
+  assert protocol_runs.run_protocol("P3", **settings, **chosen) == 0
   assert "1 of 1 runs were finished before" in capsys.readouterr().out
   assert before == {path: path.stat().st_mtime_ns for path in before}
-  assert page.read_text() == text
+  assert page.read_text() == text and json.loads(stored.read_text()) == results
 
   elsewhere = {**settings, "workdir": str(archive / "elsewhere")}
   assert protocol_runs.run_protocol("P3", **elsewhere, entries="none") == 0
-  assert page.read_text() == text, "no run is at hand there: the page stays"
+  assert page.read_text() == text, "without runs the stored results are kept"
+  kept = json.loads(stored.read_text())
+  assert not any(item["runs_available"] for item in kept["rows"] + kept["differences"])
 
-  (archive / "binary").write_bytes(b"\xff\xfe\xff")
-  for into, message in (("binary", "--into=.*not UTF-8"), ("absent/a", "cannot write to .*absent")):
-    changed = {**settings, "into": str(archive / into), "entries": "third"}
-    with pytest.raises(UserError, match=message):
+  for into in (archive / "log_mel.npz" / "page.md", archive / "results"):
+    changed = {**settings, "into": str(into), "entries": "third"}
+    with pytest.raises(UserError, match=f"cannot write to .*{into.name}"):
       protocol_runs.run_protocol("P3", **changed)
   with np.load(archive / "log_mel.npz") as old:
     np.savez(archive / "log_mel.npz", names=old["names"], log_mel=255 - old["log_mel"])
-  with pytest.raises(UserError, match="is of other clips"):
+  with pytest.raises(UserError, match="was trained on other clips"):
     protocol_runs.run_protocol("P3", **settings, entries="none")
 
 
-def test_lines_of_runs_that_are_gone_are_kept_and_marked():
-  new = "| network | seeds | % |\n| a | 2 | 91.0 |\n| b, own | | not run |\n| c | | not run |"
-  old = "| a | 1 | 90.0 |\n| b, own | 3 | 80.0 |\n\n| b, own | +1.0 [0, 2] |\n| c | +2.0 [1, 3] |"
-  text = protocol_runs._with_kept_rows(new, old)
-  assert "| a | 2 | 91.0 |" in text and "90.0" not in text
-  assert "| b, own † | 3 | 80.0 |" in text and "| c | | not run |" in text
-  assert text.count("From runs that are not at hand") == 1
-  assert protocol_runs._with_kept_rows(new, text) == text  # kept again
-  assert "†" not in protocol_runs._with_kept_rows(new, "")
+def _row(entry, **fields):
+  return {"entry": entry, "runs_available": True, **fields}
+
+
+def test_results_without_available_runs_are_kept_and_marked():
+  stored = {
+    "rows": [_row("a", seeds=1), _row("b", seeds=3)],
+    "differences": [_row("b", reference="a", mcnemar_p=0.5)],
+    "never_correct": {"entries": ["a", "b"], "count": 4, "runs_available": True},
+    "calibration": {"entry": "a", "n": 10, "runs_available": True},
+  }
+  computed = {
+    "rows": [_row("a", seeds=2), _row("c", seeds=1)],
+    "differences": [_row("c", reference="a", mcnemar_p=0.1)],
+    "never_correct": {"entries": ["a", "c"], "count": 2, "runs_available": True},
+    "calibration": {"entry": "a", "n": 20, "runs_available": True},
+  }
+  merged = stored_results.merge_results(stored, computed)
+  rows = {row["entry"]: (row["seeds"], row["runs_available"]) for row in merged["rows"]}
+  assert rows == {"a": (2, True), "b": (3, False), "c": (1, True)}
+  differences = {item["entry"]: item["runs_available"] for item in merged["differences"]}
+  assert differences == {"b": False, "c": True}
+  assert merged["never_correct"] == {**stored["never_correct"], "runs_available": False}
+  assert merged["calibration"]["n"] == 20
+  empty = {"rows": [], "differences": []}
+  again = stored_results.merge_results(merged, empty)
+  assert stored_results.merge_results(again, empty) == again
+  assert stored_results.merge_results({}, computed)["rows"] == computed["rows"]
+
+
+def test_damaged_results_are_named(tmp_path):
+  (tmp_path / "P2.json").write_text('{"rows": [')
+  with pytest.raises(UserError, match="P2.json is not a file of results"):
+    protocol_runs.write_page(str(tmp_path), str(tmp_path / "page.md"))
+
+
+def test_the_page_is_that_of_the_stored_results(tmp_path):
+  protocol_runs.write_page(str(ROOT / "results"), str(tmp_path / "page.md"))
+  text = (tmp_path / "page.md").read_text()
+  assert text == (ROOT / "docs" / "results" / "protocols.md").read_text()
+  lines = [line for line in text.splitlines() if not line.startswith("|")]
+  assert max(map(len, lines)) <= 100
+
+
+def test_mfcc_are_librosas():
+  log_mel = np.random.default_rng(0).normal(-30, 10, (50, 128)).astype(np.float32)
+  expected = librosa.feature.mfcc(S=log_mel.T, n_mfcc=mfcc_reference.COEFFICIENTS).T
+  np.testing.assert_allclose(mfcc_reference.mfcc(log_mel), expected, rtol=1e-4, atol=1e-3)
+  summary = mfcc_reference.summarize_track(log_mel)
+  np.testing.assert_allclose(summary[:20], expected.mean(0), rtol=1e-4, atol=1e-3)
+  np.testing.assert_allclose(summary[20:], expected.std(0), rtol=1e-4, atol=1e-3)
+
+
+def test_the_reference_separates_what_is_linear_and_gives_absent_classes_no_probability():
+  rng = np.random.default_rng(0)
+  labels = np.repeat([0, 2], 40)
+  features = rng.normal(0, 0.1, (80, 6)) + labels[:, None]
+  features[:, 5] = 3.0  # a constant has no deviation
+  p = mfcc_reference.fit_and_predict(features[::2], labels[::2], features[1::2], 3)
+  assert (p.argmax(1) == labels[1::2]).all() and (p[:, 1] == 0).all()
+  np.testing.assert_allclose(p.sum(1), 1)
+
+
+def test_a_corpus_is_found_by_flag_or_variable(tmp_path, monkeypatch):
+  (tmp_path / "gtzan" / "audio").mkdir(parents=True)
+  monkeypatch.delenv(corpora.VARIABLE, raising=False)
+  with pytest.raises(UserError, match="with --data, or set GENRE_JAX_DATA"):
+    corpora.find_corpus("gtzan")
+  given = corpora.find_corpus("gtzan", str(tmp_path / "gtzan"), "audio")
+  monkeypatch.setenv(corpora.VARIABLE, str(tmp_path))
+  assert corpora.find_corpus("gtzan", "", "audio") == given == tmp_path / "gtzan" / "audio"
+  with pytest.raises(UserError, match="fsdd does not exist: correct GENRE_JAX_DATA"):
+    corpora.find_corpus("fsdd")
 
 
 @pytest.mark.parametrize(
@@ -128,9 +217,9 @@ def test_lines_of_runs_that_are_gone_are_kept_and_marked():
   ],
 )
 def test_mistakes(arguments, message, archive):
-  arguments = [f"--data={archive}", f"--workdir={archive}/runs", *arguments]
+  places = [f"--{name}={archive / name}" for name in ("workdir", "results", "into")]
   result = subprocess.run(
-    [sys.executable, "-m", "genre_jax.protocol", *arguments],
+    [sys.executable, "-m", "genre_jax.protocol", f"--data={archive}", *places, *arguments],
     cwd=ROOT,
     capture_output=True,
     text=True,
@@ -187,7 +276,7 @@ def test_temperature_is_found_again():
   sure = apply_temperature(true, 0.5)  # twice too sure
   assert fit_temperature(sure, labels) == pytest.approx(2, rel=0.06)
   np.testing.assert_allclose(apply_temperature(sure, 2), true, atol=1e-6)
-  fitted = cross_fitted(sure, labels, np.arange(4000) // 4)
+  fitted = cross_fit_temperatures(sure, labels, np.arange(4000) // 4)
   np.testing.assert_allclose(fitted, true, atol=0.05)
   limit = perfect_calibration_error(fitted, draws=200)
   assert expected_calibration_error(reliability(fitted, labels)) < limit
@@ -209,8 +298,8 @@ def test_cross_fitting_keeps_groups_apart():
   """A group whose labels are hopeless must not change its own temperature."""
   p = np.tile([0.7, 0.3], (40, 1))
   labels, groups = np.zeros(40, int), np.arange(40) // 8
-  base = cross_fitted(p, labels, groups)
+  base = cross_fit_temperatures(p, labels, groups)
   labels[:8] = 1
-  changed = cross_fitted(p, labels, groups)
+  changed = cross_fit_temperatures(p, labels, groups)
   np.testing.assert_array_equal(base[:8], changed[:8])
   assert (base[8:] != changed[8:]).all()

@@ -160,7 +160,7 @@ def test_a_signal_ends_the_sweep_and_it_goes_on_later(place, number):
   process.send_signal(number)
   out, errors = process.communicate(timeout=30)
   assert process.returncode == 128 + number, out + errors
-  assert "the same command goes on" in errors and "Traceback" not in errors
+  assert "the same command resumes" in errors and "Traceback" not in errors
   with open(place / "s" / "runs.csv") as file:
     assert [run["status"] for run in csv.DictReader(file)] == ["not run"] * 3
   assert _started(place) == ["seed=0"]

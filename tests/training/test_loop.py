@@ -21,7 +21,7 @@ from genre_jax.training.metric_writer import MetricWriter
 from tests.conftest import ROOT
 
 CONFIG = """
-from experiments import base
+from genre_jax.experiments import base
 
 def get_config():
   config = base.get_config()
@@ -178,7 +178,7 @@ def test_a_signal_saves_and_ends_cleanly(place, number):
   process.send_signal(number)
   _, errors = process.communicate(timeout=60)
   assert process.returncode == 128 + number
-  assert "the same command goes on" in errors and "Traceback" not in errors
+  assert "the same command resumes" in errors and "Traceback" not in errors
   checkpoints = [p.name for p in (place / "runs" / "tiny" / "checkpoints").iterdir()]
   assert [name for name in checkpoints if name.isdigit()]
 
@@ -290,7 +290,7 @@ def test_other_clips_are_evaluated_with_a_trained_network(place, monkeypatch):
 
 def test_a_second_process_is_kept_out(place, monkeypatch):
   (place / "run").mkdir()
-  with workdir.sole_use(place / "run"), pytest.raises(UserError, match="in use by another"):
+  with workdir.lock_workdir(place / "run"), pytest.raises(UserError, match="in use by another"):
     _in_process(place, monkeypatch)
 
 

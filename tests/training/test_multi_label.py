@@ -11,16 +11,16 @@ import optax
 import pytest
 import soundfile
 
-from experiments import base
 from genre_jax import table
 from genre_jax.data.source import Clip
 from genre_jax.errors import UserError
 from genre_jax.evaluation import multi_label_metrics, run_predictions
+from genre_jax.experiments import base
 from genre_jax.inference import load, predict
 from genre_jax.inference.model_dir import pack
 from genre_jax.studies.run import train_and_evaluate
 from genre_jax.training import checkpoints, losses
-from genre_jax.training.config_checks import check
+from genre_jax.training.config_checks import check_config
 from genre_jax.training.setup import check_classes, open_dataset, open_experiment
 
 
@@ -191,14 +191,14 @@ def test_its_report_table_and_compare(run, tmp_path):
     "By class, tracks",
     "threshold",
     "Tracks furthest from the truth",
-    "labels held lead the others",
+    "true labels rank first",
     "Learning curves",
     "Precision and recall of tracks",
   ):
     assert words in page, words
   task, lines = table.rows(workdir)
   assert task == "multi_label" and len(lines) == 2
-  assert all(line.count("|") == table.HEADER_SEVERAL.split("\n")[0].count("|") for line in lines)
+  assert all(line.count("|") == table.HEADER_MULTI_LABEL.split("\n")[0].count("|") for line in lines)
   with pytest.raises(UserError, match="multi_label, and compare counts.*genre_jax.table"):
     run_predictions.read_run(workdir, "test")
 
@@ -234,7 +234,7 @@ def test_clips_of_no_class_are_learned_and_asked(one_class):
     "exact_match"
   ] == pytest.approx(reports["test"]["track"]["exact_match"])
   assert all(
-    line.count("|") == table.HEADER_SEVERAL.split("\n")[0].count("|")
+    line.count("|") == table.HEADER_MULTI_LABEL.split("\n")[0].count("|")
     for line in table.rows(folder)[1]
   )
 
@@ -277,7 +277,7 @@ def test_mistakes(changes, message):
   config.task = "multi_label"
   with pytest.raises(UserError, match=message):
     config.update_from_flattened_dict(changes)
-    check(config)
+    check_config(config)
 
 
 def test_one_genre_a_clip_is_not_asked_of_several(run, monkeypatch):

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from experiments import base
 from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.prepared import label_vectors, prepare
 from genre_jax.data.sources import metadata
 from genre_jax.data.sources.registry import open_source
 from genre_jax.data.splits import assign_splits
 from genre_jax.errors import UserError
+from genre_jax.experiments import base
 from genre_jax.training.setup import open_experiment
 from tests.data.sources.audio_collections import by_track, open_several, write_audio
 

@@ -157,7 +157,7 @@ def test_archive_of_gtzan(gtzan):
 
 
 @pytest.mark.parametrize(
-  "recipe, flag",
+  "frontend, flag",
   [
     (FrontendConfig(frame_stride=1.0), f"--config.frontend.frame_stride={1292 / 387}"),
     (FrontendConfig(n_mels=80), "--config.frontend.n_mels=128"),
@@ -173,7 +173,7 @@ def test_archive_of_gtzan(gtzan):
     (FrontendConfig(compression="log10_10000"), "--config.frontend.compression=db"),
   ],
 )
-def test_a_recipe_that_disagrees_with_the_archive(tmp_path, frontend, flag):
+def test_frontend_that_disagrees_with_the_archive(tmp_path, frontend, flag):
   with pytest.raises(UserError, match=flag):
     open_source("auto", archive(tmp_path / "a.npz"), frontend=frontend)
 
