@@ -1,14 +1,23 @@
-"""Makes the runs of a protocol and writes its part of RESULTS.md; see `genre_jax/protocol.py`."""
+"""Make the runs of a protocol, store its results and write the page; for `protocol.py`."""
 
 import contextlib
 import io
 import pathlib
 
+from ml_collections import ConfigDict
+
 from genre_jax.data.prepared import folder_name
 from genre_jax.errors import UserError
 from genre_jax.evaluation.run_predictions import read_config_file
-from genre_jax.files import write_block, write_whole
-from genre_jax.studies import protocol_multi_label, protocol_tables, sweep_runs
+from genre_jax.studies import (
+  mfcc_reference,
+  results_multi_label,
+  results_page,
+  results_single_label,
+  sweep_runs,
+)
+from genre_jax.studies.corpora import find_corpus
+from genre_jax.studies.finished_runs import finished_runs
 from genre_jax.studies.protocols import (
   PROTOCOLS,
   Entry,
@@ -18,66 +27,114 @@ from genre_jax.studies.protocols import (
   fields_of,
   members,
 )
+from genre_jax.studies.stored_results import merge_results, read_results, write_results
 from genre_jax.training.setup import open_dataset
-
-HEADER = """# Results
-
-Written by `python -m genre_jax.protocol` from finished runs, and by the programs of `benchmarks/`
-that are named; what each says of itself stands above its table.
-"""
-KEPT = "†"  # marks lines of runs that are not at hand any more
-OTHER_PARTS = ("musicnn", "transfer")  # of programs in benchmarks/
 
 
 def run_protocol(
-  name: str, *, data: str, workdir: str, into: str, entries: str = "", seeds: int = 1000
+  name: str,
+  *,
+  data: str,
+  workdir: str,
+  results: str,
+  into: str,
+  entries: str = "",
+  seeds: int = 1000,
 ) -> int:
-  """Makes the runs of a protocol that are not finished, and writes its part of the page.
+  """Make the runs of a protocol that are not finished, store its results and write the page.
 
   Args:
-    name: one of PROTOCOLS.
-    data: folder of the corpus; '' for the protocol's own.
-    workdir: folder of all runs.
-    into: the page; made if absent.
-    entries: only these, by their folders' names, with commas; 'none' writes the page alone.
-    seeds: the first so many seeds only.
+    name: One of PROTOCOLS.
+    data: Folder of the corpus; '' uses the environment variable GENRE_JAX_DATA.
+    workdir: Folder of all runs.
+    results: Folder of the stored results.
+    into: The page.
+    entries: Only these entries, by the names of their folders, separated by commas; 'none' makes
+      no runs.
+    seeds: At most this many seeds of an entry.
+
   Returns:
-    How many runs failed.
+    The number of runs that failed.
+
+  Raises:
+    UserError: If a path or an entry is wrong, or finished runs are of another dataset.
   """
   protocol = PROTOCOLS[name]
-  material = pathlib.Path(data or protocol.corpus) / protocol.data
-  if not material.exists():
-    raise UserError(f"{material} does not exist: give the folder that holds it with --data")
-  wanted = _wanted(protocol, entries)
+  dataset = find_corpus(protocol.corpus, data, protocol.data)
+  chosen = _choose_entries(protocol, entries)
   folder, failed = pathlib.Path(workdir) / name, 0
   for entry in protocol.entries:
-    _check_material(entry, material, folder)
-  try:
-    text = _write(pathlib.Path(into), name, material, folder)  # what is wrong with it shows at once
-    for entry in wanted:
+    _check_dataset(entry, dataset, folder)
+
+  def store() -> None:
+    store_results(name, dataset, folder, pathlib.Path(results))
+    write_page(results, into)
+
+  with _writing(f"{into} or {workdir}"):
+    store()  # before the first run, so that a wrong path shows at once
+    for entry in chosen:
       print(f"== {name}: {entry.name}", flush=True)
       try:
-        failed += run_entry(entry, material, folder, seeds)
-      finally:  # a signal, too, leaves the page as the runs are
-        text = _write(pathlib.Path(into), name, material, folder)
-  except UnicodeDecodeError as error:
-    raise UserError(f"--into={into}: is not UTF-8 text; name another file") from error
-  except OSError as error:
-    raise UserError(
-      f"cannot write to {error.filename or into}: {error.strerror or error}; name"
-      " another place with --into or --workdir"
-    ) from error
-  print(text)
+        failed += run_entry(entry, dataset, folder, seeds)
+      finally:  # also after a signal: what is finished is stored
+        store()
+  print(results_page.section(name, read_results(pathlib.Path(results), name)))
   print(f"written   {into}" + (f"; {failed} runs failed, see logs/ in {folder}" if failed else ""))
   return failed
 
 
-def _check_material(entry: Entry, data: pathlib.Path, folder: pathlib.Path) -> None:
-  """Refuses finished runs that are of other data than what is at hand."""
-  runs = [run for seed in protocol_tables.finished(entry, data, folder) for run in seed]
+def write_page(results: str, into: str) -> None:
+  """Write the page from all stored results.
+
+  Args:
+    results: Folder of the stored results.
+    into: The page; its folder is made if absent.
+
+  Raises:
+    UserError: If stored results cannot be read or the page cannot be written.
+  """
+  with _writing(into):
+    results_page.write(pathlib.Path(results), pathlib.Path(into))
+
+
+@contextlib.contextmanager
+def _writing(place: str):
+  """Turn a failure to write into a message."""
+  try:
+    yield
+  except OSError as error:
+    raise UserError(
+      f"cannot write to {error.filename or place}: {error.strerror or error}; name another place"
+      " with --into, --results or --workdir"
+    ) from error
+
+
+def store_results(
+  name: str, dataset: pathlib.Path, folder: pathlib.Path, results: pathlib.Path
+) -> None:
+  """Compute the results of the finished runs and merge them into the stored ones.
+
+  Args:
+    name: One of PROTOCOLS.
+    dataset: Dataset of the runs.
+    folder: Folder of the protocol's runs.
+    results: Folder of the stored results.
+  """
+  protocol = PROTOCOLS[name]
+  several = "mixtures" in {entry.experiment for entry in protocol.entries}
+  module = results_multi_label if several else results_single_label
+  stored = read_results(results, name)
+  merged = merge_results(stored, module.compute_results(protocol, dataset, folder))
+  if merged != stored:
+    write_results(results, name, merged)
+
+
+def _check_dataset(entry: Entry, dataset: pathlib.Path, folder: pathlib.Path) -> None:
+  """Refuse finished runs that are of another dataset than the given one."""
+  runs = [run for seed in finished_runs(entry, dataset, folder) for run in seed]
   if not runs:
     return
-  config = config_of(entry, data)
+  config = config_of(entry, dataset)
   with contextlib.redirect_stdout(io.StringIO()):
     source, frontend = open_dataset(config)
   now = folder_name(source, frontend, config.task)
@@ -85,14 +142,13 @@ def _check_material(entry: Entry, data: pathlib.Path, folder: pathlib.Path) -> N
     before = read_config_file(run)["dataset_id"]
     if before != now:
       raise UserError(
-        f"{run} is of other clips, or of files of another date, than {data}:"
-        f" {before} before, {now} now. Name another folder with --workdir, or delete"
-        " that one"
+        f"{run} was trained on other clips, or on files of another date, than {dataset}:"
+        f" {before} before, {now} now. Name another folder with --workdir, or delete that one"
       )
 
 
-def _wanted(protocol: Protocol, entries: str) -> tuple[Entry, ...]:
-  """The entries that --entries names."""
+def _choose_entries(protocol: Protocol, entries: str) -> tuple[Entry, ...]:
+  """Return the entries that --entries names."""
   if entries == "none":
     return ()
   by_folder = {entry_folder(pathlib.Path(), entry).name: entry for entry in protocol.entries}
@@ -103,66 +159,30 @@ def _wanted(protocol: Protocol, entries: str) -> tuple[Entry, ...]:
   return tuple(by_folder[name] for name in names)
 
 
-def _write(path: pathlib.Path, name: str, material: pathlib.Path, folder: pathlib.Path) -> str:
-  """Puts a protocol's part, which it returns, into the page, which is made if it is absent.
-
-  Where no run is at hand, a part that stands there is left as it is.
-  """
-  protocol = PROTOCOLS[name]
-  page = path.read_text(encoding="utf-8") if path.exists() else HEADER
-  before = page.partition(f"<!-- {name} -->")[2].partition(f"<!-- /{name} -->")[0]
-  if before.strip() and not any(
-    protocol_tables.finished(entry, material, folder) for entry in protocol.entries
-  ):
-    return before.strip() + "\n"
-  several = "mixtures" in {entry.experiment for entry in protocol.entries}
-  write = protocol_multi_label.to_markdown if several else protocol_tables.to_markdown
-  text = _with_kept_rows(write(protocol, material, folder), before)
-  missing = [key for key in (*PROTOCOLS, *OTHER_PARTS) if f"<!-- {key} -->" not in page]
-  if missing:
-    write_whole(path, page + "".join(f"\n<!-- {key} -->\n<!-- /{key} -->\n" for key in missing))
-  write_block(path, name, text)
-  return text
-
-
-def _with_kept_rows(text: str, before: str) -> str:
-  """A part of the page, in which lines of runs that are not at hand stay as the page had them."""
-  old = {
-    (line.split("|")[1].strip(f" {KEPT}"), line.count("|")): line  # of tables of that width
-    for line in before.splitlines()
-    if line.startswith("| ") and "not run" not in line
-  }
-  lines, kept = [], False
-  for line in text.splitlines():
-    name = line.split("|")[1].strip() if line.startswith("| ") else ""
-    if "| not run |" in line and (name, line.count("|")) in old:
-      cells = old[name, line.count("|")].split("|")
-      line, kept = "|".join([cells[0], f" {name} {KEPT} ", *cells[2:]]), True
-    lines.append(line)
-  if kept:
-    lines += [
-      "",
-      f"{KEPT} From runs that are not at hand any more, under the recipe of their"
-      " commit; not compared in pairs.",
-    ]
-  return "\n".join(lines) + "\n"
-
-
-def run_entry(entry: Entry, data: pathlib.Path, folder: pathlib.Path, seeds: int) -> int:
-  """Makes the runs of an entry that are not finished.
+def run_entry(entry: Entry, dataset: pathlib.Path, folder: pathlib.Path, seeds: int) -> int:
+  """Make the runs of an entry that are not finished.
 
   Args:
-    entry: what to run.
-    data: what to train on.
-    folder: of the protocol.
-    seeds: the first so many seeds only.
+    entry: The entry.
+    dataset: Dataset of the runs.
+    folder: Folder of the protocol.
+    seeds: At most this many seeds.
+
   Returns:
-    How many failed.
+    The number of runs that failed.
   """
   place = entry_folder(folder, entry)
   place.mkdir(parents=True, exist_ok=True)
+  planned = [m for m in members(entry, dataset) if int(m.values["seed"]) < seeds]
+  if entry.fields.get("model.name") == mfcc_reference.NAME:
+    for member in planned:
+      if sweep_runs.read_row(member, place).status != "done":
+        config = sweep_runs.resolve(config_of(entry, dataset), member.values)
+        mfcc_reference.train_and_evaluate(ConfigDict(config), place / member.name)
+    return 0
   runner = sweep_runs.Runner(
-    f"experiments/{entry.experiment}.py", sweep_runs.arguments_of(fields_of(entry, data)), place
+    f"experiments/{entry.experiment}.py",
+    sweep_runs.arguments_of(fields_of(entry, dataset)),
+    place,
   )
-  wanted = [m for m in members(entry, data) if int(m.values["seed"]) < seeds]
-  return sum(row.status == "failed" for row in sweep_runs.run_all(wanted, runner, place))
+  return sum(row.status == "failed" for row in sweep_runs.run_all(planned, runner, place))
