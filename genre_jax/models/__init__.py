@@ -1,1 +1,1 @@
-"""Flax modules, one file an architecture; `registry` finds them by name."""
+"""Define the networks as Flax modules, one file per architecture; `registry` maps names to them."""

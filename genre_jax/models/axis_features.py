@@ -1,13 +1,23 @@
-"""`axis_features`: a network that hears time and frequency apart, and the ones it is compared with.
+"""Classify handcrafted features along the time and frequency axes with a small network on top.
 
-Its kernels are fixed, each along one axis (`axis_statistics.py`): cosines and differences along
-frequency, waves and differences along time. What is learned stands behind their statistics over the
-window: a linear head, and one with a hidden layer, each of which learns from windows of its own, so
-that neither leans on the other; the answer is the mean of both. Learned kernels, along one axis or
-square, tell songs apart rather than genres when artists are few (measured: docs/results/notebook.md).
+The features are handcrafted: 1,252 statistics of fixed kernels, each along one axis
+(`axis_statistics.py`). Along frequency these are cosines (the cepstrum) and differences of bands;
+along time, waves and differences of frames. No kernel is learned.
+
+What is learned is a small network on top: a linear head and a head with one hidden layer. Each head
+is trained on segments of its own, so that neither depends on the other; the prediction is the mean
+of both. With few artists, learned kernels, along one axis or square, learn to identify songs rather
+than genres (measured: docs/results/notebook.md).
 
 A gain (a constant added to all dB) changes no logit: cosines are of frames relative to themselves,
-and all else is differences and waves that sum to zero. Nothing pads time.
+and differences and waves sum to zero. Nothing pads time.
+
+Statistics of handcrafted features are an established approach to genre classification:
+  Tzanetakis and Cook, "Musical genre classification of audio signals", IEEE Transactions on Speech
+    and Audio Processing 10(5), 293-302, 2002.
+  McKinney and Breebaart, "Features for audio and music classification", ISMIR 2003.
+  Lidy and Rauber, "Evaluation of feature extractors and psycho-acoustic transformations for music
+    genre classification", ISMIR 2005, 34-41.
 """
 
 import flax.linen as nn
@@ -16,12 +26,12 @@ import jax.numpy as jnp
 
 from genre_jax.models.axis_statistics import (
   AxisDifferences,
+  cepstral_changes,
   cepstral_statistics,
   cepstrum,
-  cepstrum_in_time,
   frequency_statistics,
   modulations,
-  repeat_short,
+  repeat_short_segments,
   time_statistics,
 )
 from genre_jax.models.layers import (
@@ -34,22 +44,22 @@ from genre_jax.models.layers import (
 
 
 class AxisFeatures(nn.Module):
-  """The split network.
+  """A linear head and a head with a hidden layer on handcrafted statistics along both axes.
 
   Attributes:
-    num_classes: logits.
-    axes: 'frequency', 'time' or both; with both, the cepstrum is followed in time as well.
-    square: the control: differences and band modulations look along both axes at once.
-    hidden: features of the hidden layer.
-    statistics_dropout: rate before the hidden layer.
-    dropout: rate before the logits, of either head.
-    linear_share: of training windows, those that the linear head learns from; the other head
-      learns from the rest.
-    floor_db: see `center_frames`.
-    dtype: of the hidden layer; statistics and logits are at least float32.
+    num_classes: Number of logits.
+    axes: 'frequency', 'time' or both; both add statistics of how the cepstrum changes in time.
+    square: Compute differences and modulations along both axes at once (the control network).
+    hidden: Units of the hidden layer.
+    statistics_dropout: Dropout rate before the hidden layer.
+    dropout: Dropout rate before the logits, of either head.
+    linear_share: Share of the training segments that train the linear head; the rest train the
+      other head.
+    floor_db: See `center_frames`.
+    dtype: Dtype of the hidden layer; statistics and logits are at least float32.
   """
 
-  normalization = "frame"  # frames relative to themselves, and kernels that sum to zero
+  normalization = "frame"  # each frame is relative to itself, and kernels sum to zero
   num_classes: int
   axes: tuple[str, ...] = ("frequency", "time")
   square: bool = False
@@ -62,20 +72,22 @@ class AxisFeatures(nn.Module):
 
   @nn.compact
   def __call__(self, log_mel, frame_mask=None, *, train=False):
-    """Genre logits.
+    """Return genre logits.
 
     Args:
       log_mel: float[batch, time, frequency, 1] in dB.
-      frame_mask: bool[batch, time], False where a frame is padding; None where none is.
-      train: batch statistics are used and updated, dropout is on (rng 'dropout').
+      frame_mask: bool[batch, time], False where a frame is padding; None if no frame is.
+      train: True to use and update batch statistics and to apply dropout (rng 'dropout').
+
     Returns:
-      float32[batch, num_classes] (float64 if `dtype` is).
+      float32[batch, num_classes] (float64 if `dtype` is). In training each row comes from one of
+      the two heads, drawn at random; else it is the mean of both.
     """
     wide = at_least_float32(self.dtype)
     log_mel = log_mel.astype(wide)
     mask = frame_weights(frame_mask, *log_mel.shape[:2], wide)
     if frame_mask is not None:
-      log_mel, mask = repeat_short(log_mel, mask)
+      log_mel, mask = repeat_short_segments(log_mel, mask)
     x = self._statistics(log_mel, mask)
     x = BatchNorm(not train, momentum=0.9, dtype=wide, name="statistics_norm")(x)
     linear = self._drop(self.dropout, x, train)
@@ -97,47 +109,47 @@ class AxisFeatures(nn.Module):
     return nn.Dropout(rate, deterministic=not train)(x)
 
   def _statistics(self, log_mel, mask):
-    """float[batch, statistics]: what the fixed kernels find, over the valid frames."""
+    """Compute float[batch, statistics] of the fixed kernels' outputs over the valid frames."""
     shape = center_frames(log_mel, self.floor_db) / DB_SCALE
     level = log_mel / DB_SCALE
     cepstra = cepstrum(shape[..., 0])
     parts = []
     if "frequency" in self.axes:
-      distances = AxisDifferences("frequency", self.square, name="frequency")(shape)
+      differences = AxisDifferences("frequency", self.square, name="frequency")(shape)
       parts += [
         cepstral_statistics(cepstra, mask),
-        frequency_statistics(shape, distances, mask, self.square),
+        frequency_statistics(shape, differences, mask, self.square),
       ]
     if "time" in self.axes:
-      distances = AxisDifferences("time", self.square, name="time")(level)
+      differences = AxisDifferences("time", self.square, name="time")(level)
       parts += [
-        time_statistics(level, distances, mask, self.square),
+        time_statistics(level, differences, mask, self.square),
         modulations(level[..., 0], mask, self.square),
       ]
     if "frequency" in self.axes and "time" in self.axes:
-      parts.append(cepstrum_in_time(cepstra, mask, self.square))
+      parts.append(cepstral_changes(cepstra, mask, self.square))
     return jnp.concatenate(parts, -1)
 
 
 class AxisFeaturesFrequency(AxisFeatures):
-  """The frequency axis alone, the hidden layer widened to the size of `axis_features`."""
+  """`axis_features` of the frequency axis alone, its hidden layer widened to the same size."""
 
   axes: tuple[str, ...] = ("frequency",)
   hidden: int = 260
 
 
 class AxisFeaturesTime(AxisFeatures):
-  """The time axis alone, the hidden layer widened to the size of `axis_features`."""
+  """`axis_features` of the time axis alone, its hidden layer widened to the same size."""
 
   axes: tuple[str, ...] = ("time",)
   hidden: int = 434
 
 
 class AxisFeatures2d(AxisFeatures):
-  """`axis_features` with differences and waves along both axes at once, as many of each.
+  """`axis_features` with the same number of differences and waves, each along both axes at once.
 
-  The cosines along frequency, which have no square twin, stay, and with them 318 of the 1,252
-  statistics; how the cepstrum moves is followed along time and order at once.
+  The cosines along frequency have no two-dimensional counterpart and stay: 318 of the 1,252
+  statistics. Changes of the cepstrum are measured along time and coefficient at once.
   """
 
   square: bool = True

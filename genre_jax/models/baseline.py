@@ -1,8 +1,7 @@
-"""A sound modern square-kernel CNN, the yardstick for `axis_features`.
+"""Define `baseline`, a plain CNN with square kernels that the other networks are compared with.
 
-3x3 convolutions with batch normalization in four stages, each with max-pooling, then the mean over
-time and frequency and the maximum over time. Nothing about it is special: it is what one would
-write today.
+Four stages of 3x3 convolution, batch normalization and max-pooling are followed by the mean over
+time and frequency and the maximum over time.
 """
 
 import flax.linen as nn
@@ -15,13 +14,13 @@ class Baseline(nn.Module):
   """A plain 3x3 CNN with global pooling.
 
   Attributes:
-    num_classes: logits.
-    channels: of each stage; a stage halves time and frequency.
-    dropout: rate before the logits.
-    dtype: of the computation.
+    num_classes: Number of logits.
+    channels: Output channels of each stage; a stage halves time and frequency.
+    dropout: Dropout rate before the logits.
+    dtype: Dtype of the computation.
   """
 
-  normalization = "window"  # mean 0 and deviation 1, from the window alone
+  normalization = "window"  # each segment gets mean 0 and standard deviation 1
   num_classes: int
   channels: tuple[int, ...] = (16, 32, 64, 128)
   dropout: float = 0.3
@@ -29,12 +28,13 @@ class Baseline(nn.Module):
 
   @nn.compact
   def __call__(self, log_mel, frame_mask=None, *, train=False):
-    """Genre logits.
+    """Return genre logits.
 
     Args:
       log_mel: float[batch, time, frequency, 1] in dB.
-      frame_mask: bool[batch, time], False where a frame is padding; None where none is.
-      train: batch statistics are used and updated, dropout is on (rng 'dropout').
+      frame_mask: bool[batch, time], False where a frame is padding; None if no frame is.
+      train: True to use and update batch statistics and to apply dropout (rng 'dropout').
+
     Returns:
       float32[batch, num_classes].
     """
@@ -43,7 +43,8 @@ class Baseline(nn.Module):
     mask = mask.astype(self.dtype)
     for i, channels in enumerate(self.channels):
       x = nn.Conv(channels, (3, 3), use_bias=False, dtype=self.dtype, name=f"conv_{i}")(x)
-      # Pooled before normalization: the same up to the scale's sign, for a quarter of the work.
+      # Pooling before normalization gives the same up to the sign of the scale, and needs a quarter
+      # of the operations.
       x = jnp.where(mask[..., None, None] > 0, x, jnp.finfo(self.dtype).min)
       x = pool_axis(pool_axis(x, 2, 1), 2, 2)
       mask = pool_axis(mask, 2, 1)

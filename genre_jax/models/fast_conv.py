@@ -1,8 +1,8 @@
-"""Convolution that trains faster on CPU: the parameters and numbers of `flax.linen.Conv`.
+"""Train convolutions faster on CPU, with the parameters and results of `flax.linen.Conv`.
 
-Where a gradient is asked for and the platform is the CPU, each of output, input gradient and kernel
-gradient takes the form that was measured to be fastest there (docs/results/speed-notes.md). On other
-platforms, and wherever a network only answers, exports included, XLA's own convolution runs.
+If a gradient is computed and the platform is the CPU, each of output, input gradient and kernel
+gradient takes the form that was measured to be fastest there (docs/results/speed-notes.md). On
+other platforms, and in inference and exports, XLA's own convolution runs.
 """
 
 import functools
@@ -13,33 +13,34 @@ import jax.numpy as jnp
 
 from genre_jax.models import winograd
 
-# Channels on both sides from which matrix products take most of the time, so that fewer are worth
-# the sums around them.
+# From this number of input and output channels on, matrix products take most of the time, so that
+# saving products is worth additional sums.
 _MANY = 64
-# Channels that fill the vectors of a matrix product; where both sides have fewer, bands join them.
+# Channels that fill the vectors of a matrix product; with fewer, bands are moved to the channels.
 _WIDE = 32
-# In one dimension: outputs times channels of a block; input channels that are too many for blocks.
+# In one dimension: outputs times channels of a block, and input channels that rule out blocks.
 _BLOCK, _BLOCK_CHANNELS = 128, 8
-# With fewer input channels XLA's own gradient by a kernel of two dimensions is faster.
+# With fewer input channels XLA's own gradient for a two-dimensional kernel is faster.
 _FEW = 16
 
 
 class FastConv(nn.Module):
-  """As `flax.linen.Conv` with its defaults: its parameters, its numbers.
+  """Convolution with the parameters and results of `flax.linen.Conv` with its defaults.
 
   Attributes:
-    features: output channels.
+    features: Number of output channels.
     kernel: (frames, bands).
-    dtype: of the computation.
+    dtype: Dtype of the computation.
   """
 
+  grad_cam_layer = True  # Grad-CAM may show this layer's output
   features: int
   kernel: tuple[int, int]
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
   def __call__(self, x):
-    """float[B, T, F, C] -> dtype[B, T, F, features]."""
+    """Convolve float[B, T, F, C] to dtype[B, T, F, features]."""
     kernel = self.param(
       "kernel",
       nn.initializers.lecun_normal(),
@@ -52,12 +53,13 @@ class FastConv(nn.Module):
 
 @jax.custom_vjp
 def conv(x, kernel, bias):
-  """Convolution with 'SAME' padding and stride 1.
+  """Convolve with 'SAME' padding and stride 1.
 
   Args:
     x: float[B, T, F, C].
     kernel: float[frames, bands, C, D].
     bias: float[D].
+
   Returns:
     float[B, T, F, D].
   """
@@ -90,26 +92,27 @@ def _plain(x, kernel, padding="SAME"):
 
 
 def _same(size):
-  """(before, after): what 'SAME' pads for a kernel of `size`."""
+  """Return (before, after), the 'SAME' padding of a kernel of `size`."""
   return (size - 1) // 2, size // 2
 
 
 def _few_products(kernel):
-  """Whether `winograd` is the fastest form."""
+  """Return True if `winograd` is the fastest form."""
   return (
     min(kernel.shape[2:]) >= _MANY
-    and 3 <= kernel.shape[1] <= winograd.WIDEST
-    and jnp.finfo(kernel.dtype).bits >= 32
-  )  # narrower ones lack the digits
+    and 3 <= kernel.shape[1] <= winograd.MAX_BANDS
+    and jnp.finfo(kernel.dtype).bits >= 32  # narrower dtypes lack the precision
+  )
 
 
 def _output(x, kernel, turned=False):
-  """The convolution.
+  """Convolve in the form that is fastest on CPU.
 
   Args:
     x: float[B, T, F, C].
     kernel: float[frames, bands, C, D].
-    turned: pads as the input's gradient needs it: what 'SAME' pads, the other way round.
+    turned: Pad as the input's gradient needs it: 'SAME' padding with both ends exchanged.
+
   Returns:
     float[B, T, F, D].
   """
@@ -119,16 +122,18 @@ def _output(x, kernel, turned=False):
 
 
 def _widened(x, kernel, padding):
-  """The convolution with several bands beside each other in the channels, where those are few.
+  """Convolve with several neighboring bands as channels, if there are few channels.
 
-  `group` neighboring outputs are channels of one output: the kernel holds a copy of itself for
-  each, moved by as many bands. More products, but of a shape that the machine does several times
-  as fast. The zeros between copies pass on a value that is not finite to the bands beside it.
+  `group` neighboring outputs become channels of one output. The kernel contains a copy of itself
+  for each of them, shifted by one band each. This takes more products, but of a shape that the CPU
+  computes several times as fast. The zeros between the copies spread a value that is not finite to
+  the neighboring bands.
 
   Args:
     x: float[B, T, F, C].
     kernel: float[frames, bands, C, D].
-    padding: ((before, after) of frames, (before, after) of bands).
+    padding: ((before, after) in frames, (before, after) in bands).
+
   Returns:
     float[B, T, F, D].
   """
@@ -139,13 +144,13 @@ def _widened(x, kernel, padding):
   if group == 1:
     return _plain(x, kernel, padding)
   blocks = -(-bands // group)
-  reach = -(-(group - 1 + width) // group)  # blocks of bands that one block of outputs sees
+  reach = -(-(group - 1 + width) // group)  # blocks of bands that one block of outputs covers
   total = (blocks + reach - 1) * group
   x = jnp.pad(x, ((0, 0), (0, 0), (before, total - before - bands), (0, 0)))
   x = x.reshape(size, frames, blocks + reach - 1, group * channels)
-  room = reach * group - width
+  free = reach * group - width
   kernel = jnp.stack(
-    [jnp.pad(kernel, ((0, 0), (i, room - i), (0, 0), (0, 0))) for i in range(group)], 3
+    [jnp.pad(kernel, ((0, 0), (i, free - i), (0, 0), (0, 0))) for i in range(group)], 3
   )
   kernel = kernel.reshape(height, reach, group * channels, group * features)
   y = _plain(x, kernel, (time, (0, 0)))
@@ -153,13 +158,16 @@ def _widened(x, kernel, padding):
 
 
 def _kernel_gradient(x, kernel, dy):
-  """Row by row of the kernel, each a convolution in one dimension: XLA's in two are slow."""
+  """Compute the kernel's gradient row by row.
+
+  Each row is a convolution in one dimension, because XLA's gradients in two dimensions are slow.
+  """
   height, width, channels, features = kernel.shape
   if _few_products(kernel):
     return winograd.kernel_gradient(x, dy, (height, width), (_same(height), _same(width)))
   if channels < _FEW and height > 1 and width > 1:
     return jax.vjp(lambda kernel: _plain(x, kernel), kernel)[1](dy)[0]
-  if width == 1 < height:  # one row, if frames are bands
+  if width == 1 < height:  # exchanging frames and bands makes it one row
     turned = _kernel_gradient(x.swapaxes(1, 2), kernel.swapaxes(0, 1), dy.swapaxes(1, 2))
     return turned.swapaxes(0, 1)
   frames, bands = x.shape[1:3]
@@ -180,7 +188,7 @@ def _kernel_gradient(x, kernel, dy):
 
 
 def _bias_gradient(dy):
-  """Sums over all places; as a matrix product where there are many channels."""
+  """Sum over all axes but the last, as a matrix product if there are many channels."""
   features = dy.shape[-1]
   if features < _MANY:
     return dy.sum((0, 1, 2))
@@ -188,19 +196,20 @@ def _bias_gradient(dy):
 
 
 def column_sums(x):
-  """float[N, C] -> float[1, C], as a matrix product: XLA's CPU reductions are slower."""
+  """Sum float[N, C] to float[1, C] by a matrix product: XLA's CPU reductions are slower."""
   return jnp.ones((1, x.shape[0]), x.dtype) @ x
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def conv_1d(x, kernel, stride=1, padding=(0, 0)):
-  """Convolution in one dimension.
+  """Convolve in one dimension.
 
   Args:
     x: float[N, L, C].
     kernel: float[k, C, D].
-    stride: inputs between outputs.
-    padding: zeros (before, after).
+    stride: Inputs between outputs.
+    padding: Number of zeros (before, after).
+
   Returns:
     float[N, L', D].
   """
@@ -214,7 +223,7 @@ def _plain_1d(x, kernel, stride, padding):
 
 
 def _forms_1d(stride, padding):
-  """The fast form for the CPU, and XLA's own."""
+  """Return the fast form for the CPU and XLA's own."""
   return (functools.partial(form, stride=stride, padding=padding) for form in (_blocks, _plain_1d))
 
 
@@ -235,7 +244,7 @@ conv_1d.defvjp(_forward_1d, _backward_1d)
 
 
 def _blocks(x, kernel, stride, padding):
-  """One matrix product, of blocks of inputs and the kernel moved along for neighboring outputs."""
+  """Convolve by one matrix product of blocks of inputs with shifted copies of the kernel."""
   rows, length, channels = x.shape
   width, _, features = kernel.shape
   group = _BLOCK // features
@@ -243,14 +252,14 @@ def _blocks(x, kernel, stride, padding):
   if group < 2 or outputs < 1 or channels >= _BLOCK_CHANNELS:
     return _plain_1d(x, kernel, stride, padding)
   blocks, step = -(-outputs // group), group * stride
-  reach = -(-((group - 1) * stride + width) // step)  # blocks that a block of outputs sees
+  reach = -(-((group - 1) * stride + width) // step)  # blocks that a block of outputs covers
   after = (blocks + reach - 1) * step - padding[0] - length
   x = jax.lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (padding[0], after, 0), (0, 0, 0)))
   x = x.reshape(rows, blocks + reach - 1, step * channels)
   x = jnp.concatenate([x[:, i : i + blocks] for i in range(reach)], -1)
-  room = reach * step - width
+  free = reach * step - width
   kernel = jnp.stack(
-    [jnp.pad(kernel, ((i * stride, room - i * stride), (0, 0), (0, 0))) for i in range(group)], 2
+    [jnp.pad(kernel, ((i * stride, free - i * stride), (0, 0), (0, 0))) for i in range(group)], 2
   )
   y = x.reshape(rows * blocks, -1) @ kernel.reshape(reach * step * channels, group * features)
   return y.reshape(rows, blocks * group, features)[:, :outputs]

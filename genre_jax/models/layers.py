@@ -1,8 +1,8 @@
-"""Layers that several networks share: normalization, convolution, pooling over time.
+"""Define the layers that several networks share: normalization, convolution, pooling over time.
 
-Stands below the architectures in `genre_jax/models/`; knows nothing of data, configs or training.
-Every array has the axis order (batch, time, frequency, channel). No layer pads time, and every
-statistic over time takes a mask, so that what a padded frame holds never reaches the logits.
+The architectures of `genre_jax/models/` import this module; it imports no data, config or training
+code. Every array has the axis order (batch, time, frequency, channel). No layer pads time, and
+every statistic over time takes a mask, so that the content of padded frames reaches no logit.
 """
 
 from collections.abc import Sequence
@@ -13,53 +13,56 @@ import jax.numpy as jnp
 
 from genre_jax.models.fast_conv import column_sums, conv_1d
 
-# dB per unit of a network's input: brings the levels of music (sd 15 to 20 dB) near 1.
+# dB per unit of a network's input: the levels of music (standard deviation 15 to 20 dB) get near 1.
 DB_SCALE = 20.0
-# Added to variances before a square root: the gradient of sqrt(0) is infinite (silence).
+# Added to variances before a square root, whose gradient at 0 (silence) is infinite.
 _EPSILON = 1e-5
 
 
 def at_least_float32(dtype):
-  """float32 for a narrower dtype, else `dtype`: levels and statistics need the digits."""
+  """Return float32 for a narrower dtype, else `dtype`: levels and statistics need the precision."""
   return jnp.promote_types(dtype, jnp.float32)
 
 
 def frame_weights(frame_mask, batch, num_frames, dtype=jnp.float32):
-  """dtype[batch, num_frames]: `frame_mask` as numbers, ones where it is None."""
+  """Return `frame_mask` as dtype[batch, num_frames]; all ones if it is None."""
   if frame_mask is None:
     return jnp.ones((batch, num_frames), dtype)
   return frame_mask.astype(dtype)
 
 
 def standardize_window(log_mel, frame_mask=None):
-  """Gives each window mean 0 and standard deviation 1 over its valid frames and all bands.
+  """Scale each segment to mean 0 and standard deviation 1 over its valid frames and all bands.
 
   Args:
     log_mel: float[B, T, M, 1].
     frame_mask: bool[B, T] or None, True where a frame is valid.
+
   Returns:
-    At least float32[B, T, M, 1]; padded frames are 0, a constant window is 0 everywhere.
+    At least float32[B, T, M, 1]; padded frames are 0, and a constant segment is 0 everywhere.
   """
   x = log_mel.astype(at_least_float32(log_mel.dtype))
   weight = frame_weights(frame_mask, *x.shape[:2], x.dtype)[:, :, None, None]
   count = jnp.maximum(weight.sum((1, 2, 3), keepdims=True) * x.shape[2], 1)
   x = jnp.where(weight > 0, x, 0)
   mean = x.sum((1, 2, 3), keepdims=True) / count
-  centerd = (x - mean) * weight
-  variance = jnp.square(centerd).sum((1, 2, 3), keepdims=True) / count
-  return centerd / jnp.sqrt(variance + _EPSILON)
+  centered = (x - mean) * weight
+  variance = jnp.square(centered).sum((1, 2, 3), keepdims=True) / count
+  return centered / jnp.sqrt(variance + _EPSILON)
 
 
 def center_frames(log_mel, floor_db=60.0):
-  """Removes each frame's own level: what is left is the shape of its spectrum.
+  """Remove each frame's level, so that the shape of its spectrum is left.
 
-  Uses one frame at a time, so a stream computes it once per frame, and a gain (a constant added to
-  all dB) leaves no trace. Bands far below the frame's strongest one are lifted to a floor first:
-  they hold noise of the recording and its coding, and in quiet frames would decide the mean.
+  Each frame is processed by itself, so a stream computes it once per frame. A gain (a constant
+  added to all dB) changes nothing. Bands far below the frame's strongest band are raised to a
+  floor first: they contain noise of recording and coding, which would dominate the mean of quiet
+  frames.
 
   Args:
     log_mel: float[B, T, M, 1] in dB.
-    floor_db: dB below the frame's maximum at which the floor lies; 0 means no floor.
+    floor_db: Distance of the floor below the frame's maximum, in dB; 0 for no floor.
+
   Returns:
     At least float32[B, T, M, 1] in dB, mean 0 over M.
   """
@@ -71,14 +74,19 @@ def center_frames(log_mel, floor_db=60.0):
 
 
 def masked_statistics(x, mask, kinds: Sequence[str] = ("mean", "std", "max")):
-  """Statistics of the valid frames over time.
+  """Compute statistics over time of the valid frames.
 
   Args:
     x: float[B, T, D].
-    mask: float[B, T], 1 where a frame is valid; a row without any gives zeros (std: nearly).
-    kinds: any of 'mean', 'std', 'max'.
+    mask: float[B, T], 1 where a frame is valid. A row without a valid frame gives 0 (std: the
+      square root of 1e-5).
+    kinds: Any of 'mean', 'std', 'max'.
+
   Returns:
     At least float32[B, len(kinds) * D], in the order of `kinds`.
+
+  Raises:
+    ValueError: If a kind is unknown.
   """
   x = x.astype(at_least_float32(x.dtype))
   weight = mask[:, :, None].astype(x.dtype)
@@ -101,14 +109,15 @@ def masked_statistics(x, mask, kinds: Sequence[str] = ("mean", "std", "max")):
 
 
 def mask_after(mask, kernel, stride=1):
-  """Follows `mask` through an unpadded convolution or pooling over time.
+  """Return the mask of the outputs of an unpadded convolution or pooling over time.
 
-  An output is valid if all its inputs are; valid frames come first, so the last input decides.
+  An output is valid if all its inputs are. Valid frames come first, so the last input decides.
 
   Args:
     mask: float[B, T].
-    kernel: frames that one output sees.
-    stride: frames between outputs.
+    kernel: Frames that one output covers.
+    stride: Frames between outputs.
+
   Returns:
     float[B, (T - kernel) // stride + 1].
   """
@@ -117,15 +126,16 @@ def mask_after(mask, kernel, stride=1):
 
 
 def pool_axis(x, size, axis, kind="max"):
-  """Pooling without overlap along one axis; a remainder is dropped.
+  """Pool without overlap along one axis and drop the remainder.
 
-  By reshape, because XLA's window reductions are slow on CPU.
+  It reshapes and reduces, because XLA's window reductions are slow on CPU.
 
   Args:
     x: float[...].
-    size: elements per output.
-    axis: which axis, not negative.
+    size: Elements per output.
+    axis: The axis, not negative.
     kind: 'max' or 'mean'.
+
   Returns:
     float[...], `size` times shorter along `axis`.
   """
@@ -138,21 +148,22 @@ def pool_axis(x, size, axis, kind="max"):
 
 
 class Conv(nn.Module):
-  """Convolution without padding in time and with 'same' padding in frequency, no bias.
+  """Convolution without bias and without padding in time, with 'same' padding in frequency.
 
-  A kernel along one axis is a convolution in one dimension with the other axis in the batch, and is
-  computed so: on CPU the gradient of XLA's two-dimensional convolutions costs 2 to 5 times as much
+  A kernel along one axis is computed as a convolution in one dimension, with the other axis in the
+  batch. On CPU the gradient of XLA's two-dimensional convolutions takes 2 to 5 times as long
   (measured, 32 to 64 channels).
 
   Attributes:
-    features: output channels.
+    features: Number of output channels.
     kernel: (frames, bands).
-    frequency_stride: bands between outputs.
-    zero_sum: takes the mean off each kernel, so that a constant added to the input changes nothing;
-      the outermost bands are then repeated instead of zeros.
-    dtype: of the computation.
+    frequency_stride: Bands between outputs.
+    zero_sum: Subtract each kernel's mean, so that a constant added to the input changes nothing.
+      The padding then repeats the outermost bands instead of zeros.
+    dtype: Dtype of the computation.
   """
 
+  grad_cam_layer = True  # Grad-CAM may show this layer's output
   features: int
   kernel: tuple[int, int]
   frequency_stride: int = 1
@@ -161,7 +172,11 @@ class Conv(nn.Module):
 
   @nn.compact
   def __call__(self, x):
-    """float[B, T, F, C] -> dtype[B, T - frames + 1, ceil(F / frequency_stride), features]."""
+    """Convolve float[B, T, F, C].
+
+    Returns:
+      dtype[B, T - frames + 1, ceil(F / frequency_stride), features].
+    """
     batch, time, bands, channels = x.shape
     frames, width = self.kernel
     kernel = self.param(
@@ -195,10 +210,10 @@ class Conv(nn.Module):
 
 @jax.custom_vjp
 def _normalize_columns(x, scale, bias):
-  """Batch normalization of float[N, C] with float[1, C] scale and bias.
+  """Normalize the columns of float[N, C], with float[1, C] scale and bias.
 
   Returns:
-    The normalized array, and the mean and variance (not differentiated) that were used.
+    The normalized array, and the mean and variance that were used (not differentiated).
   """
   return _normalize_forward(x, scale, bias)[0]
 
@@ -227,15 +242,15 @@ _normalize_columns.defvjp(_normalize_forward, _normalize_backward)
 
 
 class BatchNorm(nn.Module):
-  """Batch normalization over all axes but the last, three times as fast on CPU as flax's.
+  """Batch normalization over all axes but the last, three times as fast on CPU as Flax's.
 
-  The same formula and variable names as `flax.linen.BatchNorm` with its 'fast variance'; the sums
-  of both passes are matrix products.
+  The formula and the variable names are those of `flax.linen.BatchNorm` with its 'fast variance'.
+  The sums of the forward and the backward pass are matrix products.
 
   Attributes:
-    use_running_average: normalize with the running statistics instead of the batch's.
-    momentum: share of the old value that a running statistic keeps.
-    dtype: of the output.
+    use_running_average: Normalize with the running statistics instead of the batch's.
+    momentum: Share of the old value that a running statistic keeps.
+    dtype: Dtype of the output.
   """
 
   use_running_average: bool
@@ -244,7 +259,7 @@ class BatchNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x):
-    """float[..., C] -> dtype[..., C]; statistics in at least float32."""
+    """Normalize float[..., C] to dtype[..., C]; statistics are at least float32."""
     channels = x.shape[-1]
     scale = self.param("scale", nn.initializers.ones, (channels,))
     bias = self.param("bias", nn.initializers.zeros, (channels,))

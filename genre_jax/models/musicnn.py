@@ -1,38 +1,39 @@
-"""musicnn: a music tagger that hears timbre and tempo apart, with weights that others trained.
+"""Define musicnn, a published music tagger with timbral and temporal filters.
 
-Pons and Serra (2019), "musicnn: Pre-trained convolutional neural networks for music audio tagging",
-arXiv 1909.06654; the front-end is that of Pons et al. (2018), arXiv 1711.02520. Tall filters over
-frequency ("timbral") stand beside long filters over time ("temporal"), as the two branches of
-`axis_features` do. Layer by layer it equals the graph of the released checkpoints, which
-`genre_jax/inference/published_weights.py` reads; the numbers that the paper leaves open (padding,
-order of ReLU and normalization, epsilon) are the graph's.
+Source: Pons and Serra (2019), "musicnn: Pre-trained convolutional neural networks for music audio
+tagging", arXiv 1909.06654. Its first layers are those of Pons et al. (2018), arXiv 1711.02520: tall
+filters over frequency ("timbral") in parallel with long filters over time ("temporal").
+
+Each layer equals that of the released checkpoints' graph, which
+`genre_jax/inference/published_weights.py` reads. Padding, epsilon, and the order of ReLU and
+normalization, which the paper does not state, are taken from the graph.
 """
 
 import flax.linen as nn
 import jax.numpy as jnp
 
-# tf.layers.batch_normalization of TensorFlow 1, with which the weights were trained.
+# Defaults of tf.layers.batch_normalization in TensorFlow 1, with which the weights were trained.
 NORM_EPSILON, NORM_MOMENTUM = 1e-3, 0.99
 
 
 class Musicnn(nn.Module):
-  """Timbral and temporal front-end, three residual convolutions, mean and max over time, dense.
+  """Timbral and temporal filters, three residual convolutions, pooling over time, dense layers.
 
-  Unlike the other networks this one does not normalize its window: it was trained on absolute
-  loudness, log10(1 + 10000 power) of audio in [-1, 1]. Attributes are the published sizes.
+  Unlike the other networks, this one does not normalize its segments. It was trained on absolute
+  levels: log10(1 + 10000 power) of audio in [-1, 1]. The defaults are the published sizes.
 
   Attributes:
-    num_classes: number of logits.
-    timbral_bands: mel bands that each kind of timbral filter spans, 0.4 and 0.7 of 96.
-    timbral_frames: frames that a timbral filter spans.
-    timbral_filters: how many of each kind, 1.6 * 128.
-    temporal_frames: frames that each kind of temporal filter spans, one band each.
-    temporal_filters: how many of each kind, 1.6 * 32.
-    mid_channels: channels of each of the three convolutions after the front-end.
-    mid_frames: frames that they span.
-    hidden: width of the penultimate layer.
-    dropout: rate before each of the two dense layers.
-    dtype: what it computes in.
+    num_classes: Number of logits.
+    timbral_bands: Mel bands that each kind of timbral filter spans: 0.4 and 0.7 of 96.
+    timbral_frames: Frames that a timbral filter spans.
+    timbral_filters: Number of filters of each kind, 1.6 * 128.
+    temporal_frames: Frames that each kind of temporal filter spans; all span one band.
+    temporal_filters: Number of filters of each kind, 1.6 * 32.
+    mid_channels: Channels of each of the three convolutions after the filters.
+    mid_frames: Frames that these convolutions span.
+    hidden: Width of the penultimate layer.
+    dropout: Dropout rate before each of the two dense layers.
+    dtype: Dtype of the computation.
   """
 
   normalization = "none"
@@ -50,20 +51,23 @@ class Musicnn(nn.Module):
 
   @nn.compact
   def __call__(self, log_mel, frame_mask=None, *, train=False):
-    """Tag logits; their sigmoid is each tag's probability.
+    """Return tag logits; their sigmoid is each tag's probability.
 
-    A masked window gives what the valid frames alone would give: the network pads with zeros after
-    its first normalization, so frames that are zeroed there are padding to every later layer.
+    A masked segment gives the logits of its valid frames alone. The network pads with zeros after
+    its first normalization, so frames set to zero there are padding to every later layer.
+
+    The collection 'intermediates' gets 'pooled', float[batch, features, 2], and 'embedding',
+    float[batch, hidden]. 'pooled' is the maximum and the mean over time of the channels of the
+    filters and of the three convolutions.
 
     Args:
-      log_mel: float[batch, time, frequency, 1], log10(1 + 10000 mel power); any number of frames,
-        at least as many bands as the tallest filter. The published weights want 96 bands.
-      frame_mask: bool[batch, time], False where a frame is padding; None where none is.
-      train: dropout is on (needs the rng 'dropout') and batch statistics are used and updated.
+      log_mel: float[batch, time, frequency, 1], log10(1 + 10000 mel power). Any number of frames;
+        at least the bands of the tallest filter. The published weights need 96 bands.
+      frame_mask: bool[batch, time], False where a frame is padding; None if no frame is.
+      train: True to use and update batch statistics and to apply dropout (rng 'dropout').
+
     Returns:
       float32[batch, num_classes].
-    Intermediates: 'pooled' float[batch, features, 2], the maximum and the mean over time of the
-      front-end's and the three convolutions' channels; 'embedding' float[batch, hidden].
     """
     if frame_mask is None:
       frame_mask = jnp.ones(log_mel.shape[:2], bool)
@@ -81,7 +85,7 @@ class Musicnn(nn.Module):
 
     def conv(x, channels, kernel, padding, name):
       x = nn.relu(nn.Conv(channels, kernel, padding=padding, dtype=self.dtype, name=name)(x))
-      # Batch statistics, too, are those of the valid frames.
+      # Batch statistics are also computed over the valid frames alone.
       return norm(x, f"{name}_norm", valid if x.ndim == 3 else valid[..., None])
 
     def drop(x):
@@ -89,7 +93,7 @@ class Musicnn(nn.Module):
 
     x = norm(log_mel.astype(self.dtype), "input_norm", valid[..., None])
     x = jnp.where(valid[..., None], x, 0)
-    # Timbral filters slide over frequency without padding and over time with it.
+    # Timbral filters move over frequency without padding and over time with padding.
     half = self.timbral_frames // 2
     front = [
       conv(
@@ -116,8 +120,8 @@ class Musicnn(nn.Module):
     x = jnp.concatenate(layers, axis=-1).astype(wide)
     count = jnp.maximum(valid.sum(1, dtype=wide), 1)
     highest = jnp.where(valid, x, -jnp.inf).max(1)
-    highest = jnp.where(valid.any(1), highest, 0)  # a window without frames
-    # The graph flattens (features, 2), so maximum and mean of a feature stand side by side.
+    highest = jnp.where(valid.any(1), highest, 0)  # a segment without valid frames
+    # The published graph flattens (features, 2): each feature's maximum, then its mean.
     pooled = jnp.stack([highest, x.sum(1) / count], axis=-1)
     self.sow("intermediates", "pooled", pooled)
     x = norm(pooled.reshape(pooled.shape[0], -1), "pooled_norm")

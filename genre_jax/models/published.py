@@ -1,10 +1,12 @@
-"""The two networks of the published comparison, rebuilt from its description.
+"""Rebuild the two networks of the published comparison from its description.
 
 Source: the notebook of LSE course ST456 (2024) in the public repository
-rheamall/Music-Genre-Classification, which classifies 2 s segments of four GTZAN genres as
-80 x 80 log-mel images: 87.37 % for the traditional CNN, 92.66 % for the split one, on segments
-split at random. Both see windows standardized by their own mean and deviation. They take no
-account of padding: the clips of the comparison are longer than a window.
+rheamall/Music-Genre-Classification. It classifies 2 s segments of four GTZAN genres, given as
+80 x 80 log-mel images. On segments split at random it reports 87.37 % for the traditional CNN and
+92.66 % for the split one.
+
+Both networks standardize each segment by its own mean and standard deviation. They ignore padding:
+the tracks of the comparison are longer than a segment.
 """
 
 import flax.linen as nn
@@ -15,10 +17,15 @@ from genre_jax.models.layers import pool_axis, standardize_window
 
 
 class PublishedBaseline(nn.Module):
-  """Three 5x5 convolutions with max-pooling, then a dense layer of 50.
+  """Three 5x5 convolutions with max-pooling, then a dense layer of 50 units.
 
-  The published L2 penalty of 0.01 on the dense layer is the optimizer's part: see
+  The optimizer applies the published L2 penalty of 0.01 on the dense layer: see
   experiments/published_baseline.py.
+
+  Attributes:
+    num_classes: Number of logits.
+    channels: Output channels of each convolution.
+    dtype: Dtype of the computation.
   """
 
   normalization = "window"
@@ -28,12 +35,13 @@ class PublishedBaseline(nn.Module):
 
   @nn.compact
   def __call__(self, log_mel, frame_mask=None, *, train=False):
-    """Genre logits.
+    """Return genre logits.
 
     Args:
       log_mel: float[batch, time, frequency, 1] in dB.
-      frame_mask: bool[batch, time], False where a frame is padding; None where none is.
-      train: unused, this network has no dropout.
+      frame_mask: bool[batch, time], False where a frame is padding; None if no frame is.
+      train: Unused: this network has no dropout.
+
     Returns:
       float32[batch, num_classes].
     """
@@ -49,15 +57,15 @@ class PublishedBaseline(nn.Module):
 
 
 class PublishedTfSplit(nn.Module):
-  """A time branch and a frequency branch, concatenated, then two 5x5 convolutions of 256.
+  """A time branch and a frequency branch, concatenated, then two 5x5 convolutions of 256 channels.
 
   Attributes:
-    num_classes: logits.
-    kernel: frames of the time branch's kernels, bands of the frequency branch's.
-    channels: of each branch's convolutions.
-    pool_dropout: rate after each pooling.
-    dropout: rate before the logits.
-    dtype: of the computation.
+    num_classes: Number of logits.
+    kernel: Length of the time branch's kernels in frames and of the frequency branch's in bands.
+    channels: Output channels of each branch's convolutions.
+    pool_dropout: Dropout rate after each pooling.
+    dropout: Dropout rate before the logits.
+    dtype: Dtype of the computation.
   """
 
   normalization = "window"
@@ -70,12 +78,13 @@ class PublishedTfSplit(nn.Module):
 
   @nn.compact
   def __call__(self, log_mel, frame_mask=None, *, train=False):
-    """Genre logits.
+    """Return genre logits.
 
     Args:
       log_mel: float[batch, time, frequency, 1] in dB.
-      frame_mask: bool[batch, time], False where a frame is padding; None where none is.
-      train: dropout is on; needs the rng 'dropout'.
+      frame_mask: bool[batch, time], False where a frame is padding; None if no frame is.
+      train: True to apply dropout (rng 'dropout').
+
     Returns:
       float32[batch, num_classes].
     """
@@ -103,5 +112,8 @@ class PublishedTfSplit(nn.Module):
 
 
 def _pool(x):
-  """Maximum over 2 x 2; before a ReLU, where there is less of it to do, the same as after."""
+  """Return the maximum over 2 x 2 places.
+
+  Before a ReLU it gives the same as after it, and the ReLU then has less to do.
+  """
   return pool_axis(pool_axis(x, 2, 1), 2, 2)

@@ -1,14 +1,13 @@
-"""The networks by name, and how one is built from config values."""
+"""Map names to networks and build a network from config values."""
 
 import dataclasses
-import difflib
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genre_jax.errors import UserError
+from genre_jax.errors import UserError, did_you_mean
 from genre_jax.models.axis_features import (
   AxisFeatures,
   AxisFeatures2d,
@@ -37,14 +36,18 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float64": jnp.float
 
 
 def build_model(fields: dict[str, Any], num_classes: int, dtype: str = "float32") -> nn.Module:
-  """The network that `config.model` describes.
+  """Build the network that `config.model` describes.
 
   Args:
-    fields: `name`, and sizes of that network that are not its defaults.
-    num_classes: number of logits.
-    dtype: what it computes in.
+    fields: `name`, and the attributes of that network that differ from its defaults.
+    num_classes: Number of logits.
+    dtype: Dtype of the computation, a key of `DTYPES`.
+
+  Returns:
+    The Flax module.
+
   Raises:
-    UserError: for an unknown name, size or dtype.
+    UserError: If the name, an attribute or the dtype is unknown, or float64 is not enabled.
   """
   sizes = {
     key: tuple(value) if isinstance(value, list) else value
@@ -53,9 +56,8 @@ def build_model(fields: dict[str, Any], num_classes: int, dtype: str = "float32"
   }
   name = fields["name"]
   if name not in MODELS:
-    near = difflib.get_close_matches(name, MODELS, 1)
     raise UserError(
-      f"--config.model.name={name}: no such network{_did_you_mean(near)}; there are "
+      f"--config.model.name={name}: no such network{did_you_mean(name, MODELS)}; there are "
       + ", ".join(MODELS)
     )
   if dtype not in DTYPES:
@@ -67,16 +69,12 @@ def build_model(fields: dict[str, Any], num_classes: int, dtype: str = "float32"
   for size in sizes:
     if size not in known:
       raise UserError(
-        f"config.model.{size}: {name} has no such size; it has {', '.join(sorted(known))}. Another"
-        " network has an experiment file of its own"
+        f"config.model.{size}: {name} has no such size; it has {', '.join(sorted(known))}. Use the"
+        " experiment file of the network that has it"
       )
   return MODELS[name](num_classes=num_classes, dtype=DTYPES[dtype], **sizes)
 
 
 def count_parameters(params) -> int:
-  """Number of trained parameters."""
+  """Return the number of trained parameters of a tree of arrays or shapes."""
   return sum(leaf.size for leaf in jax.tree.leaves(params))
-
-
-def _did_you_mean(near: list[str]) -> str:
-  return f" (did you mean {near[0]}?)" if near else ""

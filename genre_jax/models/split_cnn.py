@@ -1,17 +1,18 @@
-"""`split_cnn`: kernels along time and along frequency that are learned, in two branches.
+"""Define `split_cnn`: learned kernels along time and along frequency, in two branches.
 
-The square twin has square kernels, to compare learned kernels along one axis with.
+Its control, `square_cnn`, has square kernels with the same number of weights.
 
 One branch has kernels along frequency only (1 x k) and learns the shape of spectra: timbre, chords.
 The other has kernels along time only (k x 1) and learns how each band changes: onsets, rhythm. Each
-becomes one vector per frame; a short convolution over time mixes the two, and statistics over the
-window feed the classifier. After Pons, Lidy and Serra, "Experimenting with musically motivated
-convolutional neural networks" (2016). Beside them stands the profile, statistics of single bands
-without any convolution: what pooling over bands loses (measured: see docs/results/notebook.md).
+branch gives one vector per frame. A short convolution over time mixes the two, and statistics over
+the segment feed the classifier. After Pons, Lidy and Serra, "Experimenting with musically motivated
+convolutional neural networks" (2016). A third input of the
+classifier is the profile: statistics of single bands without any convolution, which restore what
+pooling over bands loses (measured: docs/results/notebook.md).
 
-Nothing pads time. A gain (a constant added to all dB) changes no logit: the frequency branch and
-the profile see each frame relative to itself, the first kernels of the time branch sum to zero, and
-the profile sees differences of frames.
+Nothing pads time. A gain (a constant added to all dB) changes no logit: the frequency branch takes
+each frame relative to itself, the first kernels of the time branch sum to zero, and the profile
+takes frames relative to themselves and differences of frames.
 """
 
 import math
@@ -34,34 +35,36 @@ from genre_jax.models.layers import (
 
 
 class SplitCnn(nn.Module):
-  """The split network.
+  """A frequency branch, a time branch and a band profile, joined before the classifier.
 
-  Kernel lengths of the branches are squares, so that a k x k kernel of the same size exists.
+  Kernel lengths of the branches are squares, so that a square kernel with the same number of
+  weights exists.
 
   Attributes:
-    num_classes: logits.
-    square: the control: every 1 x k and k x 1 kernel becomes sqrt(k) x sqrt(k).
-    frequency_frames: frames averaged before the frequency branch.
-    frequency_kernels: lengths, in bands, of its kernels; the first has stride 2.
-    frequency_channels: their output channels.
-    frequency_pools: maximum over so many bands after each.
-    time_bands: bands of the time branch, each the mean of neighboring mel bands.
-    time_kernels: lengths, in frames, of its kernels.
-    time_channels: their output channels.
-    time_pools: maximum over so many frames after each.
-    branch_features: numbers per frame that each branch hands on.
-    fusion_kernels: lengths, in pooled frames, of the convolutions after the branches meet.
-    fusion_features: their output channels.
-    branch_dropout: how often each branch is silenced for a training window; never both.
-    profile_features: numbers that are made of the profile.
-    profile_dropout: how often the profile is silenced for a training window.
-    profile_alone: how often, at other windows, all else is silenced.
-    floor_db: see `center_frames`.
-    dropout: rate before the logits.
-    dtype: of the computation.
+    num_classes: Number of logits.
+    square: Replace every 1 x k and k x 1 kernel by a sqrt(k) x sqrt(k) one (the control network).
+    frequency_frames: Frames averaged before the frequency branch.
+    frequency_kernels: Kernel lengths of the frequency branch, in bands; the first has stride 2.
+    frequency_channels: Their output channels.
+    frequency_pools: Bands of the max-pooling after each.
+    time_bands: Bands of the time branch, each the mean of neighboring mel bands.
+    time_kernels: Kernel lengths of the time branch, in frames.
+    time_channels: Their output channels.
+    time_pools: Frames of the max-pooling after each.
+    branch_features: Outputs of each branch per frame.
+    fusion_kernels: Kernel lengths of the convolutions over both branches, in pooled frames.
+    fusion_features: Their output channels.
+    branch_dropout: Share of training segments for which a branch is set to zero, for each branch;
+      both are never set to zero.
+    profile_features: Outputs of the dense layer on the profile.
+    profile_dropout: Share of training segments for which the profile is set to zero.
+    profile_alone: Share of other training segments for which all but the profile is set to zero.
+    floor_db: See `center_frames`.
+    dropout: Dropout rate before the logits.
+    dtype: Dtype of the computation.
   """
 
-  normalization = "frame"  # each frame by itself, and kernels that sum to zero; see the module
+  normalization = "frame"  # each frame is relative to itself, and kernels sum to zero
   num_classes: int
   square: bool = False
   frequency_frames: int = 2
@@ -85,12 +88,13 @@ class SplitCnn(nn.Module):
 
   @nn.compact
   def __call__(self, log_mel, frame_mask=None, *, train=False):
-    """Genre logits.
+    """Return genre logits.
 
     Args:
       log_mel: float[batch, time, frequency, 1] in dB.
-      frame_mask: bool[batch, time], False where a frame is padding; None where none is.
-      train: batch statistics are used and updated, dropout is on (rng 'dropout').
+      frame_mask: bool[batch, time], False where a frame is padding; None if no frame is.
+      train: True to use and update batch statistics and to apply dropout (rng 'dropout').
+
     Returns:
       float32[batch, num_classes] (float64 if `dtype` is).
     """
@@ -99,7 +103,7 @@ class SplitCnn(nn.Module):
     mask = frame_weights(frame_mask, *log_mel.shape[:2], wide)
     parts = [self._frequency(log_mel, mask, train), self._time(log_mel, mask, train)]
     if train and self.branch_dropout:
-      parts = self._silence_one(parts)
+      parts = self._drop_branch(parts)
     x, mask = _join(parts)
     x = nn.relu(self._norm("branches_norm", train)(x))
     for i, (kernel, features) in enumerate(
@@ -108,7 +112,8 @@ class SplitCnn(nn.Module):
       x = Conv(features, (kernel, 1), dtype=self.dtype, name=f"fusion_{i}")(x[:, :, None])[:, :, 0]
       x = nn.relu(self._norm(f"fusion_norm_{i}", train)(x))
       mask = mask_after(mask, kernel)
-    # A clip shorter than what one vector sees (20 frames) is judged by its first, padding and all.
+    # A segment shorter than the 20 frames that one vector covers uses its first vector, padding
+    # included.
     x = masked_statistics(x, mask.at[:, 0].set(1), ("mean", "std", "max"))
     x = BatchNorm(not train, dtype=wide, name="embedding_norm")(x)
     profile = self._profile(log_mel, frame_weights(frame_mask, *log_mel.shape[:2], wide), train)
@@ -118,9 +123,9 @@ class SplitCnn(nn.Module):
     return nn.Dense(self.num_classes, dtype=wide, name="logits")(x)
 
   def _frequency(self, log_mel, mask, train):
-    """(dtype[B, T', branch_features], float[B, T']): the shape of the spectrum, frame by frame."""
+    """Compute dtype[B, T', branch_features] and its mask from each frame's spectral shape."""
     x = center_frames(log_mel, self.floor_db) / DB_SCALE
-    x = self._norm("band_norm", train)(x[..., 0])[..., None]  # each band has a scale of its own
+    x = self._norm("band_norm", train)(x[..., 0])[..., None]  # each band has its own scale
     x = pool_axis(x, self.frequency_frames, 1, "mean")
     mask = mask_after(mask, self.frequency_frames, self.frequency_frames)
     for i, (length, channels, pool) in enumerate(
@@ -136,7 +141,7 @@ class SplitCnn(nn.Module):
     return pool_axis(x, rest, 1, "mean"), mask_after(mask, rest, rest)
 
   def _time(self, log_mel, mask, train):
-    """(dtype[B, T', branch_features], float[B, T']): how each band changes."""
+    """Compute dtype[B, T', branch_features] and its mask from the changes of each band."""
     x = pool_axis(log_mel / DB_SCALE, log_mel.shape[2] // self.time_bands, 2, "mean")
     for i, (length, channels, pool) in enumerate(
       zip(self.time_kernels, self.time_channels, self.time_pools, strict=True)
@@ -149,7 +154,7 @@ class SplitCnn(nn.Module):
     return self._flatten("time_out", x), mask
 
   def _profile(self, log_mel, mask, train):
-    """dtype[B, profile_features]: how each band lies in the spectrum, varies and moves."""
+    """Compute dtype[B, profile_features] from the mean, deviation and mean step of each band."""
     shapes = center_frames(log_mel, self.floor_db)[..., 0] / DB_SCALE
     steps = jnp.abs(log_mel[:, 1:, :, 0] - log_mel[:, :-1, :, 0]) / DB_SCALE
     x = jnp.concatenate(
@@ -164,23 +169,23 @@ class SplitCnn(nn.Module):
     return nn.relu(self._norm("profile_norm", train)(x))
 
   def _join_profile(self, x, profile, train):
-    """Puts the profile beside the statistics of the branches; silences either when training."""
+    """Append the profile to the branches' statistics; in training, set either to zero at times."""
     if train and (self.profile_dropout or self.profile_alone):
       if self.profile_dropout + self.profile_alone > 1:
-        raise ValueError("profile_dropout and profile_alone: give a sum of at most 1")
+        raise ValueError("profile_dropout and profile_alone: their sum must be at most 1")
       draw = jax.random.uniform(self.make_rng("dropout"), (x.shape[0], 1))
       profile = jnp.where(draw < self.profile_dropout, 0, profile)
       x = jnp.where(draw >= 1 - self.profile_alone, 0, x)
     return jnp.concatenate([x, profile], -1)
 
-  def _silence_one(self, parts):
-    """Sets one branch to zero for some windows, so that neither leans on the other.
+  def _drop_branch(self, parts):
+    """Set one branch to zero for some segments, so that neither branch depends on the other.
 
-    The spectrum's shape tells artists and recordings apart as readily as genres; without this the
-    network settles on it (measured: see docs/results/notebook.md).
+    The shape of the spectrum identifies artists and recordings as easily as genres. Without this
+    step the network relies on it (measured: docs/results/notebook.md).
     """
     if self.branch_dropout > 0.5:
-      raise ValueError(f"branch_dropout={self.branch_dropout}: give at most 0.5")
+      raise ValueError(f"branch_dropout={self.branch_dropout}: it must be at most 0.5")
     (frequency, frequency_mask), (time, time_mask) = parts
     draw = jax.random.uniform(self.make_rng("dropout"), (time.shape[0], 1, 1))
     frequency = jnp.where(draw < self.branch_dropout, 0, frequency)
@@ -188,29 +193,29 @@ class SplitCnn(nn.Module):
     return [(frequency, frequency_mask), (time, time_mask)]
 
   def _stride(self):
-    """Frames between two vectors after the branches."""
+    """Return the number of frames between two vectors after the branches."""
     return math.prod(self.time_pools)
 
   def _kernel(self, frames, bands):
-    """The kernel's shape: as asked for, or square with as many weights."""
+    """Return (frames, bands), or the square kernel with the same number of weights."""
     if not self.square:
       return frames, bands
-    split = math.isqrt(frames * bands)
-    if split * split != frames * bands:
+    size = math.isqrt(frames * bands)
+    if size * size != frames * bands:
       raise ValueError(f"a square kernel needs a square number of weights, not {frames * bands}")
-    return split, split
+    return size, size
 
   def _norm(self, name, train):
     return BatchNorm(not train, dtype=self.dtype, name=name)
 
   def _flatten(self, name, x):
-    """One vector per frame from all bands and channels: kernels of full height."""
+    """Compute one vector per frame from all bands and channels."""
     x = x.reshape(*x.shape[:2], -1)
     return nn.Dense(self.branch_features, use_bias=False, dtype=self.dtype, name=name)(x)
 
 
 def _join(parts):
-  """Puts branches side by side; the longer one loses frames at both ends."""
+  """Concatenate branches; the longer one is cropped at both ends."""
   length = min(x.shape[1] for x, _ in parts)
   out, masks = [], []
   for x, mask in parts:
@@ -224,6 +229,6 @@ def _join(parts):
 
 
 class SquareCnn(SplitCnn):
-  """`split_cnn` with square kernels of as many weights in place of 1 x k and k x 1."""
+  """`split_cnn` with square kernels of the same number of weights instead of 1 x k and k x 1."""
 
   square: bool = True

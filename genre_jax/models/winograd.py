@@ -1,14 +1,15 @@
-"""Winograd's convolution along bands: as few as 8 products for 4 outputs of 5 taps, in place of 20.
+"""Convolve along bands by Winograd's algorithm: 8 products for 4 outputs of 5 taps instead of 20.
 
-Outputs and kernel are two polynomials' coefficients; their product is known by its values at seven
-points and its highest coefficient. Eight inputs at a time become eight such values by a matrix, are
-multiplied with the kernel's, and another matrix makes outputs of the products. Frames are left as
-they are. After Winograd, "Arithmetic Complexity of Computations" (1980), and Lavin and Gray, "Fast
-Algorithms for Convolutional Neural Networks" (2016).
+Outputs and kernel are the coefficients of two polynomials. Their product is determined by its
+values at seven points and its highest coefficient. One matrix turns eight inputs into eight such
+values, which are multiplied with those of the kernel; another matrix turns the products into
+outputs. The algorithm is applied along bands only, not along frames. Sources: Winograd, "Arithmetic
+Complexity of Computations" (1980); Lavin and Gray, "Fast Algorithms for Convolutional Neural
+Networks" (2016).
 
-Rounding is 6 to 16 times that of the plain sum: up to 5e-6 of the largest output for inputs and
-kernels drawn at random, more where the plain sum cancels. More points save more products and lose
-too many digits, as do tiles of two dimensions.
+The rounding error is 6 to 16 times that of the plain sum. For random inputs and kernels it is up to
+5e-6 of the largest output, and more where the plain sum cancels. More points, or tiles in two
+dimensions, save more products but lose too many digits.
 """
 
 import functools
@@ -17,20 +18,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Small, and with inverses among them: their powers, which lose the digits, stay near 1.
+# Small numbers and their inverses: powers of the points, which cause the rounding, stay near 1.
 _POINTS = np.array([0, 1, -1, 2, -2, 0.5, -0.5])
 _TILE = len(_POINTS) + 1
-WIDEST = 5  # bands of a kernel; with more, too few outputs come of a tile
+MAX_BANDS = 5  # of a kernel; a wider one gives too few outputs per tile
 
 
 @functools.lru_cache
 def matrices(width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """What makes values of inputs, values of kernels, and outputs of the products.
+  """Return the matrices that transform inputs, kernels and products.
 
   Args:
-    width: bands of the kernel.
+    width: Bands of the kernel.
+
   Returns:
-    float64[8, 8], float64[8, width] and float64[9 - width, 8].
+    float64[8, 8] from inputs to values, float64[8, width] from kernels to values, and
+    float64[9 - width, 8] from products to outputs.
   """
   outputs = _TILE + 1 - width
   others = [np.delete(_POINTS, i) for i in range(len(_POINTS))]
@@ -49,12 +52,13 @@ def matrices(width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def convolve(x, kernel, padding):
-  """Convolution with stride 1.
+  """Convolve with stride 1.
 
   Args:
     x: float[B, T, F, C].
-    kernel: float[frames, bands, C, D], of 2 to `WIDEST` bands.
-    padding: ((before, after) of frames, (before, after) of bands), the latter `bands - 1` in sum.
+    kernel: float[frames, bands, C, D], of 2 to `MAX_BANDS` bands.
+    padding: ((before, after) in frames, (before, after) in bands); the latter sum to `bands - 1`.
+
   Returns:
     float[B, T, F, D].
   """
@@ -72,13 +76,14 @@ def convolve(x, kernel, padding):
 
 
 def kernel_gradient(x, dy, shape, padding):
-  """Gradient of `convolve` by its kernel.
+  """Compute the gradient of `convolve` with respect to its kernel.
 
   Args:
     x: float[B, T, F, C].
-    dy: float[B, T, F, D], the gradient by the output.
+    dy: float[B, T, F, D], the gradient with respect to the output.
     shape: (frames, bands) of the kernel.
-    padding: as of `convolve`.
+    padding: As in `convolve`.
+
   Returns:
     float[frames, bands, C, D].
   """
@@ -99,7 +104,7 @@ def kernel_gradient(x, dy, shape, padding):
 
 
 def _values(x, width, padding):
-  """Eight of float[B, T + padding, tiles, C]."""
+  """Return the eight values of each tile of inputs, each float[B, T + padding, tiles, C]."""
   outputs = _TILE + 1 - width
   tiles = -(-x.shape[2] // outputs)
   time, (before, _) = padding
@@ -112,7 +117,7 @@ def _values(x, width, padding):
 
 
 def _sums(matrix, arrays):
-  """`matrix` times a column of arrays, without the products with 0 and 1."""
+  """Multiply `matrix` with a column of arrays, without the products with 0 and 1."""
   sums = []
   for row in matrix:
     terms = [
@@ -125,5 +130,5 @@ def _sums(matrix, arrays):
 
 
 def _columns(x):
-  """float[..., C] -> float[N, C]."""
+  """Reshape float[..., C] to float[N, C]."""
   return x.reshape(-1, x.shape[-1])

@@ -1,1 +1,1 @@
-"""Train a network: setup, losses, optimizer, steps, loop and checkpoints."""
+"""Train networks: setup, losses, optimizer, augmentation, steps, loop and checkpoints."""

@@ -1,29 +1,30 @@
-"""Random changes of a training batch: pure functions on the device, inside the compiled step.
+"""Augment a training batch at random: pure functions on the device, inside the compiled step.
 
-Stands between `genre_jax/data/pipeline.py`, which fills the batch, and `training/steps.py`,
-which calls `augment(rng, batch, config)` before the network sees it. Every change is off unless its
-field of `config` says otherwise, so `augment(rng, batch, {})` returns the batch as it came. Levels
-are in dB, as the log-mel arrives; frames at or beyond `num_frames` are padding and come out as the
-lowest value that the window had before.
+`genre_jax/data/pipeline.py` makes the batch, and `training/steps.py` calls
+`augment(rng, batch, config)` before the network gets it. Every augmentation is off unless its field
+of `config` switches it on: `augment(rng, batch, {})` returns the batch unchanged.
+
+Levels are in dB, as in the log-mel. Frames at or beyond `num_frames` are padding; they are set to
+the lowest value that the segment had before.
 """
 
 import jax
 import jax.numpy as jnp
 
-# Every field that `augment` reads, with the value that switches it off.
+# Every field that `augment` reads. 0 switches an augmentation off.
 DEFAULTS = {
-  # Largest relative change of speed: 0.1 draws from [1 / 1.1, 1.1].
+  # Largest relative change of speed: 0.1 draws speeds from [1 / 1.1, 1.1].
   "time_stretch": 0.0,
   # Largest shift along frequency, in mel bands; fractions are interpolated.
   "mel_shift": 0.0,
-  # Standard deviation of a smooth random curve over frequency, and its support points.
+  # Standard deviation of a smooth random curve over frequency, and its number of support points.
   "eq_db": 0.0,
   "eq_knots": 6,
-  # Beta(alpha, alpha) mixing of each band's mean and deviation over time with another window's,
-  # labels kept, and the share of windows that it happens to.
+  # Beta(alpha, alpha) mixing of each band's mean and deviation over time with those of another
+  # segment, without mixing labels, and the share of segments that are mixed.
   "mixstyle_alpha": 0.0,
   "mixstyle_share": 0.5,
-  # Beta(alpha, alpha) mixing with another window, and the share of windows that are mixed.
+  # Beta(alpha, alpha) mixing with another segment, and the share of segments that are mixed.
   "mixup_alpha": 0.0,
   "mixup_share": 1.0,
   # SpecAugment along time: number of masks and their largest width in frames.
@@ -36,18 +37,18 @@ DEFAULTS = {
 
 
 def _valid(num_frames, length):
-  """bool[B, T, 1]: True before `num_frames`."""
+  """Return bool[B, T, 1], True before `num_frames`."""
   return (jnp.arange(length)[None] < num_frames[:, None])[:, :, None]
 
 
 def _lowest(x, valid):
-  """float[B, 1, 1]: each window's lowest valid value; 0 where it has no valid frame."""
+  """Return float[B, 1, 1], each segment's lowest valid value, or 0 if it has no valid frame."""
   lowest = jnp.where(valid, x, jnp.inf).min((1, 2), keepdims=True)
   return jnp.where(jnp.isfinite(lowest), lowest, 0.0)
 
 
 def _take_linear(x, position, axis):
-  """Values of float[B, T, M] at fractional positions float[B, n] along `axis` (1 or 2).
+  """Interpolate float[B, T, M] at fractional positions float[B, n] along `axis` (1 or 2).
 
   Positions outside are moved to the nearest end.
   """
@@ -62,15 +63,16 @@ def _take_linear(x, position, axis):
 
 
 def time_stretch(rng, x, num_frames, amount):
-  """Plays each window at a random speed; a faster one ends early and has fewer valid frames.
+  """Stretch each segment in time; a faster one ends early and has fewer valid frames.
 
   Args:
-    rng: key.
+    rng: JAX random key.
     x: float[B, T, M].
     num_frames: int[B].
-    amount: speeds are log-uniform in [1 / (1 + amount), 1 + amount].
+    amount: Speeds are log-uniform in [1 / (1 + amount), 1 + amount].
+
   Returns:
-    float[B, T, M] and int[B].
+    The segments, float[B, T, M], and their numbers of valid frames, int[B].
   """
   limit = jnp.log1p(amount)
   speed = jnp.exp(jax.random.uniform(rng, (x.shape[0], 1), minval=-limit, maxval=limit))
@@ -82,35 +84,54 @@ def time_stretch(rng, x, num_frames, amount):
 
 
 def mel_shift(rng, x, amount):
-  """Moves each float[B, T, M] window by up to `amount` bands, the outermost band repeated.
+  """Shift each segment along frequency and repeat the outermost band.
 
-  On the logarithmic part of the mel scale this is a change of pitch: of 128 bands up to 11 kHz, one
-  band is about half a semitone there.
+  On the logarithmic part of the mel scale this changes the pitch: with 128 bands up to 11 kHz, one
+  band is about half a semitone.
+
+  Args:
+    rng: JAX random key.
+    x: float[B, T, M].
+    amount: Largest shift in bands.
+
+  Returns:
+    float[B, T, M].
   """
   shift = jax.random.uniform(rng, (x.shape[0], 1), minval=-amount, maxval=amount)
   return _take_linear(x, jnp.arange(x.shape[2])[None] + shift, 2)
 
 
 def equalizer(rng, x, deviation, knots):
-  """Adds one smooth random curve over frequency to each window: another room, another mastering."""
+  """Add one smooth random curve over frequency to each segment, as other acoustics would.
+
+  Args:
+    rng: JAX random key.
+    x: float[B, T, M].
+    deviation: Standard deviation of the curve at its support points, in dB.
+    knots: Number of support points.
+
+  Returns:
+    float[B, T, M].
+  """
   values = deviation * jax.random.normal(rng, (x.shape[0], int(knots)), x.dtype)
   curve = jax.image.resize(values, (x.shape[0], x.shape[2]), "cubic")
   return x + curve[:, None, :]
 
 
 def mixstyle(rng, x, valid, alpha, share):
-  """Gives windows part of the sound of another: Freq-MixStyle (Schmid et al. 2022, DCASE task 1).
+  """Mix the statistics of each band with another segment's: Freq-MixStyle.
 
-  The mean and the standard deviation over time of each band say much about a recording, an artist
-  and a mastering; moved towards those of another window of the batch, they stay realistic, and the
-  network has to find the genre in the rest.
+  The mean and the standard deviation over time of each band characterize a recording, an artist and
+  a mastering. Moved towards those of another segment of the batch, they stay realistic, and the
+  network has to learn the genre from the rest. Source: Schmid et al. 2022, DCASE task 1.
 
   Args:
-    rng: key.
+    rng: JAX random key.
     x: float[B, T, M].
     valid: bool[B, T, 1].
-    alpha: of the Beta distribution; a window keeps at least half of its own sound.
-    share: of the windows that are changed.
+    alpha: Parameter of the Beta distribution; a segment keeps at least half of its statistics.
+    share: Share of the segments that are mixed.
+
   Returns:
     float[B, T, M].
   """
@@ -118,7 +139,7 @@ def mixstyle(rng, x, valid, alpha, share):
   count = jnp.maximum(valid.sum(1, keepdims=True), 1)
   mean = jnp.where(valid, x, 0.0).sum(1, keepdims=True) / count
   variance = jnp.where(valid, jnp.square(x - mean), 0.0).sum(1, keepdims=True) / count
-  deviation = jnp.sqrt(variance + 1.0)  # 1 dB is added: a silent band is not blown up
+  deviation = jnp.sqrt(variance + 1.0)  # 1 dB more, so that silent bands are not amplified
   amount = jax.random.beta(rng_amount, alpha, alpha, (x.shape[0], 1, 1)).astype(x.dtype)
   amount = jnp.maximum(amount, 1.0 - amount)
   amount = jnp.where(jax.random.bernoulli(rng_share, share, amount.shape), amount, 1.0)
@@ -129,21 +150,22 @@ def mixstyle(rng, x, valid, alpha, share):
 
 
 def mixup(rng, x, num_frames, labels, label_mask, alpha, share):
-  """Mixes windows and their labels pairwise (Zhang et al. 2018, arXiv 1710.09412).
+  """Mix segments and their labels pairwise (Zhang et al. 2018, arXiv 1710.09412).
 
-  The mixture is taken in dB and lasts as long as the shorter window; a label is known where both
-  know it. A window keeps at least half of itself.
+  Segments are mixed in dB, and the mixture is as long as the shorter one. A label of the mixture is
+  known if it is known for both. A segment keeps at least half of itself.
 
   Args:
-    rng: key.
+    rng: JAX random key.
     x: float[B, T, M].
     num_frames: int[B].
     labels: float[B, C].
     label_mask: float[B, C].
-    alpha: of the Beta distribution.
-    share: of the windows that are mixed.
+    alpha: Parameter of the Beta distribution.
+    share: Share of the segments that are mixed.
+
   Returns:
-    The four arrays, mixed.
+    The four arrays `x`, `num_frames`, `labels` and `label_mask`, mixed.
   """
   rng_amount, rng_order, rng_share = jax.random.split(rng, 3)
   size = x.shape[0]
@@ -159,15 +181,16 @@ def mixup(rng, x, num_frames, labels, label_mask, alpha, share):
 
 
 def spec_mask(rng, x, valid, count, width, axis):
-  """SpecAugment (Park et al. 2019, arXiv 1904.08779): sets random runs to the window's mean.
+  """Set random runs to the segment's mean: SpecAugment (Park et al. 2019, arXiv 1904.08779).
 
   Args:
-    rng: key.
+    rng: JAX random key.
     x: float[B, T, M].
     valid: bool[B, T, 1].
-    count: number of runs, static.
-    width: longest run; each run's width is uniform in [0, width].
+    count: Number of runs, static.
+    width: Longest run; each run's width is uniform in [0, width].
     axis: 1 for time, 2 for frequency.
+
   Returns:
     float[B, T, M].
   """
@@ -175,33 +198,38 @@ def spec_mask(rng, x, valid, count, width, axis):
   mean = total / jnp.maximum(valid.sum((1, 2), keepdims=True) * x.shape[2], 1)
   rng_width, rng_start = jax.random.split(rng)
   widths = jax.random.randint(rng_width, (x.shape[0], count, 1), 0, width + 1)
-  room = jnp.maximum(x.shape[axis] - widths + 1, 1)
-  starts = jnp.floor(jax.random.uniform(rng_start, widths.shape) * room)
+  positions = jnp.maximum(x.shape[axis] - widths + 1, 1)
+  starts = jnp.floor(jax.random.uniform(rng_start, widths.shape) * positions)
   index = jnp.arange(x.shape[axis])[None, None]
-  hit = ((index >= starts) & (index < starts + widths)).any(1)
-  hit = hit[:, :, None] if axis == 1 else hit[:, None, :]
-  return jnp.where(hit, mean.astype(x.dtype), x)
+  masked = ((index >= starts) & (index < starts + widths)).any(1)
+  masked = masked[:, :, None] if axis == 1 else masked[:, None, :]
+  return jnp.where(masked, mean.astype(x.dtype), x)
 
 
 def augment(rng, batch, config):
-  """Applies the changes that `config` switches on, in a fixed order.
+  """Apply the augmentations that `config` switches on, in a fixed order.
 
   Args:
-    rng: key; the same key gives the same batch.
-    batch: mapping with 'log_mel' float[B, T, M, 1] in dB, 'num_frames' int[B], 'labels'
-      float[B, C] (one-hot, multi-hot or soft) and 'label_mask' float[B, C]; other entries pass.
-    config: mapping of plain values, any of the fields of `DEFAULTS`.
+    rng: JAX random key; the same key gives the same batch.
+    batch: Mapping with 'log_mel' float[B, T, M, 1] in dB, 'num_frames' int[B], 'labels'
+      float[B, C] (one-hot, multi-hot or soft) and 'label_mask' float[B, C]. Other entries are
+      returned unchanged.
+    config: Mapping with any of the fields of `DEFAULTS`.
+
   Returns:
-    The batch with those four entries changed, shapes and dtypes kept; mixup makes labels fractions.
+    The batch with these four entries augmented and their shapes and dtypes kept. Mixup makes labels
+    fractions.
+
   Raises:
-    ValueError: if `config` holds a field that is not in `DEFAULTS`.
+    ValueError: If `config` contains a field that is not in `DEFAULTS`.
   """
   unknown = set(config) - set(DEFAULTS)
   if unknown:
     raise ValueError(f"unknown augment fields {sorted(unknown)}: give some of {sorted(DEFAULTS)}")
   c = {**DEFAULTS, **dict(config)}
-  # One key per change: switching one on leaves the randomness of the others as it was.
-  keys = jax.random.split(rng, 11)  # those that no change uses keep the others' places
+  # One key per augmentation: switching one on does not change the random numbers of the others.
+  # Keys 2, 5, 6 and 10 are unused; the others keep their index, so that seeds reproduce old runs.
+  keys = jax.random.split(rng, 11)
   rng_stretch, rng_shift, rng_eq, rng_style = keys[0], keys[1], keys[3], keys[4]
   rng_mixup, rng_time, rng_frequency = keys[7], keys[8], keys[9]
   x = batch["log_mel"][..., 0]

@@ -1,7 +1,7 @@
-"""Checkpoints: the best one and the last two, written and read with orbax.
+"""Write and read checkpoints with orbax, and keep the best one and the last two.
 
-The only importer of orbax. A checkpoint is a folder `checkpoints/STEP` with the state, the
-validation figures, and a description (`about`): recipe, classes, task, network, normalization.
+No other module imports orbax. A checkpoint is a folder `checkpoints/STEP` with the state, the
+validation metrics, and metadata: front end, classes, task, network, normalization.
 """
 
 import json
@@ -16,8 +16,8 @@ import orbax.checkpoint.experimental.v1 as ocp
 from genre_jax.errors import UserError
 from genre_jax.old_names import modernize
 
-# What a description holds at least (`session.describe`).
-DESCRIBED = {
+# Keys that the metadata of a checkpoint must have (`setup.checkpoint_metadata` makes them).
+REQUIRED_METADATA = {
   "frontend",
   "classes",
   "task",
@@ -27,26 +27,32 @@ DESCRIBED = {
   "dataset_id",
   "split",
 }
-DAMAGED = ".damaged"  # what a checkpoint that cannot be read is called after its step
+DAMAGED = ".damaged"  # suffix of a checkpoint that cannot be read
 
 
-def score(figures: dict[str, float] | None, metric: str) -> float:
-  """The number by which checkpoints are ranked, larger being better.
+def score(metrics: dict[str, float] | None, metric: str) -> float:
+  """Return the number by which checkpoints are ranked; larger is better.
 
   Args:
-    figures: 'accuracy' (of several labels a clip 'pr_auc') and 'nll' of the valid tracks, None
-      where there are none.
-    metric: one of these (ties go to the lower nll), or 'last', to which all are equal.
+    metrics: 'accuracy' (multi_label: 'pr_auc') and 'nll' of the validation tracks; None if there
+      are no validation tracks.
+    metric: Name of one of these (ties go to the lower nll), or 'last', for which all are equal.
+
+  Returns:
+    The score; minus infinity without metrics or with a nll that is not finite.
   """
   if metric == "last":
     return 0.0
-  if not figures or not math.isfinite(figures["nll"]):
+  if not metrics or not math.isfinite(metrics["nll"]):
     return float("-inf")
-  return -figures["nll"] if metric == "nll" else figures[metric] - 1e-6 * figures["nll"]
+  return -metrics["nll"] if metric == "nll" else metrics[metric] - 1e-6 * metrics["nll"]
 
 
-def _unreadable(path: pathlib.Path) -> str:
-  """Why a checkpoint's descriptions cannot be read, or ''; orbax would refuse the whole folder."""
+def _damage(path: pathlib.Path) -> str:
+  """Return the reason why a checkpoint's JSON files cannot be read, or ''.
+
+  Orbax would refuse the whole folder because of one such file.
+  """
   try:
     json.loads((path / "_CHECKPOINT_METADATA").read_text())
     if (path / "metrics").exists():
@@ -56,8 +62,8 @@ def _unreadable(path: pathlib.Path) -> str:
   return ""
 
 
-def _whole(path: pathlib.Path) -> bool:
-  """Whether a checkpoint can be read, whatever network it is of."""
+def _is_readable(path: pathlib.Path) -> bool:
+  """Return True if a checkpoint of any network can be read."""
   try:
     ocp.load(path)
     return True
@@ -66,10 +72,10 @@ def _whole(path: pathlib.Path) -> bool:
 
 
 def _set_aside(path: pathlib.Path, reason: str) -> None:
-  """Renames a damaged checkpoint, so that nothing reads it and nothing is lost."""
+  """Rename a damaged checkpoint, so that it is not read and not lost."""
   print(
-    f"checkpoint {path} cannot be read ({reason}); it is now {path.name}{DAMAGED} and the one"
-    " before it is used"
+    f"checkpoint {path} cannot be read ({reason}); it is renamed to {path.name}{DAMAGED}, and the"
+    " one before it is used"
   )
   shutil.rmtree(aside := path.with_name(path.name + DAMAGED), ignore_errors=True)
   path.rename(aside)
@@ -79,9 +85,9 @@ class Checkpointer:
   """The checkpoints of one run.
 
   Args:
-    folder: where they are, created if absent.
-    metric: what makes one the best: 'accuracy', 'pr_auc', 'nll' or 'last'.
-    writing: by the run that trains; others change nothing there.
+    folder: Folder of the checkpoints, created if absent.
+    metric: Metric of the best one: 'accuracy', 'pr_auc', 'nll' or 'last'.
+    writing: True for the run that trains; False changes nothing in the folder.
   """
 
   def __init__(self, folder: pathlib.Path, metric: str, *, writing: bool = True):
@@ -90,7 +96,7 @@ class Checkpointer:
     self._writing = writing
     self._failed = False
     for path in self._folder.glob("*") if writing else ():
-      if path.name.isdigit() and (reason := _unreadable(path)):
+      if path.name.isdigit() and (reason := _damage(path)):
         _set_aside(path, reason)
     self._manager = self._open()
 
@@ -103,7 +109,7 @@ class Checkpointer:
         [
           policies.LatestN(2),
           policies.BestN(
-            get_metric_fn=lambda figures: score(figures, self._metric),
+            get_metric_fn=lambda metrics: score(metrics, self._metric),
             n=1,
             keep_checkpoints_without_metrics=False,
           ),
@@ -113,53 +119,71 @@ class Checkpointer:
     )
 
   def steps(self) -> list[int]:
-    """Steps of the checkpoints that are there, ascending."""
+    """Return the steps of the existing checkpoints, ascending."""
     return [checkpoint.step for checkpoint in self._manager.checkpoints]
 
   def best_step(self) -> int | None:
-    """Step of the best checkpoint, the last one where nothing was validated; None if none."""
+    """Return the step of the best checkpoint, or None if there is no checkpoint.
+
+    Without validation metrics the last one is the best.
+    """
     checkpoints = self._manager.checkpoints
     if not checkpoints:
       return None
     if self._metric == "last":
       return checkpoints[-1].step
-    # Of equals the first, as a run that waits for a better one has it; without figures the last.
+    # Of equal ones the first, in agreement with early stopping; without metrics the last.
     return max(
       checkpoints, key=lambda c: (score(c.metrics, self._metric), -c.step if c.metrics else c.step)
     ).step
 
-  def figures(self, step: int) -> dict[str, float] | None:
-    """The validation figures that were saved with a checkpoint."""
+  def metrics(self, step: int) -> dict[str, float] | None:
+    """Return the validation metrics that were saved with a checkpoint."""
     return next(c.metrics for c in self._manager.checkpoints if c.step == step)
 
-  def save(self, state, figures: dict[str, float] | None, metadata: dict[str, Any]) -> None:
-    """Saves the state under its own step, unless that step is there already."""
+  def save(self, state, metrics: dict[str, float] | None, metadata: dict[str, Any]) -> None:
+    """Save the state under its step, unless that checkpoint exists.
+
+    Args:
+      state: The training state.
+      metrics: Validation metrics, None without validation.
+      metadata: Description of the network, with the keys REQUIRED_METADATA.
+
+    Raises:
+      OSError: If the checkpoint cannot be written.
+    """
     step = int(state.step)
     if step in self.steps():
       return
     try:
-      self._manager.save(step, state, metrics=figures, custom_metadata=metadata, force=True)
-    except Exception as error:  # tensorstore raises ValueError where a disk is full
+      self._manager.save(step, state, metrics=metrics, custom_metadata=metadata, force=True)
+    except Exception as error:  # tensorstore raises ValueError if the disk is full
       self._failed = True
       raise OSError(f"checkpoint {step} was not written: {_first_line(error)}") from error
 
   def restore(self, template, step: int):
-    """The state of a step, with the template's shapes, types and placement."""
+    """Read the state of a step, with the shapes, dtypes and placement of a template."""
     return self._manager.load(step, _abstract(template))
 
   def restore_newest(self, template):
-    """The newest state that can be read, or None where there is no checkpoint.
+    """Read the newest state that can be read.
 
-    A damaged checkpoint is reported, set aside and the one before it is taken.
+    It reports a damaged checkpoint, renames it and takes the one before it.
+
+    Args:
+      template: A state with the shapes, dtypes and placement to restore.
+
+    Returns:
+      The state, or None if there is no checkpoint.
 
     Raises:
-      UserError: if there are checkpoints and none can be read.
+      UserError: If there are checkpoints and none can be read, or one is of another network.
     """
     for step in reversed(self.steps()):
       try:
         return self.restore(template, step)
-      except Exception as error:  # orbax and tensorstore raise many kinds for damaged files
-        if _whole(self._folder / str(step)):
+      except Exception as error:  # orbax and tensorstore raise many types for damaged files
+        if _is_readable(self._folder / str(step)):
           raise UserError(
             f"the checkpoint {self._folder / str(step)} does not fit this network"
             f" ({_first_line(error)}); train in a new --workdir"
@@ -169,24 +193,25 @@ class Checkpointer:
         self._manager = self._open()
     if any(self._folder.glob("*" + DAMAGED)):
       raise UserError(
-        f"no checkpoint in {self._folder} can be read; delete the folder to train anew"
+        f"no checkpoint in {self._folder} can be read; delete the folder to train from the start"
       )
     return None
 
   def close(self) -> None:
-    """Waits for writes under way."""
-    if not self._failed:  # a write that failed fails again when it is waited for
+    """Wait until all checkpoints are written."""
+    if not self._failed:  # waiting for a write that failed raises its error again
       self._manager.close()
 
 
 def locate(path: str, metric: str = "accuracy") -> pathlib.Path:
-  """The checkpoint folder that a user's path means.
+  """Return the checkpoint folder to which a user's path refers.
 
   Args:
-    path: a run's folder (its best checkpoint is meant), its checkpoints folder, or one checkpoint.
-    metric: how the best is chosen.
+    path: One checkpoint, or a run's folder or its checkpoints folder for the best checkpoint.
+    metric: Metric of the best one, if the run's config.json does not name it.
+
   Raises:
-    UserError: if there is none.
+    UserError: If there is no checkpoint or one is damaged.
   """
   folder = pathlib.Path(path)
   if (folder / "_CHECKPOINT_METADATA").exists():
@@ -198,7 +223,7 @@ def locate(path: str, metric: str = "accuracy") -> pathlib.Path:
       except Exception as error:
         raise UserError(
           f"{candidate} has a damaged checkpoint ({_first_line(error)}); give another"
-          " with --checkpoint=DIR, or train on, which sets it aside"
+          " with --checkpoint=DIR, or resume the training, which renames it"
         ) from error
       step = checkpoints.best_step()
       checkpoints.close()
@@ -207,22 +232,37 @@ def locate(path: str, metric: str = "accuracy") -> pathlib.Path:
 
 
 def metadata(folder: pathlib.Path) -> dict[str, Any]:
-  """The description saved with the checkpoint in `folder`."""
+  """Read the metadata saved with the checkpoint in `folder`.
+
+  Raises:
+    UserError: If it cannot be read or a key is missing.
+  """
   try:
     stored = ocp.metadata(folder.absolute()).custom_metadata
   except Exception as error:
     raise UserError(f"{folder} cannot be read as a checkpoint: {_first_line(error)}") from error
   stored = modernize(stored) if isinstance(stored, dict) else stored
-  if not isinstance(stored, dict) or not DESCRIBED <= stored.keys():
+  if not isinstance(stored, dict) or not REQUIRED_METADATA <= stored.keys():
     raise UserError(
-      f"{folder} cannot be read as a checkpoint: its description is damaged; give"
-      " another one with --checkpoint"
+      f"{folder} cannot be read as a checkpoint: its metadata is damaged; give another one with"
+      " --checkpoint"
     )
   return stored
 
 
 def load(folder: pathlib.Path, template=None):
-  """The state in `folder`: a TrainState like the template, or nested dicts without one."""
+  """Read the state in `folder`.
+
+  Args:
+    folder: The checkpoint.
+    template: A TrainState with the shapes, dtypes and placement to restore, or None.
+
+  Returns:
+    A TrainState like the template; nested dicts without a template.
+
+  Raises:
+    UserError: If it cannot be read.
+  """
   try:
     return ocp.load(folder.absolute(), _abstract(template))
   except Exception as error:
@@ -230,7 +270,7 @@ def load(folder: pathlib.Path, template=None):
 
 
 def _metric_of(folder: pathlib.Path, default: str) -> str:
-  """The metric by which the run that owns a checkpoints folder chose its best."""
+  """Return `train.best_metric` of the run to which a checkpoints folder belongs."""
   try:
     return json.loads((folder.parent / "config.json").read_text())["config"]["train"]["best_metric"]
   except (OSError, ValueError, KeyError, TypeError):
@@ -238,13 +278,11 @@ def _metric_of(folder: pathlib.Path, default: str) -> str:
 
 
 def _abstract(template):
-  """Shapes, types and placement of a state, without its numbers."""
-  return (
-    None
-    if template is None
-    else jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), template
-    )
+  """Return the shapes, dtypes and placement of a state without its values."""
+  if template is None:
+    return None
+  return jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), template
   )
 
 

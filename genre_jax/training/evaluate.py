@@ -1,4 +1,4 @@
-"""A network asked about one side of a split, and the files that hold its answers."""
+"""Evaluate a checkpoint on the validation and test splits, and write metrics and predictions."""
 
 import csv
 import dataclasses
@@ -30,29 +30,32 @@ def predict_split(
   batch_size: int,
   per_track: int,
 ) -> metrics.Predictions:
-  """Probabilities of every window of one side.
+  """Predict every segment of one split.
 
   Args:
-    eval_step: from `steps.make_eval_step`.
-    variables: parameters and batch statistics.
-    prepared: the clips.
-    split: who is on which side.
-    side: 'train', 'valid' or 'test'.
-    mesh: devices.
-    batch_size: windows of a batch.
-    per_track: evenly spaced windows of a clip; 0 for as many as fit side by side.
+    eval_step: From `steps.make_eval_step`.
+    variables: Parameters and batch statistics.
+    prepared: The prepared tracks.
+    assignment: The split of each track.
+    split: 'train', 'validation' or 'test'.
+    mesh: The devices.
+    batch_size: Segments per batch; it is raised to a multiple of the devices.
+    per_track: Evenly spaced segments per track; 0 for all that fit without overlap.
+
+  Returns:
+    One row per segment.
   """
   batch_size = -(-batch_size // mesh.size) * mesh.size
-  several = prepared.task == "multi_label"
+  multi_label = prepared.task == "multi_label"
   tracks, labels, known, logits = [], [], [], []
   for batch in eval_batches(
     prepared, assignment, split, batch_size=batch_size, per_track=per_track
   ):
-    prediction = np.asarray(eval_step(variables, steps.shard_batch(batch, mesh)))
+    batch_logits = np.asarray(eval_step(variables, steps.shard_batch(batch, mesh)))
     tracks.append(batch["track_index"][batch["mask"]])
     labels.append(batch["labels"][batch["mask"]])
     known.append(batch["label_mask"][batch["mask"]] > 0.5)
-    logits.append(prediction[batch["mask"]])
+    logits.append(batch_logits[batch["mask"]])
   empty = [np.zeros((0, len(prepared.classes)))]
   index = np.concatenate(tracks) if tracks else np.zeros(0, int)
   labels, logits = np.concatenate(labels or empty), np.concatenate(logits or empty)
@@ -62,21 +65,28 @@ def predict_split(
       prepared.clips[i].track if split in assignment.known_groups else prepared.clips[i].group
       for i in index
     ),
-    labels=labels > 0.5 if several else labels.argmax(-1),
-    probabilities=metrics.sigmoid(logits) if several else metrics.softmax(logits),
+    labels=labels > 0.5 if multi_label else labels.argmax(-1),
+    probabilities=metrics.sigmoid(logits) if multi_label else metrics.softmax(logits),
     classes=prepared.classes,
-    known=np.concatenate(known or empty).astype(bool) if several else None,
+    known=np.concatenate(known or empty).astype(bool) if multi_label else None,
   )
 
 
 def validation_metrics(tracks: metrics.Predictions) -> dict[str, float] | None:
-  """What training shows of the valid tracks and ranks checkpoints by; None where there are none."""
+  """Compute the metrics that training shows and by which checkpoints are ranked.
+
+  Args:
+    tracks: Predictions of the validation tracks.
+
+  Returns:
+    'accuracy' (multi_label: 'pr_auc') and 'nll'; None if there are no tracks.
+  """
   if not tracks.names:
     return None
   if tracks.known is not None:
     return multi_label_metrics.validation_metrics(tracks)
-  figures = metrics.summarize(tracks)
-  return {name: figures[name] for name in ("accuracy", "nll")}
+  summary = metrics.summarize(tracks)
+  return {name: summary[name] for name in ("accuracy", "nll")}
 
 
 def write_evaluation(
@@ -90,31 +100,36 @@ def write_evaluation(
   parameters: int,
   thresholds: dict[str, float] | None = None,
 ) -> dict:
-  """Writes a side's files into a run's eval folder.
+  """Write the files of one split into a run's eval folder.
 
-  SIDE.json holds the figures, SIDE.csv a row for each track, SIDE_segments.csv one for each window;
-  there several labels of a clip are joined by ';', and those that nobody knows begin with '?'.
+  Their names begin with 'valid' or 'test'. NAME.json has the metrics, NAME.csv one row per track
+  and NAME_segments.csv one row per segment. There, several labels of a track are joined by ';', and
+  unknown labels begin with '?'.
 
   Args:
-    folder: the eval folder.
-    predictions: of windows.
-    split, side: who was asked.
-    seed, checkpoint_step, parameters: of the network, for the JSON.
-    thresholds: of each class, where a clip may have several labels.
+    folder: The run's folder.
+    predictions: Predictions of segments.
+    assignment: The split of each track.
+    split: 'validation' or 'test'.
+    seed: Seed of the training, for the JSON file.
+    checkpoint_step: Step of the evaluated checkpoint, for the JSON file.
+    parameters: Number of trained parameters, for the JSON file.
+    thresholds: Threshold of each class for multi_label; None for single_label.
+
   Returns:
-    The JSON's content.
+    The content of the JSON file.
   """
   tracks = predictions.by_track()
   if thresholds is None:
-    figures = {
+    summaries = {
       "segment": metrics.summarize(predictions),
       "track": metrics.summarize(tracks),
       "temperature": summarize_temperature(tracks),
     }
   else:
-    figures = {"thresholds": thresholds} | {
-      unit: multi_label_metrics.summarize_multi_label(predictions, thresholds)
-      for unit, predictions in (("segment", predictions), ("track", tracks))
+    summaries = {"thresholds": thresholds} | {
+      unit: multi_label_metrics.summarize_multi_label(rows, thresholds)
+      for unit, rows in (("segment", predictions), ("track", tracks))
     }
   report = {
     "task": "single_label" if thresholds is None else "multi_label",
@@ -124,7 +139,7 @@ def write_evaluation(
     "seed": seed,
     "checkpoint_step": checkpoint_step,
     "parameters": parameters,
-    **figures,
+    **summaries,
   }
   (folder / "eval").mkdir(parents=True, exist_ok=True)
   _write_rows(evaluation_file(folder, split, "track"), tracks, thresholds)
@@ -134,7 +149,7 @@ def write_evaluation(
 
 
 def _write_rows(path: pathlib.Path, predictions: metrics.Predictions, thresholds) -> None:
-  """One row for each thing that was asked: track, group, label, prediction, probabilities."""
+  """Write one CSV row per prediction: track, group, label, prediction, probabilities."""
   with open(path, "w", newline="") as file:
     writer = csv.writer(file)
     writer.writerow(
@@ -148,29 +163,31 @@ def _write_rows(path: pathlib.Path, predictions: metrics.Predictions, thresholds
       )
 
 
-def _label_cells(tracks: metrics.Predictions, i: int, thresholds) -> tuple[str, str]:
-  """What is true and what was found of a track, as the CSV has it."""
-  classes, row = tracks.classes, tracks.probabilities[i]
+def _label_cells(predictions: metrics.Predictions, i: int, thresholds) -> tuple[str, str]:
+  """Return the true and the predicted labels of row `i`, as the CSV file has them."""
+  classes, row = predictions.classes, predictions.probabilities[i]
   if thresholds is None:
-    return classes[tracks.labels[i]], classes[row.argmax()]
+    return classes[predictions.labels[i]], classes[row.argmax()]
   true = [
     name if known else f"?{name}"
-    for name, held, known in zip(classes, tracks.labels[i], tracks.known[i], strict=True)
-    if held or not known
+    for name, positive, known in zip(
+      classes, predictions.labels[i], predictions.known[i], strict=True
+    )
+    if positive or not known
   ]
-  found = [name for name, p in zip(classes, row, strict=True) if p >= thresholds[name]]
-  return ";".join(true), ";".join(found)
+  predicted = [name for name, p in zip(classes, row, strict=True) if p >= thresholds[name]]
+  return ";".join(true), ";".join(predicted)
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-  """Results of `evaluate`, and what drew them.
+  """Results of `evaluate`, with the network that made them.
 
   Attributes:
-    reports: {split: content of eval/SPLIT.json}.
+    reports: {split: content of its JSON file}.
     predictions: {split: predictions of its segments}.
-    state: the checkpoint that was evaluated.
-    eval_step: from `steps.make_eval_step`.
+    state: State of the evaluated checkpoint.
+    eval_step: From `steps.make_eval_step`.
   """
 
   reports: dict[str, dict]
@@ -180,17 +197,34 @@ class Evaluation:
 
 
 def evaluate(experiment: Experiment, folder: pathlib.Path, mesh, checkpoint: str) -> Evaluation:
-  """Evaluates a checkpoint on the valid and the test side, and writes eval/."""
+  """Evaluate a checkpoint on the validation and test splits, and write the eval folder.
+
+  Args:
+    experiment: Data, network and optimizer.
+    folder: The run's folder.
+    mesh: The devices.
+    checkpoint: 'best', 'last', a run's folder or a checkpoint.
+
+  Returns:
+    The results.
+
+  Raises:
+    UserError: If the checkpoint does not fit the config, or was trained on another split of the
+      same tracks.
+  """
   config = experiment.config
   path = _checkpoint_folder(folder, checkpoint, config.train.best_metric)
-  stored, mine = checkpoints.metadata(path), experiment.metadata()
+  stored, current = checkpoints.metadata(path), experiment.metadata()
   for name in ("frontend", "classes", "task", "model", "normalization"):
-    if stored[name] != mine[name]:
-      raise UserError(f"the checkpoint {path} has {name} {stored[name]}, this config {mine[name]}")
-  if stored["dataset_id"] == mine["dataset_id"] and stored["split"] != mine["split"]:
+    if stored[name] != current[name]:
+      raise UserError(
+        f"the checkpoint {path} has {name} {stored[name]}, and this config has {current[name]}:"
+        " give the config with which it was trained"
+      )
+  if stored["dataset_id"] == current["dataset_id"] and stored["split"] != current["split"]:
     raise UserError(
-      f"the checkpoint {path} was trained on another split of these clips"
-      f" ({stored['split']}): some that would be asked now are known to it"
+      f"the checkpoint {path} was trained on another split of these tracks ({stored['split']}), so"
+      " its training tracks may be among those to evaluate: give the same config.split"
     )
   state = checkpoints.load(path, steps.replicate(experiment.new_state(), mesh))
   eval_step = steps.make_eval_step(experiment.model)
@@ -208,7 +242,7 @@ def evaluate(experiment: Experiment, folder: pathlib.Path, mesh, checkpoint: str
     for split in ("validation", "test")
   }
   thresholds = None
-  if config.task == "multi_label":  # a checkpoint of an interrupted run has none
+  if config.task == "multi_label":  # a checkpoint of an interrupted run has no thresholds
     thresholds = stored.get("thresholds") or multi_label_metrics.choose_thresholds(
       predictions["validation"].by_track()
     )
@@ -224,13 +258,13 @@ def evaluate(experiment: Experiment, folder: pathlib.Path, mesh, checkpoint: str
       parameters=experiment.parameters(),
       thresholds=thresholds,
     )
-    print(_one_line(split, reports[split]))
+    print(_summary_line(split, reports[split]))
   print(f"results   {folder / 'eval'}, checkpoint {path}")
   return Evaluation(reports, predictions, state, eval_step)
 
 
 def _checkpoint_folder(folder: pathlib.Path, checkpoint: str, metric: str) -> pathlib.Path:
-  """The folder that --checkpoint means."""
+  """Return the folder of the checkpoint that --checkpoint selects."""
   if checkpoint not in ("best", "last"):
     return checkpoints.locate(checkpoint, metric)
   best = checkpoints.locate(str(folder), metric)
@@ -239,27 +273,27 @@ def _checkpoint_folder(folder: pathlib.Path, checkpoint: str, metric: str) -> pa
   return best.with_name(str(max(int(p.name) for p in best.parent.iterdir() if p.name.isdigit())))
 
 
-def _one_line(split: str, report: dict) -> str:
-  """The figures of a side as one line."""
+def _summary_line(split: str, report: dict) -> str:
+  """Return the main metrics of a split as one line."""
   parts = []
   for unit in ("segment", "track"):
-    figures = report[unit]
-    if not figures["n"]:
-      return f"{split:9} no clips"
+    summary = report[unit]
+    if not summary["n"]:
+      return f"{split:9} no tracks"
     if report["task"] == "multi_label":
       parts.append(
-        f"{unit}s n={figures['n']}: "
+        f"{unit}s n={summary['n']}: "
         + ", ".join(
           name.replace("_", " ").replace("match", "match %")
           + " "
-          + multi_label_metrics.as_text(name, figures[name], figures["ci95"][name])
+          + multi_label_metrics.format_metric(name, summary[name], summary["ci95"][name])
           for name in ("pr_auc_macro", "roc_auc_macro", "f1_macro", "exact_match", "top_match")
         )
       )
       continue
-    low, high = figures["ci95"]
+    low, high = summary["ci95"]
     parts.append(
-      f"{unit} accuracy {100 * figures['accuracy']:.2f} % "
-      f"[{100 * low:.1f}, {100 * high:.1f}] n={figures['n']}"
+      f"{unit} accuracy {100 * summary['accuracy']:.2f} % "
+      f"[{100 * low:.1f}, {100 * high:.1f}] n={summary['n']}"
     )
   return f"{split:9} " + "; ".join(parts) + ("  LEAKY SPLIT" if report["leaky"] else "")

@@ -1,11 +1,11 @@
 """Start a training from the weights of another run."""
 
 import dataclasses
-import pathlib
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from genre_jax.data.frontend import FrontendConfig
 from genre_jax.errors import UserError
@@ -13,57 +13,68 @@ from genre_jax.training import checkpoints
 from genre_jax.training.steps import TrainState
 
 
-def init_from(state: TrainState, path: str, metadata: dict[str, Any], tx) -> TrainState:
-  """Takes over every weight of a trained network whose name and shape are the same.
+def init_from(
+  state: TrainState, path: str, metadata: dict[str, Any], tx: optax.GradientTransformation
+) -> TrainState:
+  """Copy every weight of a trained network whose name and shape are the same.
 
-  The head is left as it is where the classes differ, so that a user's own genres get a new one.
+  If the classes differ, the output layer keeps its random weights.
+
+  Args:
+    state: The state with random weights.
+    path: A run's folder or a checkpoint.
+    metadata: Description of the new network, as `setup.checkpoint_metadata` returns it.
+    tx: The optimizer, whose state is made anew.
+
+  Returns:
+    The state with the copied weights.
 
   Raises:
-    UserError: if the checkpoint hears sound in another way, or is of another network.
+    UserError: If the checkpoint has another front end or another network, or no weight fits.
   """
   folder = checkpoints.locate(path)
   stored = checkpoints.metadata(folder)
-  other = FrontendConfig.from_dict(stored["frontend"])
-  mine = FrontendConfig.from_dict(metadata["frontend"])
-  if difference := dataclasses.replace(other, num_frames=mine.num_frames).difference(mine):
+  stored_frontend = FrontendConfig.from_dict(stored["frontend"])
+  frontend = FrontendConfig.from_dict(metadata["frontend"])
+  stored_frontend = dataclasses.replace(stored_frontend, num_frames=frontend.num_frames)
+  if difference := stored_frontend.difference(frontend):
     raise UserError(
-      f"--config.init_from={path} hears with another recipe: "
-      + ", ".join(f"{name} {a} there, {b} here" for name, (a, b) in difference.items())
+      f"--config.init_from={path} has another front end: "
+      + ", ".join(f"{name} is {a} there and {b} here" for name, (a, b) in difference.items())
     )
   if stored["model"]["name"] != metadata["model"]["name"]:
     raise UserError(
-      f"--config.init_from={path} is a {stored['model']['name']}, this config makes"
-      f" a {metadata['model']['name']}"
+      f"--config.init_from={path} is the network {stored['model']['name']}, and this config"
+      f" trains {metadata['model']['name']}: give a run of the same network"
     )
   saved = checkpoints.load(folder)
   saved = saved["ema"] or {"params": saved["params"], "batch_stats": saved["batch_stats"]}
   same_classes = stored["classes"] == metadata["classes"]
-  taken, fresh = [], []
+  copied, fresh = [], []
 
-  def choose(location, new):
-    names = [key.key for key in location]
+  def choose(path, new):
+    names = [key.key for key in path]
     old = saved
     for name in names:
       old = old.get(name) if isinstance(old, dict) else None
-    is_head = names[1].startswith("logits")
-    if old is None or old.shape != new.shape or (is_head and not same_classes):
+    is_output = names[1].startswith("logits")
+    if old is None or old.shape != new.shape or (is_output and not same_classes):
       fresh.append("/".join(names))
       return new
-    taken.append("/".join(names))
+    copied.append("/".join(names))
     return jnp.asarray(old, new.dtype)
 
-  mine = {"params": state.params, "batch_stats": state.batch_stats}
-  merged = jax.tree_util.tree_map_with_path(choose, mine)
-  if not taken:
-    raise UserError(f"--config.init_from={path}: no weight there fits this network")
-  print(
-    f"weights   {len(taken)} arrays from {pathlib.Path(folder)}; new: "
-    + (", ".join(fresh) or "none")
-  )
-  ema = jax.tree.map(jnp.copy, merged) if state.ema else {}
+  variables = {"params": state.params, "batch_stats": state.batch_stats}
+  variables = jax.tree_util.tree_map_with_path(choose, variables)
+  if not copied:
+    raise UserError(
+      f"--config.init_from={path}: no weight there fits this network: give a run with the same"
+      " config.model sizes"
+    )
+  print(f"weights   {len(copied)} arrays from {folder}; new: " + (", ".join(fresh) or "none"))
   return state.replace(
-    params=merged["params"],
-    batch_stats=merged["batch_stats"],
-    ema=ema,
-    opt_state=tx.init(merged["params"]),
+    params=variables["params"],
+    batch_stats=variables["batch_stats"],
+    ema=jax.tree.map(jnp.copy, variables) if state.ema else {},
+    opt_state=tx.init(variables["params"]),
   )

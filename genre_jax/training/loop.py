@@ -1,9 +1,14 @@
-"""Training and evaluation of one config in one folder: `train_and_evaluate(config, workdir)`."""
+"""Train a network to the last epoch, with validation, checkpoints and early stopping.
+
+`studies/run.py` calls `train` and then evaluates the checkpoint.
+"""
 
 import contextlib
+import math
 import pathlib
 import signal
 import time
+from typing import Any
 
 from tqdm import tqdm
 
@@ -14,22 +19,22 @@ from genre_jax.training import checkpoints, steps
 from genre_jax.training.evaluate import predict_split, validation_metrics
 from genre_jax.training.metric_writer import MetricWriter
 from genre_jax.training.setup import Experiment
-from genre_jax.training.step_trace import StepProfile
+from genre_jax.training.step_trace import StepTracer
 
 
 @contextlib.contextmanager
 def _signals():
-  """Yields a list that gets the number of a SIGINT or SIGTERM; a second one ends at once."""
+  """Yield a list that gets the number of a SIGINT or SIGTERM; a second signal ends at once."""
   received: list[int] = []
 
-  def note(number, _):
+  def record(number, _):
     if received:
       raise KeyboardInterrupt
     received.append(number)
 
   try:
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-  except ValueError:  # not the main thread: signals are the caller's concern
+    before = {number: signal.signal(number, record) for number in (signal.SIGINT, signal.SIGTERM)}
+  except ValueError:  # not in the main thread, where the caller handles signals
     before = {}
   try:
     yield received
@@ -39,12 +44,22 @@ def _signals():
 
 
 def train(experiment: Experiment, folder: pathlib.Path, mesh) -> None:
-  """Trains to the last epoch, from the newest checkpoint if there is one."""
+  """Train to the last epoch, from the newest checkpoint if there is one.
+
+  Args:
+    experiment: Data, network and optimizer.
+    folder: The run's folder.
+    mesh: The devices.
+
+  Raises:
+    UserError: If the train split is empty, or the loss is not finite.
+    Interrupted: If a signal ended the training; a checkpoint was saved.
+  """
   config = experiment.config
   if not experiment.total_steps:
     raise UserError(
-      f"split {experiment.assignment.name} leaves no clip to train on; --mode=eval evaluates"
-      " a network that was trained elsewhere"
+      f"split {experiment.assignment.name} leaves no track to train on; --mode=eval evaluates"
+      " a trained network"
     )
   checkpointer = checkpoints.Checkpointer(folder / "checkpoints", config.train.best_metric)
   metric_writer = None
@@ -56,13 +71,13 @@ def train(experiment: Experiment, folder: pathlib.Path, mesh) -> None:
     step = int(state.step)
     print(
       f"model     {config.model.name}, {experiment.parameters():,} parameters; "
-      f"{experiment.total_steps} steps of {config.train.batch_size} windows"
-      + (f"; going on at step {step}" if step else "")
+      f"{experiment.total_steps} steps of {config.train.batch_size} segments"
+      + (f"; resuming at step {step}" if step else "")
     )
     best = checkpointer.best_step()
     waited = _evaluations_since(checkpointer, best, experiment)
     if step >= experiment.total_steps or _patience_ended(config, waited):
-      print("training  was finished before")
+      print("training  already finished")
       return
     batches, _ = train_batches(
       experiment.prepared,
@@ -83,7 +98,7 @@ def train(experiment: Experiment, folder: pathlib.Path, mesh) -> None:
 
 
 def _evaluations_since(checkpointer, best: int | None, experiment: Experiment) -> int:
-  """Evaluations that were made after the best one."""
+  """Return the number of evaluations made after the best one."""
   interval = experiment.steps_per_epoch * experiment.config.train.eval_every_epochs
   return (checkpointer.steps()[-1] - best) // interval if best is not None else 0
 
@@ -95,7 +110,7 @@ def _patience_ended(config, waited: int) -> bool:
 def _run(
   experiment, folder, state, step, batches, checkpointer, metric_writer, mesh, waited
 ) -> None:
-  """The loop over steps."""
+  """Run the loop over steps."""
   config, total = experiment.config, experiment.total_steps
   train_step = steps.make_train_step(
     experiment.model, experiment.tx, config, experiment.positive_weight()
@@ -104,88 +119,94 @@ def _run(
   interval = experiment.steps_per_epoch * config.train.eval_every_epochs
   best = max(
     (
-      checkpoints.score(checkpointer.figures(s), config.train.best_metric)
+      checkpoints.score(checkpointer.metrics(s), config.train.best_metric)
       for s in checkpointer.steps()
     ),
     default=float("-inf"),
   )
-  profile = StepProfile(folder / "profile" if config.profile else None)
+  tracer = StepTracer(folder / "profile" if config.profile else None)
   losses, accuracies, began = [], [], time.monotonic()
   bar = tqdm(total=total, initial=step, desc="training", unit="step", disable=None)
 
-  def following():
-    with profile.part("wait for batch"):
+  def next_batch():
+    with tracer.part("wait for batch"):
       batch = next(batches)
-    with profile.part("to device"):
+    with tracer.part("to device"):
       return steps.shard_batch(batch, mesh)
 
-  with _signals() as received, bar, contextlib.closing(batches), profile:
-    batch = following()
+  with _signals() as received, bar, contextlib.closing(batches), tracer:
+    batch = next_batch()
     while True:
-      with profile.step(step + 1):
-        state, figures = train_step(state, batch)
-        batch = following()  # while the device computes
-        loss = float(figures["loss"])
-      if loss != loss:  # not a number
+      with tracer.step(step + 1):
+        state, step_metrics = train_step(state, batch)
+        batch = next_batch()  # while the device computes
+        loss = float(step_metrics["loss"])
+      if math.isnan(loss):
         checkpointer.save(state, None, experiment.metadata())
         raise UserError(
-          f"the loss is not finite at step {step + 1}; the state before it is in"
-          f" checkpoints/{step}. Lower --config.optimizer.learning_rate, or set"
-          " --config.optimizer.clip_norm=1, in a new --workdir"
+          f"the loss is not finite at step {step + 1}; checkpoints/{step} has the state before it."
+          " Lower --config.optimizer.learning_rate, or set --config.optimizer.clip_norm=1, in a"
+          " new --workdir"
         )
       step += 1
       losses.append(loss)
-      accuracies.append(float(figures["accuracy"]))
+      accuracies.append(float(step_metrics["accuracy"]))
       bar.update()
       if step % 10 == 0:
         bar.set_postfix_str(
           f"loss {loss:.3f}, accuracy {accuracies[-1]:.2f}, "
-          f"{_rate(bar) * config.train.batch_size:.0f} windows/s",
+          f"{_rate(bar) * config.train.batch_size:.0f} segments/s",
           refresh=False,
         )
       if step % interval == 0 or step == total:
         epoch = step // experiment.steps_per_epoch
         rate = len(losses) * config.train.batch_size / (time.monotonic() - began)
         record = {
-          "train_loss": sum(losses) / len(losses),
-          "train_accuracy": sum(accuracies) / len(accuracies),
-          "train_examples_per_second": rate,
+          "train/loss": sum(losses) / len(losses),
+          "train/accuracy": sum(accuracies) / len(accuracies),
+          "train/examples_per_second": rate,
         }
-        valid, metadata = _validate(experiment, eval_step, state, mesh)
-        record |= {f"validation_{name}": value for name, value in (valid or {}).items()}
-        metric_writer.write(step, epoch, **record)
-        checkpointer.save(state, valid, metadata)
-        new = checkpoints.score(valid, config.train.best_metric)
-        if valid:  # without a valid side nothing can be waited for
-          best, waited = (new, 0) if new > best else (best, waited + 1)
+        validation, metadata = _validate(experiment, eval_step, state, mesh)
+        record |= {f"validation/{name}": value for name, value in (validation or {}).items()}
+        metric_writer.write(step, epoch, record)
+        checkpointer.save(state, validation, metadata)
+        score = checkpoints.score(validation, config.train.best_metric)
+        if validation:  # without validation tracks there is no early stopping
+          best, waited = (score, 0) if score > best else (best, waited + 1)
         bar.write(
           f"epoch {epoch:4d}  "
           + "  ".join(
-            f"{name.replace('_', ' ')} {value:.3f}"
+            f"{name.replace('/', ' ').replace('_', ' ')} {value:.3f}"
             for name, value in record.items()
-            if name != "train_examples_per_second"
+            if name != "train/examples_per_second"
           )
-          + f"  {rate:.0f} windows/s"
+          + f"  {rate:.0f} segments/s"
         )
         losses, accuracies, began = [], [], time.monotonic()
       if received:
         checkpointer.save(state, None, experiment.metadata())
         raise Interrupted(received[0])
       if _patience_ended(config, waited):
-        bar.write(f"stopped   no better evaluation in {waited}")
+        bar.write(f"stopped   no better evaluation among the last {waited}")
         return
       if step == total:
         return
 
 
 def _rate(bar: tqdm) -> float:
-  """Steps a second, as the bar has smoothed them."""
+  """Return the smoothed number of steps per second of a progress bar."""
   return bar.format_dict["rate"] or 0.0
 
 
-def _validate(experiment: Experiment, eval_step, state, mesh):
-  """Figures of the valid tracks, None where there are none, and what the checkpoint says of itself,
-  thresholds chosen there among it."""
+def _validate(
+  experiment: Experiment, eval_step, state, mesh
+) -> tuple[dict[str, float] | None, dict[str, Any]]:
+  """Evaluate the validation split.
+
+  Returns:
+    The metrics, None if there are no validation tracks; and the metadata of the checkpoint, for
+    multi_label with the thresholds chosen on the validation split.
+  """
   config = experiment.config
   predictions = predict_split(
     eval_step,
@@ -198,7 +219,7 @@ def _validate(experiment: Experiment, eval_step, state, mesh):
     per_track=config.segments.eval_per_track,
   )
   tracks = predictions.by_track()
-  figures, metadata = validation_metrics(tracks), experiment.metadata()
-  if figures and tracks.known is not None:
+  metrics, metadata = validation_metrics(tracks), experiment.metadata()
+  if metrics and tracks.known is not None:
     metadata["thresholds"] = choose_thresholds(tracks)
-  return figures, metadata
+  return metrics, metadata

@@ -1,6 +1,6 @@
-"""What training makes small, by task: pure functions of logits and labels.
+"""Compute the training loss of each task: pure functions of logits and labels.
 
-`make_loss` gives `steps.make_train_step` the loss of a batch.
+`steps.make_train_step` gets the loss of a batch from `make_loss`.
 """
 
 from collections.abc import Callable
@@ -10,18 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-# A class seen once in ten thousand clips must not outweigh all others.
-LARGEST_WEIGHT = 20.0
+# A class of one track in ten thousand must not outweigh all others.
+MAX_WEIGHT = 20.0
 
 
 def cross_entropy(logits, labels, weight, *, label_smoothing=0.0):
-  """Mean softmax cross-entropy over the rows that count.
+  """Compute the mean softmax cross-entropy, weighted by row.
 
   Args:
     logits: float[batch, classes].
     labels: float[batch, classes], non-negative, rows summing to 1 (mixtures are fractions).
     weight: float or bool[batch]; rows of weight 0 do not count.
-    label_smoothing: share of the label that is spread over all classes.
+    label_smoothing: Share of the label that is spread over all classes.
+
   Returns:
     float[].
   """
@@ -42,70 +43,75 @@ def binary_cross_entropy(
   focus_negative=0.0,
   negative_margin=0.0,
 ):
-  """Mean sigmoid cross-entropy over the labels that count, with the asymmetric loss's fields.
+  """Compute the mean sigmoid cross-entropy, weighted by label, or the asymmetric loss.
+
+  Source of the asymmetric loss: Ridnik et al., "Asymmetric loss for multi-label classification",
+  ICCV 2021. There it is the sum over classes; the mean here differs by a factor.
 
   Args:
     logits: float[batch, classes].
     labels: float[batch, classes] in [0, 1] (mixtures are fractions).
-    weight: float or bool[batch, classes]; a label of weight 0, or unknown, does not count.
-    label_smoothing: labels are moved so far towards 1/2, 1 being all the way.
-    positive_weight: float[classes], how much more a label that is held counts; None: 1.
-    focus_positive: exponent of 1 - p that lets labels count less that are found already.
-    focus_negative: exponent of p that lets labels count less that are ruled out already.
-    negative_margin: in [0, 1), taken off p where a label is not held: what is below is ruled out.
+    weight: float or bool[batch, classes]; labels of weight 0, such as unknown ones, do not count.
+    label_smoothing: Share by which labels are moved towards 1/2.
+    positive_weight: float[classes], the weight of positive labels; None for 1.
+    focus_positive: Exponent of 1 - p, which reduces the loss of positive labels with high p.
+    focus_negative: Exponent of p, which reduces the loss of negative labels with low p.
+    negative_margin: In [0, 1), subtracted from p of negative labels; below it their loss is 0.
+
   Returns:
     float[].
-  Reference: Ridnik et al., "Asymmetric loss for multi-label classification", ICCV 2021. There the
-    sum over classes is taken; the mean here differs by a factor.
   """
   labels = labels + label_smoothing * (0.5 - labels)
-  held, not_held = -jax.nn.log_sigmoid(logits), -jax.nn.log_sigmoid(-logits)
+  positive, negative = -jax.nn.log_sigmoid(logits), -jax.nn.log_sigmoid(-logits)
   p = jax.nn.sigmoid(logits)
   if negative_margin:
     p_negative = jnp.maximum(p - negative_margin, 0)
-    not_held = -jnp.log1p(-p_negative)  # at most -log(margin): no overflow
+    negative = -jnp.log1p(-p_negative)  # at most -log(margin), so it cannot overflow
   else:
     p_negative = p
   if focus_positive:
-    held = held * _power(1 - p, focus_positive)
+    positive = positive * _power(1 - p, focus_positive)
   if focus_negative:
-    not_held = not_held * _power(p_negative, focus_negative)
+    negative = negative * _power(p_negative, focus_negative)
   if positive_weight is not None:
-    held = held * positive_weight[None]
-  losses = labels * held + (1 - labels) * not_held
+    positive = positive * positive_weight[None]
+  losses = labels * positive + (1 - labels) * negative
   weight = weight.astype(losses.dtype)
   return (losses * weight).sum() / jnp.maximum(weight.sum(), 1)
 
 
 def _power(x, exponent):
-  """x**exponent for x in [0, 1], whose gradient at 0 is finite for exponents below 1 too."""
+  """Return x**exponent for x in [0, 1], with a finite gradient at 0 for exponents below 1."""
   return jnp.maximum(x, 1e-8) ** exponent
 
 
 def positive_weights(labels: np.ndarray, known: np.ndarray, power: float) -> np.ndarray:
-  """How much more a held label counts: (labels not held / labels held) ** power of each class.
+  """Compute the weight of positive labels: (negatives / positives) ** power of each class.
 
   Args:
-    labels: bool[clips, classes], of the train side.
-    known: bool[clips, classes].
-    power: 0 weighs nothing, 1 balances.
+    labels: bool[tracks, classes], of the train split.
+    known: bool[tracks, classes].
+    power: 0 for equal weights, 1 to balance positives and negatives.
+
   Returns:
-    float32[classes], between 1 / LARGEST_WEIGHT and LARGEST_WEIGHT.
+    float32[classes]; the ratio is limited to [1 / MAX_WEIGHT, MAX_WEIGHT].
   """
-  held = (labels & known).sum(0)
-  ratio = (known.sum(0) - held) / np.maximum(held, 1)
-  ratio = np.clip(ratio, 1 / LARGEST_WEIGHT, LARGEST_WEIGHT)
+  positives = (labels & known).sum(0)
+  ratio = (known.sum(0) - positives) / np.maximum(positives, 1)
+  ratio = np.clip(ratio, 1 / MAX_WEIGHT, MAX_WEIGHT)
   return (ratio**power).astype(np.float32)
 
 
 def make_loss(config, positive_weight: np.ndarray | None = None) -> Callable:
-  """The loss of a batch, by the config's task.
+  """Return the loss function of a batch for the config's task.
 
   Args:
-    config: `task`, `train.label_smoothing` and, of multi_label, `loss` are read.
+    config: It reads `task`, `train.label_smoothing` and, for multi_label, `loss`.
     positive_weight: float[classes], see `positive_weights`.
+
   Returns:
-    (logits, batch) -> (loss, share that is right: windows, or known labels at p = 1/2).
+    A function (logits, batch) -> (loss, accuracy). The accuracy is the share of segments, or of
+    known labels at threshold 1/2, that are classified correctly.
   """
   smoothing = config.train.label_smoothing
   if config.get("task", "single_label") == "single_label":
@@ -133,7 +139,7 @@ def make_loss(config, positive_weight: np.ndarray | None = None) -> Callable:
       focus_negative=fields.focus_negative,
       negative_margin=fields.negative_margin,
     )
-    right = ((logits > 0) == (labels > 0.5)) * known
-    return loss, right.sum() / jnp.maximum(known.sum(), 1)
+    correct = ((logits > 0) == (labels > 0.5)) * known
+    return loss, correct.sum() / jnp.maximum(known.sum(), 1)
 
   return multi_label

@@ -1,4 +1,4 @@
-"""Write metrics.jsonl and TensorBoard events of a run."""
+"""Write the metrics of a run during training, to metrics.jsonl and as TensorBoard events."""
 
 import json
 import pathlib
@@ -7,16 +7,16 @@ from genre_jax.files import write_whole
 
 
 class MetricWriter:
-  """metrics.jsonl and TensorBoard events of a run.
+  """Writer of metrics.jsonl and of TensorBoard events.
 
   Args:
-    workdir: the run's folder.
-    start_step: a resumed run's step; what was written of later steps is dropped, since those steps
-      are made again.
+    workdir: The run's folder.
+    start_step: Step at which training starts or resumes. Lines of later steps are dropped, because
+      these steps are made again.
   """
 
   def __init__(self, workdir: pathlib.Path, start_step: int):
-    import tensorflow as tf  # here: only training writes curves
+    import tensorflow as tf  # imported here because only training needs it
 
     self._summary = tf.summary
     path = workdir / "metrics.jsonl"
@@ -26,24 +26,29 @@ class MetricWriter:
     self._file = open(path, "a")
     self._events = tf.summary.create_file_writer(str(workdir))
 
-  def write(self, step: int, epoch: int, **figures: float) -> None:
-    """One line and one event for each figure; names are as 'train/loss'."""
-    named = {name.replace("_", "/", 1): value for name, value in figures.items()}
-    self._file.write(json.dumps({"step": step, "epoch": epoch, **named}) + "\n")
+  def write(self, step: int, epoch: int, metrics: dict[str, float]) -> None:
+    """Write one line with all metrics and one event per metric.
+
+    Args:
+      step: Updates made.
+      epoch: Epochs made.
+      metrics: Values by name, such as 'train/loss'.
+    """
+    self._file.write(json.dumps({"step": step, "epoch": epoch, **metrics}) + "\n")
     self._file.flush()
     with self._events.as_default(step=step):
-      for name, value in named.items():
+      for name, value in metrics.items():
         self._summary.scalar(name, value)
     self._events.flush()
 
   def close(self) -> None:
-    """Closes both files."""
+    """Close both files."""
     self._file.close()
     self._events.close()
 
 
 def _step_of(line: str) -> float:
-  """The step of a line of metrics.jsonl; infinite for a line that is damaged."""
+  """Return the step of a line of metrics.jsonl; infinity if the line is damaged."""
   try:
     return int(json.loads(line)["step"])
   except (ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""Optimizer and learning-rate schedule from config values."""
+"""Build the optimizer and its learning-rate schedule from config values."""
 
 import re
 
@@ -9,7 +9,15 @@ from genre_jax.errors import UserError
 
 
 def learning_rate_schedule(config, total_steps: int) -> optax.Schedule:
-  """Linear warm-up, then constant, or cosine to zero at the last step."""
+  """Return a linear warm-up followed by a constant rate, or by a cosine to zero at the last step.
+
+  Args:
+    config: The fields of `config.optimizer`.
+    total_steps: Number of steps of the whole training.
+
+  Raises:
+    UserError: If the schedule is unknown.
+  """
   warmup = min(round(config.warmup_fraction * total_steps), max(total_steps - 1, 0))
   if config.schedule == "cosine":
     after = optax.cosine_decay_schedule(config.learning_rate, max(total_steps - warmup, 1))
@@ -24,7 +32,14 @@ def learning_rate_schedule(config, total_steps: int) -> optax.Schedule:
 
 
 def decay_mask(pattern: str):
-  """A function of parameters: True at those whose path, as 'conv_0/kernel', matches `pattern`."""
+  """Return a function that marks the parameters whose path matches a pattern.
+
+  Args:
+    pattern: Regular expression, searched in paths such as 'conv_0/kernel'.
+
+  Returns:
+    A function from a tree of parameters to a tree of bool.
+  """
 
   def matches(params):
     return jax.tree_util.tree_map_with_path(
@@ -35,13 +50,17 @@ def decay_mask(pattern: str):
 
 
 def make_optimizer(config, total_steps: int) -> optax.GradientTransformation:
-  """The optimizer of `config.optimizer`.
+  """Build the optimizer of `config.optimizer`.
 
   Args:
-    config: the fields of `config.optimizer`.
-    total_steps: of the whole training.
+    config: The fields of `config.optimizer`.
+    total_steps: Number of steps of the whole training.
+
+  Returns:
+    The optax transformation: clipping, weight decay and updates.
+
   Raises:
-    UserError: for an unknown name or schedule.
+    UserError: If the name or the schedule is unknown.
   """
   schedule = learning_rate_schedule(config, total_steps)
   mask = decay_mask(config.weight_decay_on)

@@ -1,6 +1,6 @@
-"""Everything a run needs before its first step, made from the config: data, network, optimizer.
+"""Make what a run needs before its first step from its config: data, splits, network, optimizer.
 
-Training, evaluation and the summary of the layers all start here.
+Training, evaluation and the summary of the layers start here.
 """
 
 import dataclasses
@@ -16,24 +16,34 @@ import numpy as np
 import optax
 
 from genre_jax.data.frontend import FrontendConfig
-from genre_jax.data.pipeline import plan_windows
+from genre_jax.data.pipeline import plan_segments
 from genre_jax.data.prepared import Prepared, label_vectors, prepare
 from genre_jax.data.sources.registry import Source, open_source
 from genre_jax.data.splits import SplitAssignment, assign_splits, check_groups_apart
 from genre_jax.errors import UserError
 from genre_jax.models.registry import MODELS, build_model, count_parameters
-from genre_jax.training.config_checks import check
+from genre_jax.training.config_checks import check_config
 from genre_jax.training.init_from import init_from
 from genre_jax.training.losses import positive_weights
 from genre_jax.training.optimizer import make_optimizer
 from genre_jax.training.steps import TrainState, create_state
 
-MOST_NAMED = 3  # clips named in a message
+MAX_NAMED = 3  # tracks or classes named in a message
 
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-  """What stays the same during a run."""
+  """Data, network and optimizer of a run: everything that does not change during it.
+
+  Attributes:
+    config: The resolved config.
+    prepared: The prepared tracks.
+    assignment: The split of each track.
+    model: The network.
+    tx: The optimizer.
+    steps_per_epoch: Steps per epoch, 0 if the train split is empty.
+    total_steps: Steps of the whole training.
+  """
 
   config: ml_collections.ConfigDict
   prepared: Prepared
@@ -44,11 +54,11 @@ class Experiment:
   total_steps: int
 
   def metadata(self) -> dict[str, Any]:
-    """What a checkpoint says of itself: enough to use the network without its config."""
-    return describe(self.config, self.prepared)
+    """Return the metadata of a checkpoint: enough to use the network without its config."""
+    return checkpoint_metadata(self.config, self.prepared)
 
   def new_state(self) -> TrainState:
-    """A state of random weights: to train from, or to restore a checkpoint into."""
+    """Create a state with random weights, to train from or to restore a checkpoint into."""
     frontend = self.prepared.frontend
     sample = jnp.zeros((1, frontend.num_frames, frontend.n_mels, 1), jnp.float32)
     return create_state(
@@ -56,12 +66,16 @@ class Experiment:
     )
 
   def with_trained_weights(self, state: TrainState) -> TrainState:
-    """The state with the weights of `config.init_from`, or as it is where that is empty."""
+    """Return the state with the weights of `config.init_from`, or unchanged if that is empty."""
     path = self.config.init_from
     return init_from(state, path, self.metadata(), self.tx) if path else state
 
   def positive_weight(self) -> np.ndarray | None:
-    """How much more a held label counts, by the train side's clips; None where it does not."""
+    """Compute the weight of positive labels of each class from the train split.
+
+    Returns:
+      float32[classes]; None if `config.loss.positive_power` is 0 or the task has one label.
+    """
     power = self.config.loss.positive_power
     if self.config.task != "multi_label" or not power:
       return None
@@ -74,16 +88,15 @@ class Experiment:
     return positive_weights(labels, known, power)
 
   def parameters(self) -> int:
-    """Number of trained parameters."""
-    frontend = self.prepared.frontend
-    return count_model(self.model, frontend)
+    """Return the number of trained parameters."""
+    return count_model(self.model, self.prepared.frontend)
 
 
-def describe(config, prepared: Prepared) -> dict[str, Any]:
-  """Recipe, classes, task, network and normalization, as stored with every checkpoint."""
+def checkpoint_metadata(config: ml_collections.ConfigDict, prepared: Prepared) -> dict[str, Any]:
+  """Return the metadata stored with every checkpoint, such as front end, classes and network."""
   return json.loads(
     json.dumps(
-      {  # as it comes back from disk: lists for tuples
+      {  # through JSON, so that it equals what is read back: lists instead of tuples
         "frontend": prepared.frontend.to_dict(),
         "classes": prepared.classes,
         "task": prepared.task,
@@ -100,14 +113,24 @@ def describe(config, prepared: Prepared) -> dict[str, Any]:
 
 
 def count_model(model: nn.Module, frontend: FrontendConfig) -> int:
-  """Parameters of a network at a recipe's window, without making them."""
+  """Count the parameters of a network for the front end's segments, without making them."""
   sample = jax.ShapeDtypeStruct((1, frontend.num_frames, frontend.n_mels, 1), jnp.float32)
   return count_parameters(jax.eval_shape(model.init, jax.random.key(0), sample)["params"])
 
 
-def open_dataset(config) -> tuple[Source, FrontendConfig]:
-  """The source and the recipe that a config names, checked and told of."""
-  check(config)
+def open_dataset(config: ml_collections.ConfigDict) -> tuple[Source, FrontendConfig]:
+  """Check a config, open its source and print what the source contains.
+
+  Args:
+    config: The config of an experiment.
+
+  Returns:
+    The source and the front end.
+
+  Raises:
+    UserError: If the config, the source or the labels are wrong.
+  """
+  check_config(config)
   frontend = FrontendConfig.from_dict(config.frontend.to_dict())
   dataset = config.dataset
   source = open_source(
@@ -121,7 +144,7 @@ def open_dataset(config) -> tuple[Source, FrontendConfig]:
     task=config.task,
   )
   print(
-    f"source    {source.name} {dataset.path}: {len(source.clips)} clips, "
+    f"source    {source.name} {dataset.path}: {len(source.clips)} tracks, "
     f"{len(source.classes)} genres: {', '.join(source.classes)}"
   )
   for note in source.notes:
@@ -130,21 +153,24 @@ def open_dataset(config) -> tuple[Source, FrontendConfig]:
     unfit = [clip.track for clip in source.clips if len(clip.labels) != 1 or clip.unknown]
     if unfit:
       raise UserError(
-        f"--config.task=single_label asks for one genre a clip; {len(unfit)} clips"
-        f" have none, several or unknown ones, as {', '.join(unfit[:MOST_NAMED])}:"
+        f"--config.task=single_label needs one genre per track; {len(unfit)} tracks have none,"
+        f" several or unknown ones, such as {', '.join(unfit[:MAX_NAMED])}:"
         " use --config.task=multi_label"
       )
   return source, frontend
 
 
 def check_classes(task: str, classes: tuple[str, ...], clips, where: str = "") -> None:
-  """Refuses classes of which nothing can be learned: one genre, or labels that are all alike.
+  """Check that there is something to learn: two genres, or a label that not all clips share.
 
   Args:
-    task: of the config.
-    classes: that are asked.
-    clips: which must differ in a class, for multi_label.
-    where: what clips these are, for the message, as ' of the train side'.
+    task: 'single_label' or 'multi_label'.
+    classes: The classes to learn.
+    clips: The clips, which must differ in a class for multi_label.
+    where: Words for the message that say which clips these are, as ' of the train split'.
+
+  Raises:
+    UserError: If there is one genre, or every label is the same for all clips.
   """
   if task == "single_label":
     if len(classes) < 2:
@@ -159,32 +185,38 @@ def check_classes(task: str, classes: tuple[str, ...], clips, where: str = "") -
   )
   if not ((labels & known).any(0) & (~labels & known).any(0)).any():
     which = ", ".join(
-      f"{'every' if held else 'no'} clip carries {name}"
-      for name, held in zip(classes[:MOST_NAMED], labels.any(0), strict=False)
+      f"{'every' if positive else 'no'} track has the label {name}"
+      for name, positive in zip(classes[:MAX_NAMED], labels.any(0), strict=False)
     )
     raise UserError(
-      f"there is nothing to tell apart among the {len(clips)} clips{where}: {which}."
-      " Add clips with and without it, or ask for other classes with"
+      f"there is nothing to distinguish among the {len(clips)} tracks{where}: {which}."
+      " Add tracks with and without the label, or choose other classes with"
       " --config.dataset.genres"
     )
 
 
-def warn_of_empty_classes(prepared: Prepared) -> None:
-  """Prints a warning of classes that no prepared clip carries, as where none could be read."""
-  held = {name for clip in prepared.clips for name in clip.labels}
-  if empty := [name for name in prepared.classes if name not in held]:
+def warn_about_empty_classes(prepared: Prepared) -> None:
+  """Print a warning if no prepared track has a class, as when no file of it can be read."""
+  present = {name for clip in prepared.clips for name in clip.labels}
+  if empty := [name for name in prepared.classes if name not in present]:
     print(
-      f"WARNING   no clip is left that carries {', '.join(empty)}: what is not heard"
-      f" cannot be learned. {prepared.path / 'skipped.json'} says which files could not be read:"
-      " mend them, or choose others with --config.dataset.genres"
+      f"WARNING   no track is left with the label {', '.join(empty)}, so it cannot be learned."
+      f" {prepared.path / 'skipped.json'} lists the files that could not be read: fix them, or"
+      " choose other labels with --config.dataset.genres"
     )
 
 
 def open_experiment(config: ml_collections.ConfigDict) -> Experiment:
-  """Prepares what the config asks for, and says what there is.
+  """Prepare the data of a config, make its network and optimizer, and print what there is.
+
+  Args:
+    config: The config of an experiment.
+
+  Returns:
+    The experiment.
 
   Raises:
-    UserError: for whatever the user can mend.
+    UserError: If the config or the data has a mistake that the user can fix.
   """
   source, frontend = open_dataset(config)
   check_classes(config.task, source.classes, source.clips)
@@ -192,10 +224,10 @@ def open_experiment(config: ml_collections.ConfigDict) -> Experiment:
     source, frontend, config.dataset.prepared_dir, task=config.task, workers=config.dataset.workers
   )
   print(
-    f"prepared  {len(prepared.clips)} clips in {prepared.path}"
+    f"prepared  {len(prepared.clips)} tracks in {prepared.path}"
     + (f", {len(prepared.skipped)} skipped (skipped.json)" if prepared.skipped else "")
   )
-  warn_of_empty_classes(prepared)
+  warn_about_empty_classes(prepared)
   fixed = config.segments.train_per_track
   assignment = assign_splits(
     prepared.clips,
@@ -211,7 +243,7 @@ def open_experiment(config: ml_collections.ConfigDict) -> Experiment:
     config.segments.train != "fixed" or config.segments.eval_per_track != fixed
   ):
     raise UserError(
-      f"split.name={assignment.name} asks for the same fixed windows on both sides: set"
+      f"--config.split.name={assignment.name} needs the same fixed segments in every split: set"
       f" --config.segments.train=fixed --config.segments.eval_per_track={fixed}"
     )
   per_track = {
@@ -219,26 +251,26 @@ def open_experiment(config: ml_collections.ConfigDict) -> Experiment:
     "validation": config.segments.eval_per_track,
     "test": config.segments.eval_per_track,
   }
-  counts, windows = [], {}
+  counts, segments = [], {}
   for split, count in per_track.items():
-    plan = plan_windows(
+    plan = plan_segments(
       prepared,
       assignment,
       split,
       count,
       random=split == "train" and config.segments.train == "random",
     )
-    windows[split] = int((plan >= 0).sum())
-    counts.append(f"{split} {int((plan >= 0).any(1).sum())} tracks ({windows[split]} windows)")
+    segments[split] = int((plan >= 0).sum())
+    counts.append(f"{split} {int((plan >= 0).any(1).sum())} tracks ({segments[split]} segments)")
   print(f"split     {assignment.name}: " + ", ".join(counts))
   for note in assignment.notes:
     print(f"          {note}")
   if short := sum(frames < frontend.num_frames for frames in prepared.num_frames):
     shortest = min(prepared.num_frames)
     print(
-      f"notice    {short} of {len(prepared.clips)} clips are shorter than a window of "
-      f"{frontend.window_seconds:.1f} s and are padded; where length goes with genre, a network"
-      f" can learn the length. The shortest has {shortest} frames: --config.frontend.num_frames"
+      f"notice    {short} of {len(prepared.clips)} tracks are shorter than a segment of "
+      f"{frontend.segment_seconds:.1f} s and are padded; if length depends on genre, a network can"
+      f" learn the length. The shortest has {shortest} frames: --config.frontend.num_frames"
     )
   if training := [clip for clip in prepared.clips if assignment.split_of(clip.track) == "train"]:
     check_classes(config.task, prepared.classes, training, " of the train side")
@@ -248,12 +280,12 @@ def open_experiment(config: ml_collections.ConfigDict) -> Experiment:
   except (ValueError, ZeroDivisionError, TypeError, IndexError) as error:
     reason = str(error).splitlines()[0]
     raise UserError(
-      f"{config.model.name} with these config.model sizes cannot take windows of"
+      f"{config.model.name} with these config.model sizes cannot take segments of"
       f" --config.frontend.num_frames={frontend.num_frames} x"
       f" --config.frontend.n_mels={frontend.n_mels}: {reason}"
     ) from error
-  # None at all is right for evaluating a folder of test clips; `train` refuses it.
-  steps_per_epoch = math.ceil(windows["train"] / config.train.batch_size)
+  # An empty train split is possible, for evaluating a folder of test tracks; `train` refuses it.
+  steps_per_epoch = math.ceil(segments["train"] / config.train.batch_size)
   total_steps = steps_per_epoch * config.train.epochs
   tx = make_optimizer(config.optimizer, total_steps)
   return Experiment(config, prepared, assignment, model, tx, steps_per_epoch, total_steps)

@@ -1,7 +1,7 @@
-"""The training state and the jitted steps: pure functions of state and batch.
+"""Define the training state and the jitted steps: pure functions of state and batch.
 
 Batches are sharded over the devices along their first axis and the state is replicated, both by
-`jax.sharding.NamedSharding`, so that the same step runs on one device, many, or several hosts.
+`jax.sharding.NamedSharding`. The same step runs on one device, on several, and on several hosts.
 """
 
 from typing import Any
@@ -18,20 +18,20 @@ from genre_jax.errors import UserError
 from genre_jax.training.augment import augment
 from genre_jax.training.losses import make_loss
 
-# What the network and the losses read of a batch; the rest names tracks and stays on the host.
+# The entries of a batch that network and losses read; the others name tracks and stay on the host.
 DEVICE_FIELDS = ("log_mel", "num_frames", "labels", "label_mask", "mask")
 
 
 @flax.struct.dataclass
 class TrainState:
-  """What training changes.
+  """The values that training changes.
 
   Attributes:
-    step: int32[], updates made.
-    params: the network's parameters.
-    batch_stats: running statistics of batch normalization, {} without.
-    opt_state: the optimizer's.
-    ema: moving average of {'params', 'batch_stats'}, {} when off.
+    step: int32[], the number of updates.
+    params: Parameters of the network.
+    batch_stats: Running statistics of batch normalization; {} without batch normalization.
+    opt_state: State of the optimizer.
+    ema: Moving average of {'params', 'batch_stats'}; {} if it is off.
   """
 
   step: jax.Array
@@ -41,17 +41,28 @@ class TrainState:
   ema: Any
 
   def variables(self) -> dict[str, Any]:
-    """The variables to evaluate with: the averaged ones where there are such."""
+    """Return the variables to evaluate with: the moving average, unless it is off."""
     return self.ema or {"params": self.params, "batch_stats": self.batch_stats}
 
 
 def device_mesh() -> Mesh:
-  """One axis, 'data', over all devices."""
+  """Return a mesh of all devices with one axis, 'data'."""
   return Mesh(np.array(jax.devices()), ("data",))
 
 
 def shard_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-  """Puts what the steps read of a batch on the devices, split along the first axis."""
+  """Put the entries that the steps read on the devices, sharded along the first axis.
+
+  Args:
+    batch: Arrays of one batch by name, at least DEVICE_FIELDS.
+    mesh: The devices.
+
+  Returns:
+    The entries DEVICE_FIELDS.
+
+  Raises:
+    UserError: If the devices cannot share the batch equally.
+  """
   sharding = NamedSharding(mesh, PartitionSpec("data"))
   if len(batch["mask"]) % mesh.size:
     raise UserError(
@@ -62,7 +73,7 @@ def shard_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array
 
 
 def replicate(state: TrainState, mesh: Mesh) -> TrainState:
-  """The state on every device, as the steps expect it."""
+  """Copy the state to every device, as the steps expect it."""
   return jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
 
 
@@ -74,16 +85,17 @@ def create_state(
   *,
   ema: bool = False,
 ) -> TrainState:
-  """A fresh state.
+  """Create a state with random weights.
 
   Args:
-    model: the network.
-    tx: the optimizer.
-    sample: float[batch, time, frequency, 1], for its shape.
-    seed: of the weights.
-    ema: keep a moving average.
+    model: The network.
+    tx: The optimizer.
+    sample: float[batch, time, frequency, 1], of which the shape is used.
+    seed: Seed of the weights.
+    ema: True to keep a moving average.
+
   Returns:
-    The state; its floats are float64 if the network computes in it, else float32.
+    The state; its floats are float64 if the network computes in float64, else float32.
   """
   variables = jax.jit(model.init)(jax.random.key(seed), jnp.zeros_like(sample))
   if model.dtype == jnp.float64:
@@ -95,7 +107,7 @@ def create_state(
 
 
 def frame_mask(batch: dict[str, jax.Array]) -> jax.Array:
-  """bool[batch, time], False where a frame is padding."""
+  """Return bool[batch, time], False where a frame is padding."""
   return jnp.arange(batch["log_mel"].shape[1])[None] < batch["num_frames"][:, None]
 
 
@@ -105,16 +117,17 @@ def make_train_step(
   config,
   positive_weight: np.ndarray | None = None,
 ):
-  """The jitted update.
+  """Return the jitted update.
 
   Args:
-    model: the network.
-    tx: the optimizer.
-    config: `seed`, `augment`, `train.ema_decay` and what `make_loss` needs are read.
-    positive_weight: see `losses.positive_weights`.
+    model: The network.
+    tx: The optimizer.
+    config: It reads `seed`, `augment`, `train.ema_decay` and the fields that `make_loss` reads.
+    positive_weight: float[classes], see `losses.positive_weights`.
+
   Returns:
-    (state, batch) -> (state, {'loss', 'accuracy'}), the state donated. An update whose loss,
-    gradients or new parameters are not finite is not made: the state comes back as it was.
+    A function (state, batch) -> (state, {'loss', 'accuracy'}) that donates the state. If the loss,
+    the gradients or the new parameters are not finite, it returns the state unchanged.
   """
   settings = config.train
   loss_of = make_loss(config, positive_weight)
@@ -133,15 +146,15 @@ def make_train_step(
         rngs={"dropout": dropout_rng},
         mutable=["batch_stats"],
       )
-      loss, right = loss_of(logits, batch)
-      return loss, (right, updates.get("batch_stats", {}))
+      loss, accuracy = loss_of(logits, batch)
+      return loss, (accuracy, updates.get("batch_stats", {}))
 
-    (loss, (right, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    (loss, (accuracy, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     average = {}
     if state.ema:
-      # Young averages follow quickly, so that the random start is soon forgotten.
+      # At first the average follows quickly, so that the random initial weights lose influence.
       decay = jnp.minimum(settings.ema_decay, (1 + state.step) / (10 + state.step))
       average = jax.tree.map(
         lambda old, new: old + (1 - decay).astype(old.dtype) * (new - old),
@@ -155,13 +168,13 @@ def make_train_step(
       & jnp.isfinite(optax.tree.norm(params))
     )
     new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
-    return new, {"loss": jnp.where(finite, loss, jnp.nan), "accuracy": right}
+    return new, {"loss": jnp.where(finite, loss, jnp.nan), "accuracy": accuracy}
 
   return jax.jit(train_step, donate_argnums=0)
 
 
 def make_eval_step(model: nn.Module):
-  """The jitted forward pass: (variables, batch) -> float[batch, classes] logits."""
+  """Return the jitted forward pass: (variables, batch) -> logits, float[batch, classes]."""
 
   def eval_step(variables, batch):
     return model.apply(variables, batch["log_mel"], frame_mask(batch), train=False)

@@ -1,4 +1,4 @@
-"""What a run writes beside checkpoints and evaluations: its config, its curves, its identity."""
+"""Lock the folder of a run, and write or compare its config.json."""
 
 import contextlib
 import fcntl
@@ -32,7 +32,11 @@ PACKAGES = (
 
 
 def git_commit() -> str:
-  """The commit of the checkout that the package runs from, '-dirty' if changed, or 'unknown'."""
+  """Return the commit of the checkout that the package runs from.
+
+  Returns:
+    The hash, with '-dirty' if tracked files are changed; 'unknown' outside a checkout.
+  """
 
   def git(*arguments):
     return subprocess.run(
@@ -50,8 +54,12 @@ def git_commit() -> str:
 
 
 @contextlib.contextmanager
-def sole_use(workdir: pathlib.Path) -> Iterator[None]:
-  """Keeps a second process out of a run's folder; the lock goes with the process."""
+def lock_workdir(workdir: pathlib.Path) -> Iterator[None]:
+  """Lock a run's folder against a second process; the lock ends with the process.
+
+  Raises:
+    UserError: If another process has the lock.
+  """
   with open(workdir / ".lock", "w") as file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -65,14 +73,16 @@ def sole_use(workdir: pathlib.Path) -> Iterator[None]:
 def claim_workdir(
   workdir: pathlib.Path, config: ml_collections.ConfigDict, dataset_id: str
 ) -> None:
-  """Writes config.json, or checks that the run in this folder is the same one.
+  """Write config.json, or check that the folder's run has the same config and data.
 
   Args:
-    workdir: the run's folder.
-    config: the resolved config.
-    dataset_id: name of the prepared set, which changes with clips, labels and frontend.
+    workdir: The run's folder.
+    config: The resolved config.
+    dataset_id: Name of the prepared set, which changes with tracks, labels and front end.
+
   Raises:
-    UserError: if the folder holds a run that differs in what matters.
+    UserError: If the folder has a run that differs in a field on which results depend, or a
+      damaged config.json.
   """
   path = workdir / "config.json"
   now = json.loads(config.to_json())
@@ -92,10 +102,10 @@ def claim_workdir(
       if before.get(name) != after.get(name)
     ]
     if dataset_id_before != dataset_id:
-      changed.append(f"  the prepared clips: {dataset_id_before} before, {dataset_id} now")
+      changed.append(f"  the prepared tracks: {dataset_id_before} before, {dataset_id} now")
     if changed:
       raise UserError(
-        f"{workdir} holds a run with another config:\n"
+        f"{workdir} contains a run with another config:\n"
         + "\n".join(changed)
         + "\nName another folder with --workdir, or delete this one"
       )
