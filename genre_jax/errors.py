@@ -29,3 +29,14 @@ def did_you_mean(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:
   """
   near = difflib.get_close_matches(name, list(names), 1, cutoff)
   return f" (did you mean {near[0]}?)" if near else ""
+
+
+def missing_extra(what: str, package: str, extra: str) -> UserError:
+  """Return the error for a feature whose optional package is not installed.
+
+  Args:
+    what: The feature as the user requested it, such as '--format=parquet'.
+    package: The package that could not be imported.
+    extra: The extra of pyproject.toml that installs it.
+  """
+  return UserError(f"{what} needs {package}: pip install 'genre-jax[{extra}]'")

@@ -5,12 +5,11 @@ and wherever two of them meet, `difference` says whether they mean the same inpu
 """
 
 import dataclasses
-import difflib
 import math
 
 import numpy as np
 
-from genre_jax.errors import UserError
+from genre_jax.errors import UserError, did_you_mean
 
 WINDOWS = ("hann", "hamming", "blackman", "boxcar")
 PAD_MODES = ("constant", "reflect", "edge")
@@ -31,11 +30,11 @@ class FrontendConfig:
   Attributes:
     sample_rate: Hz.
     n_fft: FFT length in samples, even.
-    win_length: samples, at most n_fft; the window is centerd in the FFT.
+    win_length: samples, at most n_fft; the window is centered in the FFT.
     hop_length: samples between STFT frames.
     window: one of WINDOWS, periodic.
-    center: whether frame t is centerd on sample t * hop_length.
-    pad_mode: what stands beyond the ends when centerd.
+    center: whether frame t is centered on sample t * hop_length.
+    pad_mode: what stands beyond the ends when centered.
     n_mels: mel bands.
     fmin: Hz, lower edge of the lowest band.
     fmax: Hz, upper edge of the highest band.
@@ -132,7 +131,7 @@ class FrontendConfig:
     return 1 / self.frame_rate
 
   @property
-  def window_seconds(self) -> float:
+  def segment_seconds(self) -> float:
     """Seconds of the window that the network sees."""
     return self.num_frames * self.seconds_per_frame
 
@@ -179,10 +178,8 @@ class FrontendConfig:
     names = [field.name for field in dataclasses.fields(cls)]
     for name in values:
       if name not in names:
-        near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.0)[0]
-        raise UserError(
-          f"config.frontend.{name}: there is no such field. Did you mean config.frontend.{near}?"
-        )
+        hint = did_you_mean(str(name), names, cutoff=0.0)
+        raise UserError(f"config.frontend.{name}: there is no such field{hint}.")
     missing = [name for name in names if name not in values]
     if missing:
       raise UserError(

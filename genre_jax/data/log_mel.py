@@ -77,7 +77,7 @@ def _filters(frontend):
 
 
 def stft_window(frontend: FrontendConfig) -> np.ndarray:
-  """The window, centerd in the FFT length, as float32[n_fft]."""
+  """The window, centered in the FFT length, as float32[n_fft]."""
   # As scipy.signal.get_window, but predicting does not wait for the import of scipy.signal.
   angles = np.linspace(-np.pi, np.pi, frontend.win_length + 1)[:-1]
   terms = enumerate(COSINES[frontend.window] if frontend.win_length > 1 else COSINES["boxcar"])

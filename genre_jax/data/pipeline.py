@@ -34,7 +34,7 @@ def segment_starts(num_frames: int, window: int, count: int) -> np.ndarray:
   return np.unique(np.arange(count) * room // (count - 1))
 
 
-def plan_windows(
+def plan_segments(
   prepared: Prepared,
   assignment: SplitAssignment,
   split: str,
@@ -149,7 +149,7 @@ def train_batches(
   """
   import tensorflow as tf
 
-  plan = plan_windows(prepared, assignment, "train", per_track, random=random)
+  plan = plan_segments(prepared, assignment, "train", per_track, random=random)
   num_clips, examples = int((plan >= 0).any(axis=1).sum()), int((plan >= 0).sum())
   steps = -(-examples // batch_size)
   clips = _planned_clips(prepared, plan)
@@ -195,7 +195,7 @@ def eval_batches(
   Yields:
     Batches of equal size; `mask` is False for rows that only fill up.
   """
-  plan = plan_windows(prepared, assignment, split, per_track)
+  plan = plan_segments(prepared, assignment, split, per_track)
   if not (plan >= 0).any():
     return
   windows = (

@@ -6,7 +6,6 @@ its name.
 """
 
 import dataclasses
-import difflib
 import functools
 from collections import defaultdict
 
@@ -15,7 +14,7 @@ import numpy as np
 from genre_jax.data.groups import assign_groups, check_enough_groups, count_groups, joined_groups
 from genre_jax.data.sources import synthetic
 from genre_jax.data.sources.gtzan.tracks import LISTS, TRACK
-from genre_jax.errors import UserError
+from genre_jax.errors import UserError, did_you_mean
 
 SPLITS = ("train", "validation", "test")
 # Segments of the published experiment with 400 songs x 15 segments, split at random.
@@ -75,10 +74,8 @@ def assign_splits(
     UserError: naming the flag, what is wrong, and what to do.
   """
   if name not in SCHEMES:
-    near = difflib.get_close_matches(name, SCHEMES, 1, 0.0)[0]
-    raise UserError(
-      f"--config.split.name={name}: give one of {', '.join(SCHEMES)} (did you mean {near}?)."
-    )
+    hint = did_you_mean(name, SCHEMES, cutoff=0.0)
+    raise UserError(f"--config.split.name={name}: give one of {', '.join(SCHEMES)}{hint}.")
   if not clips:
     raise UserError("There are no clips to split: all were skipped, see skipped.json.")
   clips = sorted(clips, key=lambda clip: clip.track)

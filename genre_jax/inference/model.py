@@ -1,7 +1,7 @@
-"""A trained network, loaded once: windows of log-mel in, calibrated probabilities out.
+"""Load a trained network and compute calibrated class probabilities of log-mel segments.
 
-Second step of inference, after `model_dir.py`. What predicts, streams, exports and shows all asks a
-`Model`, so that one network gives one answer everywhere.
+Prediction of files, streaming, exports and the web page all use `Model`, so that one network gives
+the same probabilities everywhere.
 """
 
 import dataclasses
@@ -15,35 +15,38 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.source import TASKS
 from genre_jax.errors import UserError
 from genre_jax.evaluation.calibration import apply_temperature
 from genre_jax.evaluation.metrics import sigmoid, softmax
+from genre_jax.files import cache_dir
 from genre_jax.inference import model_dir
 from genre_jax.models.registry import build_model
 
 UNKNOWN = "unknown"
-THRESHOLD = 0.5  # of a tag where the model has none of its own
-BATCH = 8  # windows asked at once where the model does not say how many a track has
+THRESHOLD = 0.5  # probability from which a tag counts, for models without thresholds
+BATCH_SIZE = 8  # segments per batch, for models that do not fix the segments of a track
+MAX_BATCH_SIZE = 32
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Model:
-  """What a model directory holds, built.
+  """A network with its weights and the description of its input and output.
 
   Attributes:
-    name: as it is called.
-    network: the Flax module.
-    variables: its parameters and batch statistics.
-    recipe: how sound becomes its input.
-    classes: genres or tags, in the order of its outputs.
-    task: 'single_label' (one genre, softmax) or 'multi_label' (tags, a sigmoid each).
-    temperature: see `apply_temperature`.
-    thresholds: probability from which each tag counts, for 'multi_label'.
-    eval_per_track: windows of a track; 0 for as many as fit side by side.
-    provenance: where the weights come from: 'source', 'trained_on', 'license', ...
+    name: Name of the model.
+    network: The Flax module.
+    variables: Parameters and batch statistics.
+    frontend: The front end that computes the network's input.
+    classes: Genres or tags, in the order of the outputs.
+    task: 'single_label' (one genre, softmax) or 'multi_label' (a sigmoid for each tag).
+    temperature: See `apply_temperature`.
+    thresholds: For 'multi_label', the probability from which each tag counts.
+    eval_per_track: Segments of a track in evaluation; 0 for adjacent segments.
+    provenance: Origin of the weights: 'source', 'trained_on', 'license' and others.
   """
 
   name: str
@@ -58,36 +61,46 @@ class Model:
   provenance: dict[str, Any]
 
   def infer(self, log_mel: np.ndarray, num_frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Asks the network about windows.
+    """Compute probabilities and embeddings of segments, in batches of one size.
 
     Args:
-      log_mel: float32[windows, time, frequency].
-      num_frames: int[windows]; frames beyond are padding.
+      log_mel: float32[segments, time, frequency].
+      num_frames: int[segments], frames of each segment that are not padding.
+
     Returns:
-      float64[windows, classes], probabilities without temperature, and float32[windows, features],
-      the penultimate layer (no features where the network shows none).
+      float64[segments, classes], probabilities before the temperature, and
+      float32[segments, features], the penultimate layer. `features` is 0 if the network does not
+      expose that layer.
     """
-    size = min(self.eval_per_track, 32) or BATCH
+    size = min(self.eval_per_track, MAX_BATCH_SIZE) or BATCH_SIZE
     probabilities, embeddings = [], []
-    for at in range(0, len(log_mel), size):
-      # One size of batch, so that one program is compiled.
-      rows = np.minimum(np.arange(at, at + size), len(log_mel) - 1)
+    for start in range(0, len(log_mel), size):
+      # Fill the last batch: one batch size needs only one compiled program.
+      rows = np.minimum(np.arange(start, start + size), len(log_mel) - 1)
       logits, embedding = self._apply(self.variables, log_mel[rows, ..., None], num_frames[rows])
-      count = min(size, len(log_mel) - at)
+      count = min(size, len(log_mel) - start)
       probabilities.append(self.probabilities(np.asarray(logits)[:count]))
       embeddings.append(np.asarray(embedding)[:count])
     return np.concatenate(probabilities), np.concatenate(embeddings)
 
   def logits(self, log_mel: np.ndarray, num_frames: np.ndarray) -> np.ndarray:
-    """float32[windows, classes] of float32[windows, time, frequency]; compiled for each shape."""
+    """Compute logits; compiles a program for each shape.
+
+    Args:
+      log_mel: float32[segments, time, frequency].
+      num_frames: int[segments], frames of each segment that are not padding.
+
+    Returns:
+      float32[segments, classes].
+    """
     return np.asarray(self._apply(self.variables, log_mel[..., None], num_frames)[0])
 
   def probabilities(self, logits: np.ndarray) -> np.ndarray:
-    """float64[..., classes] of logits, without temperature."""
+    """Return probabilities of logits before the temperature, float64[..., classes]."""
     return softmax(logits) if self.task == "single_label" else sigmoid(logits)
 
   def calibrated(self, probabilities: np.ndarray) -> np.ndarray:
-    """float64[..., classes] with the model's temperature, of a track or of a moment."""
+    """Apply the model's temperature to probabilities, float64[..., classes]."""
     if self.task == "single_label":
       return apply_temperature(probabilities, self.temperature)
     both = np.stack([probabilities, 1 - probabilities], -1)
@@ -96,37 +109,44 @@ class Model:
   def decide_label(
     self, probabilities: np.ndarray, min_confidence: float = 0.0
   ) -> tuple[str, float]:
-    """What is said of calibrated probabilities, float64[classes].
+    """Choose the label for calibrated probabilities.
+
+    Args:
+      probabilities: float64[classes].
+      min_confidence: Below this probability a genre is 'unknown' and a tag is left out.
 
     Returns:
-      The genre, 'unknown' below `min_confidence`, or the tags above their thresholds joined by
-      ';'; and the highest probability.
+      The genre, 'unknown', or the tags at or above their thresholds joined by ';'; and the highest
+      probability.
     """
     best = int(probabilities.argmax())
     confidence = float(probabilities[best])
     if self.task == "single_label":
       return (self.classes[best] if confidence >= min_confidence else UNKNOWN), confidence
-    least = np.maximum(self.thresholds, min_confidence)
+    thresholds = np.maximum(self.thresholds, min_confidence)
     order = np.argsort(-probabilities, kind="stable")
-    tags = [self.classes[i] for i in order if probabilities[i] >= least[i]]
+    tags = [self.classes[i] for i in order if probabilities[i] >= thresholds[i]]
     return ";".join(tags) or UNKNOWN, confidence
 
   @functools.cached_property
   def _apply(self):
     def apply(variables, log_mel, num_frames):
       mask = jnp.arange(log_mel.shape[1])[None] < num_frames[:, None]
-      logits, seen = self.network.apply(variables, log_mel, mask, mutable=["intermediates"])
-      embedding = seen.get("intermediates", {}).get("embedding", (jnp.zeros((len(log_mel), 0)),))
+      logits, state = self.network.apply(variables, log_mel, mask, mutable=["intermediates"])
+      embedding = state.get("intermediates", {}).get("embedding", (jnp.zeros((len(log_mel), 0)),))
       return logits, embedding[0]
 
     return jax.jit(apply)
 
 
 def load(name: str | Model = model_dir.DEFAULT_MODEL) -> Model:
-  """The model that --model means (see `model_dir.find_model`); a Model is given back as it is.
+  """Load a model.
+
+  Args:
+    name: A value of --model (see `model_dir.find_model`), or a Model, which is returned unchanged.
 
   Raises:
-    UserError: if there is none such, or what it holds does not fit together.
+    UserError: If there is no such model, or its description and weights are inconsistent.
   """
   if isinstance(name, Model):
     return name
@@ -134,15 +154,15 @@ def load(name: str | Model = model_dir.DEFAULT_MODEL) -> Model:
   try:
     classes = tuple(map(str, metadata["classes"]))
     if not classes or len(set(classes)) < len(classes):
-      raise ValueError("its classes are none, or some are named twice")
+      raise ValueError("classes is empty or contains a name twice")
     if metadata["task"] not in TASKS:
-      raise ValueError(f"its task is {metadata['task']!r}, this program knows {', '.join(TASKS)}")
+      raise ValueError(f"task is {metadata['task']!r}, not one of {', '.join(TASKS)}")
     temperature = float(metadata.get("temperature", 1.0))
     if not 0 < temperature < float("inf"):
-      raise ValueError(f"its temperature is {temperature}")
+      raise ValueError(f"temperature is {temperature}, not a positive number")
     thresholds = tuple(map(float, metadata.get("thresholds", [THRESHOLD] * len(classes))))
     if len(thresholds) != len(classes):
-      raise ValueError(f"it has {len(thresholds)} thresholds for {len(classes)} classes")
+      raise ValueError(f"{len(thresholds)} thresholds for {len(classes)} classes")
     frontend = FrontendConfig.from_dict(metadata["frontend"])
     network = build_model(metadata["model"], len(classes))
     _check_shapes(network, frontend, variables)
@@ -160,38 +180,50 @@ def load(name: str | Model = model_dir.DEFAULT_MODEL) -> Model:
     )
   except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
     reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-    raise UserError(f"--model={name}: its description does not hold together: {reason}") from error
+    raise UserError(f"--model={name}: model.json is inconsistent: {reason}") from error
+
+
+def variable_shapes(network: nn.Module, frontend: FrontendConfig) -> dict[str, tuple[int, ...]]:
+  """Return the shapes of a network's variables without computing them.
+
+  Args:
+    network: The Flax module.
+    frontend: The front end, which fixes the shape of a segment.
+
+  Returns:
+    {'params/...' or 'batch_stats/...': shape}.
+  """
+  segment = jax.ShapeDtypeStruct((1, frontend.num_frames, frontend.n_mels, 1), jnp.float32)
+  shapes = jax.eval_shape(network.init, jax.random.key(0), segment)
+  kept = {name: shapes[name] for name in ("params", "batch_stats") if name in shapes}
+  return {name: leaf.shape for name, leaf in flatten_dict(kept, sep="/").items()}
 
 
 def _check_shapes(network: nn.Module, frontend: FrontendConfig, variables: dict[str, Any]) -> None:
-  """Raises ValueError unless the variables are finite and those of the network."""
-  window = jax.ShapeDtypeStruct((1, frontend.num_frames, frontend.n_mels, 1), jnp.float32)
-  wanted = jax.eval_shape(network.init, jax.random.key(0), window)
-  wanted = model_dir.flat(
-    {name: wanted[name] for name in ("params", "batch_stats") if name in wanted}
-  )
-  there = model_dir.flat(variables)
-  if odd := sorted(wanted.keys() ^ there.keys()):
-    raise ValueError(f"weights missing or left over: {', '.join(odd[:3])}")
-  for name, value in wanted.items():
-    if there[name].shape != value.shape:
-      raise ValueError(f"{name} has shape {there[name].shape}, the network needs {value.shape}")
-    if not np.isfinite(there[name]).all():
-      raise ValueError(f"{name} holds NaN or infinity")
+  """Raise ValueError unless the variables are finite and have the shapes of the network."""
+  expected = variable_shapes(network, frontend)
+  stored = flatten_dict(variables, sep="/")
+  if unmatched := sorted(expected.keys() ^ stored.keys()):
+    raise ValueError(f"weights missing or left over: {', '.join(unmatched[:3])}")
+  for name, shape in expected.items():
+    if stored[name].shape != shape:
+      raise ValueError(f"{name} has shape {stored[name].shape}, the network needs {shape}")
+    if not np.isfinite(stored[name]).all():
+      raise ValueError(f"{name} contains NaN or infinity")
 
 
 def keep_compiled_programs() -> None:
-  """Has XLA keep what it compiles in the user's cache, so that the next start is quick."""
+  """Store compiled XLA programs in the user's cache, so that the next start is faster."""
   if jax.config.jax_compilation_cache_dir:
     return
-  # A program for one processor may not run on another that shares the home folder.
+  # One folder per processor type: machines that share a home folder may have different ones.
   try:
     with open("/proc/cpuinfo") as lines:
       flags = next(line for line in lines if line.startswith(("flags", "Features")))
   except (OSError, StopIteration):
     flags = platform.processor()
   kind = hashlib.sha256(f"{platform.machine()} {jax.__version__} {flags}".encode()).hexdigest()[:12]
-  folder = model_dir.default_cache() / "compiled" / kind
+  folder = cache_dir() / "compiled" / kind
   try:
     folder.mkdir(parents=True, exist_ok=True)
   except OSError:

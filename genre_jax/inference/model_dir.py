@@ -1,13 +1,12 @@
-"""Models on disk: a folder of `weights.npz` and `model.json`, read, written and packed from a run.
+"""Read and write model directories, and pack a training run into one.
 
-First step of inference, and where whatever brings weights in (`musicnn_import.py`, `pack`) leaves
-them. Weights are flat arrays 'params/...' and 'batch_stats/...'; model.json says what network they
-are of, how it hears (the recipe), what it answers (classes, task, temperature) and where it comes
-from. Neither is a program: nothing in a model directory is run or unpickled.
+A model directory contains `weights.npz` and `model.json`. The weights are arrays named 'params/...'
+and 'batch_stats/...'. model.json describes the network, the front end, the outputs (classes, task,
+temperature) and the provenance. Both are data: nothing in a model directory is executed or
+unpickled.
 """
 
 import dataclasses
-import difflib
 import hashlib
 import json
 import math
@@ -21,30 +20,25 @@ from typing import Any
 import numpy as np
 
 import genre_jax
-from genre_jax.errors import UserError
+from genre_jax.errors import UserError, did_you_mean, missing_extra
+from genre_jax.files import cache_dir
+from genre_jax.inference.published import PUBLISHED
 from genre_jax.old_names import MODEL_DIRECTORIES, modernize
 
 FORMAT_VERSION = 1
 PACKAGED = pathlib.Path(genre_jax.__file__).parent / "pretrained_models"
 DEFAULT_MODEL = "axis_features_10"
-MAX_PACKED_BYTES = 3_000_000  # of a packed model: it may go into the package
-
-
-def default_cache() -> pathlib.Path:
-  """$XDG_CACHE_HOME/genre_jax, or ~/.cache/genre_jax."""
-  # The XDG specification has relative values ignored.
-  base = os.environ.get("XDG_CACHE_HOME", "")
-  root = pathlib.Path(base) if os.path.isabs(base) else pathlib.Path.home() / ".cache"
-  return root / "genre_jax"
+MAX_PACKED_BYTES = 3_000_000  # of weights: packed models are small enough for the package
 
 
 def read_model(folder: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
-  """Reads a model directory.
+  """Read a model directory.
 
   Returns:
-    What model.json says, and the variables as nested dicts, ready for `apply`.
+    The content of model.json, and the variables as nested dicts, as a network's `apply` takes them.
+
   Raises:
-    UserError: if it is absent, of another version, incomplete or damaged.
+    UserError: If the directory is absent, incomplete, damaged, or has another format version.
   """
   folder = pathlib.Path(folder)
   try:
@@ -84,13 +78,13 @@ def write_model(
   weights: dict[str, np.ndarray],
   files: dict[str, bytes] | None = None,
 ) -> None:
-  """Writes a model directory; it appears whole or not at all, in place of a damaged one.
+  """Write a model directory, or replace one; it appears complete or not at all.
 
   Args:
-    target: the folder to be.
-    about: what model.json is to say; the format's version and the weights' hash are added.
-    weights: flat 'params/...' and 'batch_stats/...'.
-    files: further files by name, such as the license.
+    target: The folder to create.
+    metadata: Content of model.json; the format version and the hash of the weights are added.
+    weights: Arrays named 'params/...' and 'batch_stats/...'.
+    files: Further files by name, such as the license.
   """
   with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
     new = pathlib.Path(temporary) / "new"
@@ -107,26 +101,39 @@ def write_model(
     try:
       os.rename(new, target)
     except OSError:
-      if not target.exists():  # else another process has finished first: its model is as good
+      if not target.exists():  # if it exists, another process has written the same model
         raise
 
 
 def read_run(path: str) -> tuple[dict[str, Any], dict[str, Any]]:
-  """A run's best checkpoint as `read_model` gives a model directory: the weights of evaluation."""
-  from genre_jax.training import checkpoints  # here: orbax is needed for runs alone
+  """Read the best checkpoint of a run, with the weights that evaluation uses.
+
+  Args:
+    path: The run's folder, or one of its checkpoints.
+
+  Returns:
+    As `read_model`.
+
+  Raises:
+    UserError: If there is no readable checkpoint, or orbax is not installed.
+  """
+  try:
+    from genre_jax.training import checkpoints  # imported here because only runs need orbax
+  except ImportError as error:
+    raise missing_extra("reading a run's checkpoint", "orbax", "train") from error
 
   folder = checkpoints.locate(path)
   with warnings.catch_warnings():
-    # Every array is wanted, wherever it was when it was saved.
+    # The arrays may have been saved on other devices.
     warnings.filterwarnings("ignore", "Sharding info not provided")
     stored, state = checkpoints.metadata(folder), checkpoints.load(folder)
   variables = state["ema"] or {"params": state["params"], "batch_stats": state["batch_stats"]}
   kept = ("model", "frontend", "classes", "task", "normalization", "eval_per_track", "thresholds")
   metadata = {name: stored[name] for name in kept if name in stored}
-  if "thresholds" in metadata:  # a run has them by class
+  if "thresholds" in metadata:  # a run stores them by class name
     metadata["thresholds"] = [metadata["thresholds"][name] for name in metadata["classes"]]
   metadata["name"] = pathlib.Path(path).absolute().name
-  metadata["temperature"] = _temperature(pathlib.Path(path))
+  metadata["temperature"] = run_temperature(path)
   metadata["provenance"] = {
     "source": f"trained with genre_jax {genre_jax.__version__}",
     "trained_on": stored["source"],
@@ -139,14 +146,18 @@ def read_run(path: str) -> tuple[dict[str, Any], dict[str, Any]]:
   return metadata, variables
 
 
-def _temperature(run: pathlib.Path) -> float:
-  """What the run's evaluation fitted on its valid tracks; 1 where it has none."""
-  fitted = _from_run(run, "eval/valid.json", "temperature")
+def run_temperature(path: str | os.PathLike) -> float:
+  """Return the temperature that a run's evaluation fitted on validation tracks, or 1.
+
+  Args:
+    path: The run's folder, or one of its checkpoints.
+  """
+  fitted = _from_run(pathlib.Path(path), "eval/valid.json", "temperature")
   return float((fitted or {}).get("temperature") or 1.0)
 
 
 def _from_run(path: pathlib.Path, file: str, key: str) -> Any:
-  """A value of a JSON file of the run that a run's folder or checkpoint belongs to, or None."""
+  """Return a value of a JSON file of a run, given its folder or a checkpoint; None if absent."""
   for folder in (path, *path.absolute().parents[:2]):
     try:
       return json.loads((folder / file).read_text())[key]
@@ -158,24 +169,31 @@ def _from_run(path: pathlib.Path, file: str, key: str) -> Any:
 def pack(
   run: str, out: str | os.PathLike, *, temperature: float | None = None, license: str = ""
 ) -> pathlib.Path:
-  """Makes a model directory of a trained run: float32 weights, no optimizer state.
+  """Write a model directory from a trained run: float32 weights, no optimizer state.
 
   Args:
-    run: the run's folder, or one of its checkpoints.
-    out: the model directory to be; its name is the model's.
-    temperature: for `apply_temperature`; the run's own where None.
-    license: what the weights may be used for, in words.
+    run: The run's folder, or one of its checkpoints.
+    out: The model directory to create; its name becomes the model's name.
+    temperature: See `apply_temperature`; None for the temperature that the run fitted.
+    license: License of the weights, as text.
+
+  Returns:
+    The model directory.
+
   Raises:
-    UserError: no run, a folder that is in the way, a model over 3 MB, a full disk.
+    UserError: If there is no run, `out` exists, the weights exceed 3 MB, or writing fails.
   """
   target = pathlib.Path(out).expanduser().absolute()
   if target.exists():
     raise UserError(f"--out={out} exists; delete it or give another folder")
-  from genre_jax.models.registry import build_model  # here: reading needs neither JAX nor Flax
+  # Imported here because reading a model directory needs neither JAX nor Flax.
+  from flax.traverse_util import flatten_dict
+
+  from genre_jax.models.registry import build_model
 
   metadata, variables = read_run(run)
   metadata["name"] = target.name
-  # Every size, lest a module's defaults change one day.
+  # Store every size, so that a changed default does not change the model.
   network = build_model(metadata["model"], len(metadata["classes"]))
   metadata["model"] = {"name": metadata["model"]["name"], **sizes_of(network)}
   if temperature is not None:
@@ -184,11 +202,13 @@ def pack(
     metadata["temperature"] = float(temperature)
   if license:
     metadata["provenance"]["license"] = license
-  weights = {name: np.asarray(value, np.float32) for name, value in flat(variables).items()}
+  weights = {
+    name: np.asarray(value, np.float32) for name, value in flatten_dict(variables, sep="/").items()
+  }
   if (size := sum(value.nbytes for value in weights.values())) > MAX_PACKED_BYTES:
     raise UserError(
-      f"{run}: its weights take {size:,} bytes; a packed model may have"
-      f" {MAX_PACKED_BYTES:,}. Use the run itself: --model={run}"
+      f"{run}: its weights have {size:,} bytes, more than the {MAX_PACKED_BYTES:,} of a packed"
+      f" model. Use the run itself: --model={run}"
     )
   try:
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -199,7 +219,7 @@ def pack(
 
 
 def sizes_of(network) -> dict[str, Any]:
-  """Every field of a network's module that `build_model` takes, as model.json stores it."""
+  """Return every field of a network that `build_model` accepts, as model.json stores it."""
   return {
     field.name: getattr(network, field.name)
     for field in dataclasses.fields(network)
@@ -207,26 +227,22 @@ def sizes_of(network) -> dict[str, Any]:
   }
 
 
-def flat(variables: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-  """{'params': {'logits': {'bias': x}}} as {'params/logits/bias': x}."""
-  out = {}
-  for name, value in variables.items():
-    out |= flat(value, f"{prefix}{name}/") if isinstance(value, dict) else {prefix + name: value}
-  return out
-
-
 def find_model(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-  """What --model means: a packaged name, a fetched name, a model directory or a run's folder.
+  """Find and read a model.
+
+  Args:
+    name: A value of --model: the name of a packaged or fetched model, a model directory, a run's
+      folder or a checkpoint.
 
   Returns:
     As `read_model`.
+
   Raises:
-    UserError: if there is none such, or it is damaged.
+    UserError: If there is no such model, or it is damaged.
   """
   name = MODEL_DIRECTORIES.get(name, name)
-  plain = name not in ("", ".", "..") and pathlib.PurePath(name).name == name
-  if plain:
-    for folder in (PACKAGED / name, default_cache() / "models" / name):
+  if name not in ("", ".", "..") and pathlib.PurePath(name).name == name:
+    for folder in (PACKAGED / name, cache_dir() / "models" / name):
       if (folder / "model.json").exists():
         return read_model(folder)
   folder = pathlib.Path(name).expanduser()
@@ -239,19 +255,15 @@ def find_model(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     and folder.is_dir()
   ):
     return read_run(str(folder))
-  from genre_jax.inference.published import PUBLISHED  # here: only the message needs it
-
   if name in PUBLISHED:
     raise UserError(
       f"--model={name} is not on this machine yet: run"
       f" `python -m genre_jax.pretrained fetch {name}`"
     )
-  there = sorted(path.parent.name for path in PACKAGED.glob("*/model.json"))
-  near = difflib.get_close_matches(name, [*there, *PUBLISHED], 1)
-  what = "is no model directory or run" if folder.exists() else "there is no such model"
+  packaged = sorted(path.parent.name for path in PACKAGED.glob("*/model.json"))
+  names = [*packaged, *PUBLISHED]
+  reason = "is not a model directory or run" if folder.exists() else "there is no such model"
   raise UserError(
-    f"--model={name}: {what}"
-    + (f" (did you mean {near[0]}?)" if near else "")
-    + f"; give a name ({', '.join([*there, *PUBLISHED])}), a model directory (with model.json), or"
-    " a run's folder (with checkpoints/)"
+    f"--model={name}: {reason}{did_you_mean(name, names)}; give a name ({', '.join(names)}), a"
+    " model directory (with model.json), or a run's folder (with checkpoints/)"
   )

@@ -1,7 +1,7 @@
-"""Live sound in, a genre every moment out: `stream`.
+"""Classify live audio: `stream`.
 
-Last step for those who have sound that goes on. A `Listener` answers for the last seconds; what it
-says depends on the sound alone, not on the blocks in which it came.
+A `StreamingClassifier` predicts the last seconds of the audio. Its predictions depend on the audio
+alone, not on the blocks in which it arrives.
 """
 
 import dataclasses
@@ -14,28 +14,30 @@ import soxr
 from genre_jax.data.source import LOUDEST
 from genre_jax.errors import UserError
 from genre_jax.inference import model_dir
-from genre_jax.inference.frame_stream import LiveFrames
+from genre_jax.inference.frame_stream import FrameStream
 from genre_jax.inference.model import Model, load
-from genre_jax.inference.predict_files import named
-from genre_jax.inference.spectra import stack_windows
+from genre_jax.inference.predict_files import probabilities_by_class
+from genre_jax.inference.track_log_mel import stack_segments
 
 SILENCE = "silence"
-# Measured on medleys (benchmarks/stream.py): the window of training, 7.4 s, is slower to follow.
-WINDOW_SECONDS = 3.0
-LONGEST_WINDOW = 600.0  # seconds: bounds memory
-# Samples resampled at once: what one call gives depends on the call before it, and on no more.
-RESAMPLED_AT_ONCE = 1024
+# Measured on medleys (benchmarks/stream.py): the length used in training, 7.4 s, follows changes
+# more slowly.
+SEGMENT_SECONDS = 3.0
+MAX_SEGMENT_SECONDS = 600.0  # bounds memory
+# Samples per call of the resampler. Its output depends on the sizes of earlier calls, so the size
+# is fixed.
+RESAMPLER_BLOCK = 1024
 
 
 @dataclasses.dataclass(frozen=True)
 class Update:
-  """What is heard now.
+  """Prediction for the last segment of a stream.
 
   Attributes:
-    seconds: end of the window, from the beginning of the sound.
-    genre: the genre, 'unknown', 'silence', or tags joined by ';'.
-    confidence: the highest probability; 0 in silence.
-    probabilities: of each class, smoothed; {} in silence.
+    seconds: End of the segment in seconds from the start of the audio.
+    genre: The genre, 'unknown', 'silence', or tags joined by ';'.
+    confidence: Highest probability; 0 for silence.
+    probabilities: Probability of each class, smoothed; {} for silence.
   """
 
   seconds: float
@@ -44,107 +46,111 @@ class Update:
   probabilities: dict[str, float]
 
 
-class Listener:
-  """Hears sound block by block.
+class StreamingClassifier:
+  """Classify audio that arrives in blocks.
 
   Args:
-    model: the network.
-    window_seconds: of sound over which it answers; 0 for that of training; None for 3 s, or that of
-      training where it is shorter.
-    smoothing_seconds: after so long, a change has reached 63 % of the probabilities.
-    update_seconds: at least so much sound between two answers.
-    min_confidence: below it the genre is 'unknown'.
+    model: The loaded model.
+    segment_seconds: Length of the audio for one prediction; 0 for the length used in training. None
+      means 3 s, or the length used in training if that is shorter.
+    smoothing_seconds: Time constant of the smoothing: 63 % of a change of the probabilities appear
+      after it. 0 does not smooth.
+    update_seconds: Least time between two updates.
+    min_confidence: Below this probability the genre is 'unknown'.
 
   Attributes:
-    window_seconds: as it came out, in whole steps.
+    segment_seconds: The length in use, rounded to frames.
+
+  Raises:
+    UserError: If a number is out of range, or if the network depends on the level and the front end
+      takes the level from the maximum of a clip.
   """
 
   def __init__(
     self,
     model: Model,
     *,
-    window_seconds: float | None = None,
+    segment_seconds: float | None = None,
     smoothing_seconds: float = 0.0,
     update_seconds: float = 0.1,
     min_confidence: float = 0.0,
   ):
     frontend = model.frontend
-    if window_seconds is None:
-      window_seconds = min(WINDOW_SECONDS, frontend.window_seconds)
-    for name, value, most in (
-      ("window", window_seconds, LONGEST_WINDOW),
+    if segment_seconds is None:
+      segment_seconds = min(SEGMENT_SECONDS, frontend.segment_seconds)
+    for name, value, largest in (
+      ("segment_seconds", segment_seconds, MAX_SEGMENT_SECONDS),
       ("smoothing", smoothing_seconds, 3600.0),
       ("update", update_seconds, 3600.0),
       ("min_confidence", min_confidence, 1.0),
     ):
-      if not 0 <= value <= most:
-        raise UserError(f"--{name}={value}: give a number from 0 to {most:g}")
-    if frontend.db_ref == "max" and frontend.compression == "db" and _hears_gain(model):
+      if not 0 <= value <= largest:
+        raise UserError(f"--{name}={value}: give a number from 0 to {largest:g}")
+    if frontend.db_ref == "max" and frontend.compression == "db" and _depends_on_gain(model):
       raise UserError(
-        f"--model={model.name} takes its level from the loudest moment of a clip,"
-        " which cannot be known of sound to come; train it with"
-        " --config.frontend.db_ref=full_scale --config.frontend.top_db=0"
+        f"--model={model.name} needs the maximum level of the whole clip, which a stream cannot"
+        " know; train it with --config.frontend.db_ref=full_scale --config.frontend.top_db=0"
       )
-    self._model, self._frames = model, LiveFrames(frontend)
-    window = round(window_seconds * frontend.frame_rate) or frontend.num_frames
-    self._window = np.zeros((0, frontend.n_mels), np.float32)  # the last frames that were in steps
-    self._longest = window
+    self._model, self._frames = model, FrameStream(frontend)
+    self._length = round(segment_seconds * frontend.frame_rate) or frontend.num_frames  # frames
+    self._segment = np.zeros((0, frontend.n_mels), np.float32)  # the last frames of whole steps
     self._step = max(1, math.ceil(update_seconds * frontend.frame_rate - 1e-6))  # frames
-    self.window_seconds = window * frontend.seconds_per_frame
-    step = self._step * frontend.seconds_per_frame
-    self._share = 1 - math.exp(-step / smoothing_seconds) if smoothing_seconds else 1.0
-    self._every = update_seconds
+    self.segment_seconds = self._length * frontend.seconds_per_frame
+    step_seconds = self._step * frontend.seconds_per_frame
+    self._new_share = 1 - math.exp(-step_seconds / smoothing_seconds) if smoothing_seconds else 1.0
+    self._update_seconds = update_seconds
     self._min_confidence = min_confidence
     self._waiting = np.zeros((0, frontend.n_mels), np.float32)  # frames of the next step
-    self._powers = np.zeros(0, np.float32)  # of the frames of the window and of those waiting
-    self._taken = 0  # frames that are in steps
-    self._smooth: np.ndarray | None = None
-    self._told = -math.inf
+    self._powers = np.zeros(0, np.float32)  # largest power of each frame of segment and waiting
+    self._processed = 0  # frames in steps so far
+    self._smoothed: np.ndarray | None = None
+    self._last_update = -math.inf  # seconds
 
   def push(self, block: np.ndarray) -> list[Update]:
-    """Takes float32[samples] at the model's sample rate; returns the answers that are due."""
-    return self._take(*self._frames.push(block))
+    """Process float32[samples] at the model's sample rate and return the updates that are due."""
+    return self._process(*self._frames.push(block))
 
   def flush(self) -> list[Update]:
-    """Ends the sound; returns the last answers."""
-    return self._take(*self._frames.flush())
+    """End the audio and return the last updates."""
+    return self._process(*self._frames.flush())
 
-  def _take(self, frames, powers):
+  def _process(self, frames, powers):
     self._waiting = np.concatenate([self._waiting, frames])
     self._powers = np.concatenate([self._powers, powers])
     step, updates = self._step, []
     while len(self._waiting) >= step:
-      self._window = np.concatenate([self._window, self._waiting[:step]])[-self._longest :]
+      self._segment = np.concatenate([self._segment, self._waiting[:step]])[-self._length :]
       self._waiting = self._waiting[step:]
-      self._taken += step
+      self._processed += step
       if update := self._predict():
         updates.append(update)
     return updates
 
   def _predict(self) -> Update | None:
-    """Asks the network about the window, and smooths; an Update where one is due."""
+    """Predict the segment and smooth the probabilities; return an Update if one is due."""
     model = self._model
-    heard = len(self._powers) - len(self._waiting)  # of these frames, what is in steps
-    self._powers = self._powers[max(0, heard - self._longest) :]
-    heard = min(heard, self._longest)
-    silent = self._powers[:heard].max() < self._frames.silent_power
-    seconds = self._taken * model.frontend.seconds_per_frame
-    due = seconds - self._told >= self._every - 1e-9
+    in_steps = len(self._powers) - len(self._waiting)
+    self._powers = self._powers[max(0, in_steps - self._length) :]
+    in_steps = min(in_steps, self._length)
+    silent = self._powers[:in_steps].max() < self._frames.silent_power
+    seconds = self._processed * model.frontend.seconds_per_frame
+    due = seconds - self._last_update >= self._update_seconds - 1e-9
     if silent:
-      self._smooth = None
+      self._smoothed = None
     else:
-      logits = model.logits(*stack_windows([self._window], self._longest))[0]
+      logits = model.logits(*stack_segments([self._segment], self._length))[0]
       now = model.calibrated(model.probabilities(logits))
-      self._smooth = (
-        now if self._smooth is None else (self._smooth + self._share * (now - self._smooth))
-      )
+      if self._smoothed is None:
+        self._smoothed = now
+      else:
+        self._smoothed = self._smoothed + self._new_share * (now - self._smoothed)
     if not due:
       return None
-    self._told = seconds
+    self._last_update = seconds
     if silent:
       return Update(seconds, SILENCE, 0.0, {})
-    genre, confidence = model.decide_label(self._smooth, self._min_confidence)
-    return Update(seconds, genre, confidence, named(model, self._smooth))
+    genre, confidence = model.decide_label(self._smoothed, self._min_confidence)
+    return Update(seconds, genre, confidence, probabilities_by_class(model, self._smoothed))
 
 
 def stream(
@@ -152,53 +158,64 @@ def stream(
   model: str | Model = model_dir.DEFAULT_MODEL,
   *,
   sample_rate: int | None = None,
-  window_seconds: float | None = None,
+  segment_seconds: float | None = None,
   smoothing_seconds: float = 0.0,
   update_seconds: float = 0.1,
   min_confidence: float = 0.0,
 ) -> Iterator[Update]:
-  """The genre of sound as it comes.
+  """Classify audio as it arrives.
 
   Args:
-    blocks: float[samples] or float[samples, channels], of any lengths.
-    model: what --model takes, or a Model that is loaded already.
-    sample_rate: of the blocks in Hz; the model's own where None.
-    window_seconds, smoothing_seconds, update_seconds, min_confidence: see `Listener`.
+    blocks: float[samples] or float[samples, channels] each, of any length.
+    model: A value of --model, or a loaded Model.
+    sample_rate: Sample rate of the blocks in Hz; None for that of the model.
+    segment_seconds, smoothing_seconds, update_seconds, min_confidence: See `StreamingClassifier`.
+
   Yields:
-    Updates, from the first moment at which the network can say something.
+    Updates, from the first complete step of frames on.
+
   Raises:
-    UserError: for a model or a number that cannot be used.
+    UserError: If the model cannot be used, a number is out of range, or the audio contains NaN.
   """
   model = load(model)
-  listener = Listener(
+  classifier = StreamingClassifier(
     model,
-    window_seconds=window_seconds,
+    segment_seconds=segment_seconds,
     smoothing_seconds=smoothing_seconds,
     update_seconds=update_seconds,
     min_confidence=min_confidence,
   )
   resample = resampler(sample_rate or model.frontend.sample_rate, model.frontend.sample_rate)
-  return _updates(blocks, listener, resample)
+  return _updates(blocks, classifier, resample)
 
 
-def _updates(blocks, listener, resample):
+def _updates(blocks, classifier, resample):
   for block in blocks:
     block = np.asarray(block, np.float32)
     mono = block if block.ndim == 1 else block.mean(axis=1)
     if not (np.abs(mono) <= LOUDEST).all():
-      raise UserError("the sound holds NaN, or is too loud to compute with")
+      raise UserError("the audio contains NaN, or values too large to process")
     for part in resample(mono):
-      yield from listener.push(part)
+      yield from classifier.push(part)
   for part in resample(None):
-    yield from listener.push(part)
-  yield from listener.flush()
+    yield from classifier.push(part)
+  yield from classifier.flush()
 
 
-def resampler(source_rate: int, rate: int):
-  """A function that takes float32[samples] (None at the end) and yields them at another rate."""
-  if source_rate == rate:
+def resampler(source_rate: int, target_rate: int):
+  """Return a function that resamples a stream.
+
+  Args:
+    source_rate: Hz of the input.
+    target_rate: Hz of the output.
+
+  Returns:
+    A function that takes float32[samples], or None at the end, and gives an iterable of
+    float32[samples]. The output does not depend on how the input is cut into blocks.
+  """
+  if source_rate == target_rate:
     return lambda block: () if block is None else (block,)
-  state = soxr.ResampleStream(source_rate, rate, 1, dtype="float32")
+  state = soxr.ResampleStream(source_rate, target_rate, 1, dtype="float32")
   waiting = np.zeros(0, np.float32)
 
   def resample(block):
@@ -207,13 +224,13 @@ def resampler(source_rate: int, rate: int):
       yield state.resample_chunk(waiting, last=True)
       return
     waiting = np.concatenate([waiting, block])
-    while len(waiting) >= RESAMPLED_AT_ONCE:
-      yield state.resample_chunk(waiting[:RESAMPLED_AT_ONCE])
-      waiting = waiting[RESAMPLED_AT_ONCE:]
+    while len(waiting) >= RESAMPLER_BLOCK:
+      yield state.resample_chunk(waiting[:RESAMPLER_BLOCK])
+      waiting = waiting[RESAMPLER_BLOCK:]
 
   return resample
 
 
-def _hears_gain(model: Model) -> bool:
-  """Whether the level of the whole input matters to a network."""
+def _depends_on_gain(model: Model) -> bool:
+  """Return whether a gain of the whole input changes the logits of the network."""
   return getattr(model.network, "normalization", "none") == "none"

@@ -5,7 +5,6 @@ the tables of `sweep_tables.py`, which are written anew after each run.
 """
 
 import copy
-import difflib
 import itertools
 import json
 import os
@@ -21,7 +20,7 @@ from absl import flags
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict, config_flags
 
-from genre_jax.errors import Interrupted, UserError
+from genre_jax.errors import Interrupted, UserError, did_you_mean
 from genre_jax.evaluation.run_predictions import identity, read_config, read_evaluation
 from genre_jax.studies.sweep_tables import METRICS, Member, Row, write_tables
 
@@ -87,10 +86,8 @@ def resolve(config: ConfigDict, values: dict[str, str]) -> dict[str, Any]:
     known = flatten_dict(json.loads(config.to_json()), sep=".")
     for field in values:
       if field not in known:
-        near = difflib.get_close_matches(field, known, 1, 0.0)[0]
-        raise UserError(
-          f"--sweep: there is no field config.{field} (did you mean {near}?)"
-        ) from error
+        hint = did_you_mean(field, known, cutoff=0.0)
+        raise UserError(f"--sweep: there is no field config.{field}{hint}") from error
     raise UserError(f"--sweep: {str(error).splitlines()[-1]}") from error
   return json.loads(holder["config"].value.to_json())
 

@@ -11,14 +11,14 @@ from matplotlib.ticker import FuncFormatter
 from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.log_mel import compress, mel_frequencies
 from genre_jax.inference.predict_files import Prediction
-from genre_jax.inference.spectra import Spectrum
+from genre_jax.inference.track_log_mel import TrackLogMel
 
 MOST_COLUMNS = 1200  # of a spectrogram: as many as a screen shows
 HZ = (100, 300, 1000, 3000, 10000)
 INK = "#333333"
 
 
-def overview(spectrum: Spectrum, prediction: Prediction) -> Figure:
+def overview(spectrum: TrackLogMel, prediction: Prediction) -> Figure:
   """The spectrogram of a file and, on the same axis of time, each genre's probability."""
   figure = Figure(figsize=(9, 6.2), layout="constrained")
   above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
@@ -65,7 +65,7 @@ def evidence(
   for row, (branch, maps) in zip(axes, heat.items(), strict=True):
     for axis, window, start, map_ in zip(row, log_mel, starts, maps, strict=True):
       begin = start * frontend.seconds_per_frame
-      extent = (begin, begin + frontend.window_seconds, -0.5, frontend.n_mels - 0.5)
+      extent = (begin, begin + frontend.segment_seconds, -0.5, frontend.n_mels - 0.5)
       axis.imshow(window.T, origin="lower", aspect="auto", cmap="gray", extent=extent)
       axis.imshow(
         map_.T,
@@ -84,7 +84,7 @@ def evidence(
   return figure
 
 
-def _columns(spectrum: Spectrum) -> np.ndarray:
+def _columns(spectrum: TrackLogMel) -> np.ndarray:
   """dB float32[columns, n_mels], the means of neighboring frames where there are too many."""
   size = max(1, -(-len(spectrum.frames) // MOST_COLUMNS))
   parts = []

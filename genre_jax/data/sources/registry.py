@@ -5,7 +5,6 @@ file `genre_jax/data/NAME.py` with a function `open_NAME(request)` that returns 
 no list to enter it in.
 """
 
-import difflib
 import importlib.util
 import os
 import pkgutil
@@ -15,7 +14,7 @@ from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.source import Clip, Reader, Request, Source
 from genre_jax.data.sources import tfds_audio
 from genre_jax.data.sources.gtzan import folder
-from genre_jax.errors import UserError
+from genre_jax.errors import UserError, did_you_mean
 
 __all__ = ["Clip", "Reader", "Request", "Source", "open_source", "source_names", "source_of_path"]
 
@@ -65,10 +64,8 @@ def open_source(
   opener = _opener(source) if source.isidentifier() else None
   if opener is None:
     names = source_names()
-    near = difflib.get_close_matches(source, names, 1, 0.0)[0]
-    raise UserError(
-      f"--config.dataset.source={source}: give one of {', '.join(names)} (did you mean {near}?)."
-    )
+    hint = did_you_mean(source, names, cutoff=0.0)
+    raise UserError(f"--config.dataset.source={source}: give one of {', '.join(names)}{hint}.")
   if source not in WITHOUT_PATH:
     if not path:
       raise UserError(

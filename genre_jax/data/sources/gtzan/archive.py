@@ -27,20 +27,13 @@ MEMBER = re.compile(rf"(?:\./)?(?:genres/)?({'|'.join(GENRES)})/(\1\.\d{{5}}\.(?
 MAX_MEMBER_BYTES = 16 << 20
 
 
-def cache_folder(cache_dir="") -> pathlib.Path:
-  """Where downloads and unpacked archives go: `cache_dir`, or the user's cache."""
-  if cache_dir:
-    return pathlib.Path(cache_dir)
-  return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "genre_jax"
-
-
-def download(cache_dir="") -> str:
+def download(cache: str | os.PathLike) -> str:
   """Fetches genres.tar.gz through the tensorflow-datasets download manager; returns its path."""
   import requests  # which the download manager uses too
   import tensorflow_datasets as tfds
   from tensorflow_datasets.core.download.checksums import UrlInfo
 
-  folder = cache_folder(cache_dir) / "downloads"
+  folder = pathlib.Path(cache) / "downloads"
   failures = []
   for url in (URL, MIRROR):
     info = UrlInfo(size=tfds.core.units.Size(SIZE), checksum=SHA256, filename="genres.tar.gz")
@@ -66,14 +59,14 @@ def download(cache_dir="") -> str:
   )
 
 
-def extract(path, cache_dir="") -> str:
+def extract(path: str, cache: str | os.PathLike) -> str:
   """Verifies genres.tar.gz and unpacks it into the cache; returns the folder.
 
   Only plain files GENRE/GENRE.NNNNN.au or .wav are written, each under a name made here; links,
   devices and paths that lead out refuse the archive. The folder appears only when it is whole.
   """
   flag = f"--config.dataset.path={path}"
-  folder = cache_folder(cache_dir) / f"gtzan-{SHA256[:12]}"
+  folder = pathlib.Path(cache) / f"gtzan-{SHA256[:12]}"
   try:
     with open(path, "rb") as file:
       found = hashlib.file_digest(file, "sha256").hexdigest()

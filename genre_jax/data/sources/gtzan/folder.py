@@ -12,6 +12,7 @@ from genre_jax.data.files import list_files
 from genre_jax.data.source import AudioFileReader, Request, Source
 from genre_jax.data.sources.gtzan.tracks import FILE, FORMATS, gtzan_clip, gtzan_source
 from genre_jax.errors import UserError
+from genre_jax.files import cache_dir
 
 # Kaggle's copy is Data/genres_original/GENRE/GENRE.NNNNN.wav.
 FOLDER_DEPTH = 4
@@ -36,15 +37,16 @@ def open_gtzan(request: Request) -> Source:
   from genre_jax.data.sources.gtzan import archive, tfds
 
   path, genres, groups, flag = request.path, request.genres, request.groups, request.flag
+  cache = request.cache_dir or cache_dir()
   if path == "download" and not os.path.exists(path):
-    path = archive.download(request.cache_dir)
+    path = archive.download(cache)
   if os.path.isfile(path):
     if not path.endswith((".tar.gz", ".tgz")):
       raise UserError(
         f"{flag}: as source gtzan a file must be the original genres.tar.gz; otherwise give the "
         "folder that holds GENRE/GENRE.NNNNN.wav. An .npz is --config.dataset.source=mel_archive."
       )
-    path = archive.extract(path, request.cache_dir)
+    path = archive.extract(path, cache)
   if not os.path.isdir(path):
     raise UserError(f"{flag}: there is no such file or folder.")
   if version := tfds_audio.find_version(path, "gtzan"):
