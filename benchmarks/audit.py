@@ -1,9 +1,9 @@
-"""How well, and how fast, the audit finds copies: `python -m benchmarks.audit --path=DIR`.
+"""Measure detection rate and speed of the audit: `python -m benchmarks.audit --path=DIR`.
 
-Copies are planted: real recordings, transformed, beside the originals. Prints tables in Markdown:
-detection of each transformation with its 95 % interval and the false pairs; with --files the
-seconds for so many files of 30 s, with --growth how the search grows. DIR is a folder of real
-audio, GENRE/FILE, of which no two files hold one recording.
+Plants transformed copies of real recordings beside the originals. Prints tables in Markdown: the
+detection rate of each transformation with its 95 % interval, and the false pairs. With --files it
+also times an audit of that number of files, with --growth the search at each collection size. DIR
+is a folder of real audio, GENRE/FILE, in which no two files contain the same recording.
 """
 
 import io
@@ -20,28 +20,33 @@ import numpy as np
 import scipy.signal
 import soundfile
 import soxr
-from absl import app, flags
+from absl import flags
 from tqdm import tqdm
 
+from benchmarks.harness import data_folder
+from genre_jax import command_line
 from genre_jax.data import audio, log_mel
 from genre_jax.data.audit import duplicates, landmarks
 from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.sources.registry import open_source
+from genre_jax.errors import UserError
 from genre_jax.evaluation.metrics import wilson_interval
 
-PATH = flags.DEFINE_string("path", "../shared/gtzan/audio", "Folder of real audio.")
+PATH = flags.DEFINE_string(
+  "path", "", "Folder of real audio; default: gtzan/audio in GENRE_JAX_DATA."
+)
 PLANTED = flags.DEFINE_bool("planted", True, "Detect planted copies.")
-FILES = flags.DEFINE_integer("files", 0, "Time an audit of so many files of 30 s.")
-GROWTH = flags.DEFINE_list("growth", [], "Numbers of clips at which the search is timed.")
-SEED = flags.DEFINE_integer("seed", 0, "Of shifts, gains and noise.")
+FILES = flags.DEFINE_integer("files", 0, "Time an audit of this number of files of 30 s.")
+GROWTH = flags.DEFINE_list("growth", [], "Numbers of clips at which to time the search.")
+SEED = flags.DEFINE_integer("seed", 0, "Seed of shifts, gains and noise.")
 RATE = 22050
-# Excerpts below count as short and are reported apart.
+# Shorter excerpts are reported separately.
 SHORT_SECONDS = 10.0
 MAX_SHIFT_SECONDS = 5.0
 
 
 def mp3(samples, kilobits):
-  """Encoded and decoded again at a constant rate of 8 to 160 kbit/s (MPEG-2 layer 3)."""
+  """Encode as MP3 at a constant rate of 8 to 160 kbit/s (MPEG-2 layer 3), and decode."""
   stream = io.BytesIO()
   soundfile.write(
     stream,
@@ -55,26 +60,26 @@ def mp3(samples, kilobits):
   return soundfile.read(stream, dtype="float32")[0]
 
 
-def shifted(samples, rng):
-  """Without its beginning: 0 to 5 s, of a short clip at most half."""
-  longest = min(MAX_SHIFT_SECONDS, len(samples) / RATE / 2)
-  return samples[int(rng.uniform(0, longest) * RATE) :]
+def shift_start(samples, rng):
+  """Remove the first 0 to 5 s, at most half of the clip."""
+  limit = min(MAX_SHIFT_SECONDS, len(samples) / RATE / 2)
+  return samples[int(rng.uniform(0, limit) * RATE) :]
 
 
-def louder(samples, rng):
-  """-20 to +6 dB, clipped at full scale, in 16 bits."""
+def change_gain(samples, rng):
+  """Apply a gain of -20 to +6 dB, clip at full scale, and round to 16 bits."""
   samples = np.clip(samples * 10 ** (rng.uniform(-20, 6) / 20), -1, 1)
   return (np.rint(samples * 32767) / 32767).astype(np.float32)
 
 
-def telephone(samples, rng):
-  """300 to 3400 Hz."""
+def limit_band(samples, rng):
+  """Keep 300 to 3400 Hz."""
   band = scipy.signal.butter(6, [300, 3400], "bandpass", fs=RATE, output="sos")
   return scipy.signal.sosfilt(band, samples).astype(np.float32)
 
 
 def noisy(samples, rng):
-  """White noise at 20 dB below the clip."""
+  """Add white noise 20 dB below the clip."""
   noise = rng.standard_normal(len(samples)) * np.sqrt(np.mean(samples**2) / 100)
   return (samples + noise).astype(np.float32)
 
@@ -82,25 +87,25 @@ def noisy(samples, rng):
 TRANSFORMS = {
   "MP3, 128 kbit/s": lambda samples, rng: mp3(samples, 128),
   "MP3, 64 kbit/s": lambda samples, rng: mp3(samples, 64),
-  "gain, -20 to +6 dB": louder,
-  "shift, 0 to 5 s": shifted,
-  "band, 300 to 3400 Hz": telephone,
+  "gain, -20 to +6 dB": change_gain,
+  "shift, 0 to 5 s": shift_start,
+  "band, 300 to 3400 Hz": limit_band,
   "noise, 20 dB": noisy,
   "shift, gain and MP3, 64 kbit/s": lambda samples, rng: mp3(
-    louder(shifted(samples, rng), rng), 64
+    change_gain(shift_start(samples, rng), rng), 64
   ),
 }
 
 
-def from_sound(samples):
-  """Landmarks as the audit makes them of sound."""
+def from_audio(samples):
+  """Return landmarks as the audit computes them from audio."""
   return landmarks.find_landmarks(
     log_mel.log_mel(samples, landmarks.DENSE), landmarks.DENSE.frame_rate
   )
 
 
 def from_archive(samples):
-  """Landmarks as the audit makes them of a spectrogram of 8 bits and 12.9 frames a second."""
+  """Return landmarks as the audit computes them from an 8-bit log-mel of 12.9 frames/s."""
   levels = log_mel.log_mel(samples, FrontendConfig())
   low, high = levels.min(), levels.max()
   levels = np.rint((levels - low) / (high - low) * 255) / 255 * 80 - 80
@@ -108,16 +113,17 @@ def from_archive(samples):
 
 
 def read_clips():
-  """float32[samples] of every clip of --path."""
-  source = open_source("auto", PATH.value, "all")
+  """Return float32[samples] of every clip of --path."""
+  folder = data_folder(PATH.value, "path", "gtzan/audio")
+  source = open_source("auto", str(folder), "all")
   return [audio.read_audio(clip.path, RATE) for clip in source.clips]
 
 
-def detection():
-  """Plants copies and prints the tables."""
+def measure_detection():
+  """Plant copies and print the tables."""
   clips = read_clips()
   is_long = np.array([len(samples) >= SHORT_SECONDS * RATE for samples in clips])
-  forms = {"sound, 43 frames/s": from_sound, "archive, 12.9 frames/s": from_archive}
+  forms = {"audio, 43 frames/s": from_audio, "archive, 12.9 frames/s": from_archive}
   rates = (landmarks.DENSE.frame_rate, FrontendConfig().frame_rate)
   originals = {form: [make(samples) for samples in clips] for form, make in forms.items()}
   count, false, compared = len(clips), dict.fromkeys(forms, 0), 0
@@ -140,13 +146,14 @@ def detection():
         (match.a, match.b)
         for match in duplicates.find_duplicates(originals[form] + copies[form], rate)
       }
-      right = {(index, index + count) for index in range(count)}
-      false[form] += len(found - right)
+      planted = {(index, index + count) for index in range(count)}
+      false[form] += len(found - planted)
       hit = np.array([(index, index + count) in found for index in range(count)])
-      for those in (is_long, ~is_long):
-        low, high = wilson_interval(hit[those].mean(), those.sum())
+      for subset in (is_long, ~is_long):
+        low, high = wilson_interval(hit[subset].mean(), subset.sum())
         cells.append(
-          f"{hit[those].sum()} of {those.sum()}: {hit[those].mean():.1%} ({low:.1%} to {high:.1%})"
+          f"{hit[subset].sum()} of {subset.sum()}: {hit[subset].mean():.1%}"
+          f" ({low:.1%} to {high:.1%})"
         )
     compared += 2 * count * (2 * count - 1) // 2 - count
     print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
@@ -157,7 +164,7 @@ def detection():
 
 
 def make_files(folder, count, rng):
-  """Writes FLAC files of 30 s: two real excerpts each, at a speed of its own, no two the same."""
+  """Write distinct FLAC files of 30 s, each of three real excerpts at random speeds."""
   clips = [samples for samples in read_clips() if len(samples) >= SHORT_SECONDS * RATE]
   for index in tqdm(range(count), desc="writing files", leave=False, disable=None):
     chosen = rng.choice(len(clips), 3, replace=False)
@@ -168,7 +175,7 @@ def make_files(folder, count, rng):
 
 
 def time_files(count):
-  """Times the whole command, from its start to the written page."""
+  """Time the whole command, from its start to the written page."""
   with tempfile.TemporaryDirectory() as folder:
     make_files(os.path.join(folder, "songs"), count, np.random.default_rng(SEED.value))
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -189,19 +196,23 @@ def time_files(count):
     )
     seconds = time.perf_counter() - start
   after = resource.getrusage(resource.RUSAGE_CHILDREN)
-  work = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+  cpu_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
   pairs = re.search(r"pairs +(.*)", done.stdout)[1]
   print(
     f"\n{count} files of 30 s: {seconds:.1f} s on {os.cpu_count()} cores at load"
-    f" {os.getloadavg()[0]:.1f}, {work:.1f} s of CPU time (found {pairs})"
+    f" {os.getloadavg()[0]:.1f}, {cpu_seconds:.1f} s of CPU time (found {pairs})"
   )
 
 
-def varied(found, rng):
-  """30 s of landmarks that are like those of real clips and copies of none.
+def synthetic_landmarks(found, rng):
+  """Return 30 s of landmarks that resemble those of real clips but copy none of them.
 
-  Three real clips, mirrored in pitch or not; their time and their pitch are bent, differently in
-  each second and each octave, so that tones stay tones and beats stay beats.
+  Real clips are joined, each mirrored in pitch or not. Their time axis is warped differently in
+  each second and their pitch axis in each octave, which preserves tones and beats.
+
+  Args:
+    found: landmarks of real clips.
+    rng: NumPy generator.
   """
   rate = landmarks.DENSE.frame_rate
   times, bands, levels, begin = [], [], [], 0
@@ -209,14 +220,14 @@ def varied(found, rng):
   while begin < end:
     clip = found[rng.integers(len(found))]
     seconds = int(clip.num_frames / rate) + 2
-    bent = np.concatenate([[0], np.cumsum(rng.uniform(0.75, 1.35, seconds) * rate)])
-    heard = np.rint(np.interp(clip.times, np.arange(seconds + 1) * rate, bent)).astype(int)
+    warped = np.concatenate([[0], np.cumsum(rng.uniform(0.75, 1.35, seconds) * rate)])
+    moved_times = np.rint(np.interp(clip.times, np.arange(seconds + 1) * rate, warped)).astype(int)
     pitch = np.arange(0, 129, 16) + rng.integers(-7, 8, 9)
     moved = np.rint(np.interp(clip.bands, np.arange(0, 129, 16), pitch)).astype(int) % 128
-    times.append(heard + begin)
+    times.append(moved_times + begin)
     bands.append(moved if rng.uniform() < 0.5 else 127 - moved)
     levels.append(clip.levels)
-    begin += int(np.interp(clip.num_frames, np.arange(seconds + 1) * rate, bent))
+    begin += int(np.interp(clip.num_frames, np.arange(seconds + 1) * rate, warped))
   times, bands = np.concatenate(times), np.concatenate(bands)
   order = np.lexsort((bands, times))
   order = order[times[order] < end]
@@ -224,21 +235,22 @@ def varied(found, rng):
 
 
 def shared_keys(clips):
-  """Keys that two clips share, on average over pairs."""
-  owned = np.concatenate([clip.keys for clip in clips])
-  counts = np.unique(owned, return_counts=True)[1].astype(float)
+  """Return the mean number of keys that two clips share, over all pairs."""
+  keys = np.concatenate([clip.keys for clip in clips])
+  counts = np.unique(keys, return_counts=True)[1].astype(float)
   return (counts * (counts - 1)).sum() / (len(clips) * (len(clips) - 1))
 
 
-def growth(counts):
-  """Times the search over growing collections, one clip in a hundred planted twice."""
-  found = [from_sound(samples) for samples in read_clips() if len(samples) >= SHORT_SECONDS * RATE]
+def measure_growth(counts):
+  """Time the search over growing collections, in which one clip of a hundred has a copy."""
+  found = [from_audio(samples) for samples in read_clips() if len(samples) >= SHORT_SECONDS * RATE]
   rng = np.random.default_rng(SEED.value)
   real = found
   print(
     f"\nkeys that two clips share by chance: {shared_keys(real):.3f} of {len(real)} real"
     f" excerpts ({np.mean([len(clip.keys) for clip in real]):.0f} keys),"
-    f" {shared_keys([varied(found, rng) for _ in range(500)]):.3f} of 500 made clips"
+    f" {shared_keys([synthetic_landmarks(found, rng) for _ in range(500)]):.3f} of 500 synthetic"
+    " clips"
   )
   clips, before = [], None
   print(
@@ -247,11 +259,11 @@ def growth(counts):
   )
   for count in sorted(counts):
     for _ in tqdm(range(count - len(clips)), desc="making clips", leave=False, disable=None):
-      clips.append(varied(found, rng))
+      clips.append(synthetic_landmarks(found, rng))
     planted = set()
     collection = list(clips)
     for place in range(count // 100):
-      # A copy that lost a third of its landmarks and its first four seconds.
+      # A copy without a third of its landmarks and without its first four seconds.
       one = clips[place * 100]
       keep = (one.times > 172) & (rng.uniform(size=len(one.times)) < 0.67)
       collection[place * 100 + 50] = landmarks.with_keys(
@@ -262,7 +274,7 @@ def growth(counts):
         landmarks.DENSE.frame_rate,
       )
       planted.add((place * 100, place * 100 + 50))
-    # One thread's CPU time: on a shared machine the clock on the wall measures the neighbors.
+    # CPU time of one thread, because wall-clock time on a shared machine includes other load.
     start = time.process_time()
     matches = {
       (match.a, match.b)
@@ -283,16 +295,16 @@ def growth(counts):
 
 
 def main(argv):
-  """Runs what the flags ask for."""
+  """Run the measurements that the flags select."""
   if len(argv) > 1:
-    raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    raise UserError(f"unexpected argument {argv[1]!r}: flags begin with --")
   if PLANTED.value:
-    detection()
+    measure_detection()
   if FILES.value:
     time_files(FILES.value)
   if GROWTH.value:
-    growth([int(count) for count in GROWTH.value])
+    measure_growth([int(count) for count in GROWTH.value])
 
 
 if __name__ == "__main__":
-  app.run(main)
+  command_line.run(main)

@@ -1,18 +1,18 @@
-"""What a work to be measured is made of: contestants that do the same, and what came out.
+"""Types that a benchmark suite is made of: contenders that do the same task, and their outcome.
 
 A module of `benchmarks/suites` defines
 
-    TITLE        what is done, as a heading
-    TARGET       what is to be reached, in words
+    TITLE        the task, as a heading
+    TARGET       the target, in words
     THREADS      ("one",), ("all",) or both
-    CONTESTANTS  {name: Contestant}
-    REPEATS      optional: at most so many turns, of long works
-    NOTES        optional: the section of `NOTES.md` with what was tried for it, as a link has it
-    remarks(outcomes)  optional: lines below the table, of {(case, threads): Outcome}
+    CONTENDERS   {name: Contender}
+    REPEATS      optional: upper limit of the interleaved runs, for slow tasks
+    NOTES        optional: anchor of the section of docs/results/speed-notes.md about this suite
+    remarks(outcomes)  optional: lines below the table, from {(case, threads): Outcome}
 
-or, where nothing takes turns, TITLE, TARGET and `report(options)`, which measures by itself and
-returns Markdown. A work must be importable in every environment: what a contestant needs, it
-imports in its setup.
+A suite without interleaved runs defines TITLE, TARGET and `report(options)`, which measures and
+returns Markdown. A suite must be importable in every environment: each contender imports its
+packages in its setup.
 """
 
 import dataclasses
@@ -22,28 +22,56 @@ from collections.abc import Callable
 
 import numpy as np
 
+from genre_jax.errors import UserError
+
 ROOT = pathlib.Path(__file__).parents[1]
-# Each environment's Python, from the repository's root.
+# Virtual environments, relative to the repository's root.
 ENVIRONMENTS = {
   "genre_jax": os.environ.get("GENRE_JAX_VENV", ".venv"),
   "peers": ".venv-bench",
   "onnx": ".venv-onnx",
 }
 ROLES = ("ours", "peer", "floor")
+# Folder of real recordings, with gtzan/ and fsdd/ in it.
+DATA_VARIABLE = "GENRE_JAX_DATA"
+
+
+def data_folder(given: str, flag: str, below: str) -> pathlib.Path:
+  """Return the folder of real recordings that a benchmark reads.
+
+  Args:
+    given: value of the flag; used if it is not empty.
+    flag: name of the flag, for messages.
+    below: path of the folder below that of GENRE_JAX_DATA, as 'gtzan/audio'.
+
+  Raises:
+    UserError: If neither the flag nor the environment variable is set, or the folder is absent.
+  """
+  root = os.environ.get(DATA_VARIABLE, "")
+  if not given and not root:
+    raise UserError(
+      f"no data: give --{flag}=DIR, or set {DATA_VARIABLE} to a folder that contains {below}"
+    )
+  folder = pathlib.Path(given) if given else pathlib.Path(root) / below
+  if not folder.is_dir():
+    origin = f"--{flag}" if given else DATA_VARIABLE
+    raise UserError(f"{folder}: there is no such folder; set {origin} to an existing one")
+  return folder
 
 
 @dataclasses.dataclass(frozen=True)
-class Contestant:
-  """One way to do the work.
+class Contender:
+  """One program that does a suite's task.
 
   Attributes:
-    environment: a name of ENVIRONMENTS.
-    setup: loads and warms up; the function that it returns does the work once, to its end, and
-      gives the output, or None where it has none that compares. What either leaves in
-      `tempfile.mkdtemp()` is deleted when the contest is over.
-    tolerance: largest absolute difference from the output of our first contestant of the case.
-    role: 'ours', 'peer', or 'floor' for a part of the work that shows what can be reached.
-    case: contestants of one case take turns and are compared.
+    environment: a key of ENVIRONMENTS.
+    setup: loads and warms up, and returns a function. The function does the task once, completely,
+      and returns its output, or None if the output cannot be compared. Files that either creates
+      in `tempfile.mkdtemp()` are deleted after the comparison.
+    tolerance: largest allowed absolute difference from the output of our first contender of the
+      case.
+    role: 'ours', 'peer', or 'floor' for a part of the task, which bounds what is possible.
+    case: contenders of one case run interleaved and are compared.
   """
 
   environment: str
@@ -55,15 +83,16 @@ class Contestant:
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """Sizes of works that measure by themselves; small ones show that the program works.
+  """Sizes of the suites that have a `report`; small sizes check that the program works.
 
   Attributes:
-    folder: scratch, deleted afterwards.
-    plots: where PNG files go.
-    clips: how many are prepared for the memory.
-    hours: of the file that is predicted for the memory.
-    scale: shortens growth: sizes are multiplied by it.
-    repeats: as of contests.
+    folder: temporary folder, deleted afterwards.
+    plots: folder of the PNG files.
+    clips: number of clips that the memory suite prepares.
+    hours: length of the file that the memory suite predicts.
+    scale: factor on the sizes of the growth suite.
+    repeats: number of repetitions, as for comparisons.
+    data: folder of GTZAN; empty for that of GENRE_JAX_DATA.
   """
 
   folder: pathlib.Path
@@ -72,17 +101,18 @@ class Options:
   hours: float = 10.0
   scale: float = 1.0
   repeats: int = 9
+  data: str = ""
 
 
 @dataclasses.dataclass
 class Outcome:
-  """What one case with one number of threads gave.
+  """Measurements of one case with one number of threads.
 
   Attributes:
-    times: seconds of each contestant's turns; every turn of one has its counterpart in the others.
-    differences: from our first contestant, of those that are compared.
-    failures: reasons of those that have no times.
-    roles: of each contestant, in order.
+    times: seconds of each contender's runs; entry i of all contenders is from the same round.
+    differences: largest differences from our first contender, for outputs that are compared.
+    failures: reasons, for contenders without times.
+    roles: role of each contender, in order.
   """
 
   times: dict[str, list[float]] = dataclasses.field(default_factory=dict)
@@ -91,30 +121,30 @@ class Outcome:
   roles: dict[str, str] = dataclasses.field(default_factory=dict)
 
   def ratio(self, a: str, b: str) -> np.ndarray | None:
-    """Quartiles of time of `a` / time of `b` in the same round, float[3]; None if one failed."""
+    """Return float[3], quartiles of time of `a` / time of `b` per round; None if one failed."""
     if a not in self.times or b not in self.times:
       return None
     pairs = np.array(list(zip(self.times[a], self.times[b], strict=True)))
     return np.percentile(pairs[:, 0] / pairs[:, 1], (25, 50, 75))
 
   def first_of_ours(self) -> str | None:
-    """Our contestant with whose output all are compared, if it has times."""
+    """Return our contender that all others are compared with, or None if it has no times."""
     first = next((name for name, role in self.roles.items() if role == "ours"), None)
     return first if first in self.times else None
 
   def best(self, role: str) -> str | None:
-    """The contestant of a role with the lowest median."""
-    there = [name for name in self.times if self.roles[name] == role]
-    return min(there, key=lambda name: np.median(self.times[name]), default=None)
+    """Return the contender of a role with the lowest median, or None if the role has no times."""
+    measured = [name for name in self.times if self.roles[name] == role]
+    return min(measured, key=lambda name: np.median(self.times[name]), default=None)
 
 
 def cores() -> int:
-  """How many cores this process may use; peers set their threads by it."""
+  """Return the number of cores that this process may use; peers set their threads to it."""
   return len(os.sched_getaffinity(0))
 
 
 def format_ratio(ratio: np.ndarray | None) -> str:
-  """'1.52 [1.49, 1.60]': median and quartiles."""
+  """Return '1.52 [1.49, 1.60]': median and quartiles."""
   if ratio is None:
     return "not measured"
   low, median, high = ratio

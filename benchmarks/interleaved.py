@@ -1,7 +1,7 @@
-"""Contestants in processes of their own: their outputs compared, then turns, A B A B.
+"""Compare contenders in separate processes: outputs first, then interleaved runs (A B A B).
 
-Used by `run.py`. The turns are what makes ratios good on a machine that does other things as well:
-they fall on all contestants. One that fails is a row with its reason.
+Used by `run.py`. Interleaved runs make ratios reliable on a machine with other load, because the
+load affects all contenders alike. A contender that fails becomes a row with its reason.
 """
 
 import contextlib
@@ -21,24 +21,24 @@ import numpy as np
 from benchmarks.harness import ENVIRONMENTS, ROOT, Outcome
 from genre_jax.errors import UserError
 
-TURN_SECONDS = 0.1  # a turn is at least about so long: short works are called several times
-PAUSE_SECONDS = 0.05  # between turns, until threads that wait busily have gone to sleep
+RUN_SECONDS = 0.1  # approximate least length of a run: short tasks are called several times
+PAUSE_SECONDS = 0.05  # between runs, until threads that wait busily have gone to sleep
 
 
 class Worker:
-  """A contestant's process.
+  """The process of one contender.
 
   Args:
-    work: module of the contestant.
-    name: of the contestant.
-    environment: a name of ENVIRONMENTS.
-    threads: 'one' keeps it on one core.
-    limit: seconds after which an answer is not waited for any longer.
-    folder: for its temporary files, which are left to whoever deletes the folder.
+    suite: module name of the contender's suite.
+    name: key of the contender in CONTENDERS.
+    environment: a key of ENVIRONMENTS.
+    threads: 'one' restricts it to one core.
+    limit: seconds after which a missing reply counts as failed.
+    folder: for its temporary files; the caller deletes it.
   """
 
   def __init__(
-    self, work: str, name: str, environment: str, threads: str, limit: float, folder: str
+    self, suite: str, name: str, environment: str, threads: str, limit: float, folder: str
   ):
     self._limit = limit
     python = python_of(environment)
@@ -46,7 +46,7 @@ class Worker:
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
     self._errors = tempfile.TemporaryFile()
     self._process = subprocess.Popen(
-      [python, "-m", "benchmarks.worker", work, name, threads],
+      [python, "-m", "benchmarks.worker", suite, name, threads],
       cwd=ROOT,
       bufsize=0,
       stdin=subprocess.PIPE,
@@ -62,33 +62,33 @@ class Worker:
     )
     self._pending = b""
 
-  def ask(self, **request: Any) -> dict[str, Any]:
-    """Sends a request; the answer, or {'error': reason}."""
+  def request(self, **fields: Any) -> dict[str, Any]:
+    """Send a request and return the reply, or {'error': reason}."""
     try:
-      self._process.stdin.write(json.dumps(request).encode() + b"\n")
+      self._process.stdin.write(json.dumps(fields).encode() + b"\n")
       until = time.monotonic() + self._limit
       while b"\n" not in self._pending:
         left = until - time.monotonic()
         if left <= 0 or not select.select([self._process.stdout], [], [], left)[0]:
-          return {"error": f"no answer in {self._limit:.0f} s"}
+          return {"error": f"no reply within {self._limit:.0f} s"}
         received = os.read(self._process.stdout.fileno(), 1 << 16)
         if not received:
-          return {"error": self._last_words()}
+          return {"error": self._exit_reason()}
         self._pending += received
     except BrokenPipeError:
-      return {"error": self._last_words()}
+      return {"error": self._exit_reason()}
     line, self._pending = self._pending.split(b"\n", 1)
     return json.loads(line)
 
-  def _last_words(self) -> str:
-    """How the process ended, with the last line that it wrote."""
+  def _exit_reason(self) -> str:
+    """Return how the process ended, with the last line that it wrote."""
     status = self._process.wait()
     self._errors.seek(0)
     lines = self._errors.read().decode(errors="replace").strip().splitlines()
     return f"its process ended with status {status}" + (f": {lines[-1][:200]}" if lines else "")
 
   def close(self) -> None:
-    """Ends the process and what it started."""
+    """End the process and its children."""
     with contextlib.suppress(ProcessLookupError):
       os.killpg(self._process.pid, signal.SIGKILL)
     self._process.wait()
@@ -97,10 +97,10 @@ class Worker:
 
 
 def python_of(environment: str) -> str:
-  """The Python of an environment.
+  """Return the path of an environment's Python.
 
   Raises:
-    UserError: where it is absent.
+    UserError: If the environment is absent.
   """
   path = ROOT / ENVIRONMENTS[environment] / "bin" / "python"
   if not path.exists():
@@ -108,51 +108,53 @@ def python_of(environment: str) -> str:
   return str(path)
 
 
-def measure(work: types.ModuleType, case: str, threads: str, repeats: int, limit: float) -> Outcome:
-  """One contest: agreement first, then turns.
+def measure(
+  suite: types.ModuleType, case: str, threads: str, repeats: int, limit: float
+) -> Outcome:
+  """Compare the contenders of one case: outputs first, then times of interleaved runs.
 
   Args:
-    work: the module.
-    case: of its contestants.
+    suite: module of `benchmarks/suites`.
+    case: case of the contenders.
     threads: 'one' or 'all'.
-    repeats: turns of each.
-    limit: seconds after which a contestant that does not answer has failed.
+    repeats: number of runs of each contender.
+    limit: seconds after which a contender that does not reply has failed.
   """
   outcome, workers, outputs, calls = Outcome(), {}, {}, {}
-  contestants = {name: one for name, one in work.CONTESTANTS.items() if one.case == case}
+  contenders = {name: one for name, one in suite.CONTENDERS.items() if one.case == case}
   with tempfile.TemporaryDirectory(prefix="genre_jax-bench-") as folder:
     try:
-      for number, (name, one) in enumerate(contestants.items()):
+      for number, (name, one) in enumerate(contenders.items()):
         outcome.roles[name] = one.role
         path = os.path.join(folder, f"{number}.npy")
         _progress(f"{name}: setting up")
         try:
-          workers[name] = Worker(work.__name__, name, one.environment, threads, limit, folder)
+          workers[name] = Worker(suite.__name__, name, one.environment, threads, limit, folder)
         except UserError as error:
           outcome.failures[name] = str(error)
           continue
-        prediction = workers[name].ask(do="setup", output=path)
-        if "error" in prediction:
-          outcome.failures[name] = prediction["error"]
-        elif prediction["output"]:
+        reply = workers[name].request(do="setup", output=path)
+        if "error" in reply:
+          outcome.failures[name] = reply["error"]
+        elif reply["output"]:
           outputs[name] = np.load(path)
-      _compare(contestants, outputs, outcome)
+      _compare(contenders, outputs, outcome)
       for name in outcome.failures.keys() & workers.keys():
         workers.pop(name).close()
-      for name, worker in workers.items():  # once more, warm: how often a turn calls it
-        prediction = worker.ask(do="time", calls=1)
-        calls[name] = max(1, round(TURN_SECONDS / max(prediction.get("seconds", 1.0), 1e-6)))
-      for turn in range(repeats):
+      for name, worker in workers.items():  # a warm call determines the number of calls per run
+        reply = worker.request(do="time", calls=1)
+        calls[name] = max(1, round(RUN_SECONDS / max(reply.get("seconds", 1.0), 1e-6)))
+      for number in range(repeats):
         for name in list(workers):
-          _progress(f"{name}: turn {turn + 1} of {repeats}")
+          _progress(f"{name}: run {number + 1} of {repeats}")
           time.sleep(PAUSE_SECONDS)
-          prediction = workers[name].ask(do="time", calls=calls[name])
-          if "error" in prediction:
-            outcome.failures[name] = prediction["error"]
+          reply = workers[name].request(do="time", calls=calls[name])
+          if "error" in reply:
+            outcome.failures[name] = reply["error"]
             outcome.times.pop(name, None)
             workers.pop(name).close()
           else:
-            outcome.times.setdefault(name, []).append(prediction["seconds"])
+            outcome.times.setdefault(name, []).append(reply["seconds"])
     finally:
       for worker in workers.values():
         worker.close()
@@ -161,15 +163,15 @@ def measure(work: types.ModuleType, case: str, threads: str, repeats: int, limit
 
 
 def _progress(text: str) -> None:
-  """Where the run is, on a terminal."""
+  """Print the progress if standard error is a terminal."""
   if sys.stderr.isatty():
     print(f"\r{text:78.78}\r", end="", file=sys.stderr, flush=True)
 
 
-def _compare(contestants, outputs, outcome: Outcome) -> None:
-  """Differences from our first output; who is beyond the tolerance has failed."""
-  first = next((name for name in outputs if contestants[name].role == "ours"), None)
-  for name, one in contestants.items():
+def _compare(contenders, outputs, outcome: Outcome) -> None:
+  """Record differences from our first output; a contender beyond its tolerance has failed."""
+  first = next((name for name in outputs if contenders[name].role == "ours"), None)
+  for name, one in contenders.items():
     if first is None or name not in outputs or name == first:
       continue
     if outputs[name].shape != outputs[first].shape:
@@ -186,10 +188,10 @@ def _compare(contestants, outputs, outcome: Outcome) -> None:
 
 
 def table(outcome: Outcome) -> str:
-  """A contest in Markdown."""
+  """Return the outcome of one comparison as a Markdown table."""
   peer, ours = outcome.best("peer"), outcome.first_of_ours()
   lines = [
-    "| contestant | median | quartiles | time / best peer's | time / ours | largest difference |",
+    "| contender | median | quartiles | time / best peer's | time / ours | largest difference |",
     "|---|---|---|---|---|---|",
   ]
   for name, role in outcome.roles.items():
@@ -215,22 +217,28 @@ def table(outcome: Outcome) -> str:
 
 
 def _unit(seconds: float) -> tuple[str, float, int]:
-  """Unit, factor and digits that a time is shown with."""
+  """Return the unit, factor and number of digits for a time."""
   if seconds < 1:
     return "ms", 1e3, 2 if seconds < 0.1 else 0
   return "s", 1.0, 2
 
 
-def run_suite(work: types.ModuleType, repeats: int, limit: float) -> str:
-  """All contests of a work in Markdown, with its remarks."""
+def run_suite(suite: types.ModuleType, repeats: int, limit: float) -> str:
+  """Run all comparisons of a suite and return Markdown, with the suite's remarks.
+
+  Args:
+    suite: module of `benchmarks/suites` with CONTENDERS.
+    repeats: number of interleaved runs of each contender.
+    limit: seconds after which a contender that does not reply has failed.
+  """
   outcomes, parts = {}, []
-  for case in dict.fromkeys(one.case for one in work.CONTESTANTS.values()):
-    for threads in work.THREADS:
-      outcome = outcomes[case, threads] = measure(work, case, threads, repeats, limit)
+  for case in dict.fromkeys(one.case for one in suite.CONTENDERS.values()):
+    for threads in suite.THREADS:
+      outcome = outcomes[case, threads] = measure(suite, case, threads, repeats, limit)
       heading = {"one": "one core", "all": f"{len(os.sched_getaffinity(0))} cores"}[threads]
       parts.append(f"{case + ', ' if case else ''}{heading}:\n\n{table(outcome)}")
       print(parts[-1], flush=True)
-  remarks = work.remarks(outcomes) if hasattr(work, "remarks") else []
+  remarks = suite.remarks(outcomes) if hasattr(suite, "remarks") else []
   if remarks:
     parts.append("\n".join(f"- {line}" for line in remarks) + "\n")
     print(parts[-1], flush=True)

@@ -1,9 +1,10 @@
-"""The published split network in Keras: its logits and the seconds of its training steps.
+"""Run the published split network in Keras: logits, and seconds of training steps.
 
     .venv-bench/bin/python -m benchmarks.keras_original FOLDER BATCH STEPS
 
-Reads FOLDER/weights.npz ('time_0/kernel' ...) and FOLDER/log_mel.npy, standardized windows; writes
-FOLDER/logits.npy of them, and prints the seconds of each step as JSON. For `time_to_accuracy`.
+Reads FOLDER/weights.npz ('time_0/kernel' ...) and FOLDER/log_mel.npy, standardized segments. Writes
+their logits to FOLDER/logits.npy and prints the seconds of each step as JSON. The suite
+`time_to_accuracy` runs it.
 """
 
 import json
@@ -18,7 +19,7 @@ import numpy as np  # noqa: E402
 
 
 def network(frames: int, bands: int, classes: int) -> keras.Model:
-  """As the published notebook describes it."""
+  """Return the network as the published notebook describes it."""
   layers = keras.layers
   x = start = keras.Input((frames, bands, 1))
   branches = []
@@ -36,7 +37,7 @@ def network(frames: int, bands: int, classes: int) -> keras.Model:
 
 
 def main(folder: pathlib.Path, batch: int, steps: int) -> None:
-  """Answers about the windows, then trains on copies of them."""
+  """Write the logits of the segments, then time training steps on copies of them."""
   log_mel = np.load(folder / "log_mel.npy")
   with np.load(folder / "weights.npz") as weights:
     model = network(*log_mel.shape[1:3], len(weights["logits/bias"]))
@@ -51,7 +52,7 @@ def main(folder: pathlib.Path, batch: int, steps: int) -> None:
     begun = time.perf_counter()
     model.train_on_batch(x, labels)
     seconds.append(time.perf_counter() - begun)
-  print(json.dumps(seconds[1:]))  # the first compiles
+  print(json.dumps(seconds[1:]))  # the first step compiles
 
 
 if __name__ == "__main__":

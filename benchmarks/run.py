@@ -1,7 +1,8 @@
-"""Speed side by side with peers: `python -m benchmarks.run [--only=log_mel,...]`.
+"""Measure speed side by side with peers: `python -m benchmarks.run [--only=log_mel,...]`.
 
-Measures each work of `benchmarks/suites` (see `turns.py`) and writes a table of it into --into,
-between marks of its own, so that one can be done again alone. Asserts nothing.
+Runs each suite of `benchmarks/suites` (see `interleaved.py`) and writes its table to the page of
+--into, between comment marks with the suite's name. One suite can therefore be measured again
+alone. Asserts nothing.
 """
 
 import importlib
@@ -25,16 +26,19 @@ from genre_jax.errors import UserError
 from genre_jax.files import write_block, write_whole
 from genre_jax.training.workdir import git_commit
 
-ONLY = flags.DEFINE_list("only", [], "Works to measure; all if empty.")
-REPEATS = flags.DEFINE_integer("repeats", 9, "Turns of each contestant.", lower_bound=1)
-INTO = flags.DEFINE_string("into", "benchmarks/RESULTS.md", "The page to write.")
-RESUME = flags.DEFINE_bool(
-  "resume", False, "Skip works that a run of the same commit has measured already."
+ONLY = flags.DEFINE_list("only", [], "Suites to measure; all if empty.")
+REPEATS = flags.DEFINE_integer("repeats", 9, "Interleaved runs of each contender.", lower_bound=1)
+INTO = flags.DEFINE_string(
+  "into", "docs/results/speed.md", "Page to write; plots go to plots/ beside it."
 )
-LIMIT = flags.DEFINE_float("limit", 1800.0, "Seconds after which one answer counts as failed.")
-CLIPS = flags.DEFINE_integer("clips", 10_000, "Clips prepared for the memory.")
-HOURS = flags.DEFINE_float("hours", 10.0, "Hours of the file predicted for the memory.")
-SCALE = flags.DEFINE_float("scale", 1.0, "Multiplies the sizes of growth; small for a trial.")
+RESUME = flags.DEFINE_bool(
+  "resume", False, "Skip suites that a run of the same commit has measured already."
+)
+LIMIT = flags.DEFINE_float("limit", 1800.0, "Seconds after which a missing reply counts as failed.")
+CLIPS = flags.DEFINE_integer("clips", 10_000, "Number of clips that the memory suite prepares.")
+HOURS = flags.DEFINE_float("hours", 10.0, "Hours of the file that the memory suite predicts.")
+DATA = flags.DEFINE_string("data", "", "Folder of log_mel.npz; default: gtzan/ in GENRE_JAX_DATA.")
+SCALE = flags.DEFINE_float("scale", 1.0, "Factor on the sizes of the growth suite.")
 
 PACKAGES = {
   "genre_jax": ("jax", "numpy", "scipy", "tensorflow-cpu"),
@@ -44,7 +48,7 @@ PACKAGES = {
 
 
 def machine() -> str:
-  """What it was measured on, in a line."""
+  """Return the machine in one line: processor, cores, memory, system, Python."""
   try:
     lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
     model = next(line for line in lines if line.startswith("model name")).split(":")[1].strip()
@@ -58,7 +62,7 @@ def machine() -> str:
 
 
 def versions() -> str:
-  """Versions of what was compared, of each environment that is there."""
+  """Return the versions of the compared packages, for each environment."""
   script = (
     "import importlib.metadata as m, sys\n"
     "for n in sys.argv[1:]:\n"
@@ -78,14 +82,20 @@ def versions() -> str:
 
 
 def write(path: pathlib.Path, name: str, block: str) -> None:
-  """Puts a work's block on the page, which is made or gets a place for it where it has none."""
+  """Write a suite's block to the page; create the page and the block's marks if absent.
+
+  Args:
+    path: the page.
+    name: name of the suite.
+    block: Markdown.
+  """
   begin = f"<!-- {name} -->\n"
   text = (
     path.read_text(encoding="utf-8")
     if path.exists()
     else (
-      "# Speed, measured side by side\n\n`./run.sh bench` writes this page; only ratios of one run"
-      " count. `NOTES.md` says what was tried.\n"
+      "# Speed, measured side by side\n\n`./run.sh bench` writes this page. Only ratios within one"
+      " run are comparable. [Speed notes](speed-notes.md) lists what was tried.\n"
     )
   )
   if begin not in text:
@@ -93,56 +103,68 @@ def write(path: pathlib.Path, name: str, block: str) -> None:
   write_block(path, name, block)
 
 
-def measure(work: types.ModuleType, plots: pathlib.Path) -> str:
-  """What a work gives, in Markdown; also where it fails."""
-  if not hasattr(work, "report"):
-    # Long works take fewer turns.
-    repeats = min(REPEATS.value, getattr(work, "REPEATS", REPEATS.value))
-    return run_suite(work, repeats, LIMIT.value) + f"\n{repeats} turns each.\n"
+def measure(suite: types.ModuleType, plots: pathlib.Path) -> str:
+  """Run a suite and return its results as Markdown, or the reason of its failure.
+
+  Args:
+    suite: module of `benchmarks/suites`.
+    plots: folder of the PNG files.
+  """
+  if not hasattr(suite, "report"):
+    repeats = min(REPEATS.value, getattr(suite, "REPEATS", REPEATS.value))
+    return run_suite(suite, repeats, LIMIT.value) + f"\n{repeats} interleaved runs each.\n"
   with tempfile.TemporaryDirectory(prefix="genre_jax-bench-") as folder:
     try:
-      body = work.report(
-        Options(pathlib.Path(folder), plots, CLIPS.value, HOURS.value, SCALE.value, REPEATS.value)
+      body = suite.report(
+        Options(
+          pathlib.Path(folder),
+          plots,
+          CLIPS.value,
+          HOURS.value,
+          SCALE.value,
+          REPEATS.value,
+          DATA.value,
+        )
       )
-    except Exception as error:  # one work's failure stops no other
+    except Exception as error:  # a failing suite must not stop the others
       body = f"Failed: {' '.join(f'{type(error).__name__}: {error}'.split())[:300]}\n"
   print(body, flush=True)
   return body
 
 
 def main(argv: list[str]) -> None:
-  """Measures what --only names."""
+  """Measure the suites of --only and write the page."""
   if len(argv) > 1:
     raise UserError(f"unexpected argument {argv[1]!r}: flags begin with --")
-  logging.set_verbosity(logging.WARNING)  # tensorflow-datasets tells of every file that it opens
-  there = [found.name for found in pkgutil.iter_modules(benchmarks.suites.__path__)]
-  if unknown := [name for name in ONLY.value if name not in there]:
-    raise UserError(f"--only={unknown[0]}: there is no such work; there are {', '.join(there)}")
+  logging.set_verbosity(logging.WARNING)  # tensorflow-datasets logs every file that it opens
+  names = [found.name for found in pkgutil.iter_modules(benchmarks.suites.__path__)]
+  if unknown := [name for name in ONLY.value if name not in names]:
+    raise UserError(f"--only={unknown[0]}: there is no such suite; choose from {', '.join(names)}")
   into, commit = pathlib.Path(INTO.value), git_commit()
   if not into.parent.is_dir():
-    raise UserError(f"--into={into}: there is no folder {into.parent}; make it first")
+    raise UserError(f"--into={into}: there is no folder {into.parent}; create it first")
   environment = f"{machine()}. {versions()}"
-  for name in ONLY.value or there:
-    work = importlib.import_module(f"benchmarks.suites.{name}")
+  for name in ONLY.value or names:
+    suite = importlib.import_module(f"benchmarks.suites.{name}")
     if RESUME.value and into.exists():
       before = into.read_text().partition(f"<!-- {name} -->")[2].partition(f"<!-- /{name} -->")[0]
-      # The page itself makes a checkout dirty.
+      # Writing the page makes a checkout dirty.
       if f"Commit {commit.removesuffix('-dirty')}" in before and "Failed:" not in before:
-        print(f"{name}: measured before", flush=True)
+        print(f"{name}: measured already", flush=True)
         continue
-    print(f"{name}: {work.TITLE}\n", flush=True)
+    print(f"{name}: {suite.TITLE}\n", flush=True)
     began, load = time.monotonic(), os.getloadavg()[0]
-    body = measure(work, into.parent / "plots")
+    body = measure(suite, into.parent / "plots")
     tried = (
-      f" Where it is missed, [NOTES.md](NOTES.md#{work.NOTES}) says what was tried, with"
-      " figures, and why it stays."
-      if hasattr(work, "NOTES")
+      f" If it is missed, the [speed notes](speed-notes.md#{suite.NOTES}) list what was tried,"
+      " with measurements, and why it stays so."
+      if hasattr(suite, "NOTES")
       else ""
     )
     write(
       into,
       name,
-      f"## {work.TITLE}\n\nTo reach: {work.TARGET}.{tried}\n\n{body}\n"
+      f"## {suite.TITLE}\n\nTarget: {suite.TARGET}.{tried}\n\n{body}\n"
       f"Commit {commit}, load at the start {load:.1f}, {time.monotonic() - began:.0f} s."
       f" {environment}.\n",
     )

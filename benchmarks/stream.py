@@ -1,9 +1,10 @@
-"""How quick live answers are: `python -m benchmarks.stream --model=NAME|DIR --path=DIR`.
+"""Measure streaming predictions: `python -m benchmarks.stream --model=NAME|DIR --path=DIR`.
 
-Prints tables in Markdown. Speed: an hour of real clips through a Listener on one core, in blocks of
-100 ms. Delay: medleys of real clips with known change points, for several windows and smoothings;
-asked are the clips that the offline path gets right. DIR is a folder of GENRE/FILE; of GTZAN only
-the clips of the validation list count, which the shipped models have not seen.
+Prints tables in Markdown. Speed: an hour of real clips through a `StreamingClassifier` on one core,
+in blocks of 100 ms. Delay: medleys of real clips with known change points, for several window
+lengths and smoothings; only clips that `predict` classifies correctly are used. DIR is a folder of
+GENRE/FILE. Of GTZAN only clips of the validation list are used, on which the packaged models were
+not trained.
 """
 
 import os
@@ -12,28 +13,32 @@ import resource
 import time
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
+from benchmarks.harness import data_folder
+from genre_jax import command_line
 from genre_jax.data.audio import read_audio
 from genre_jax.data.splits import published_lists
 from genre_jax.inference import load, predict
-from genre_jax.inference.streaming import Listener
+from genre_jax.inference.streaming import StreamingClassifier
 
-MODEL = flags.DEFINE_string("model", "axis_features_10", "As for the commands.")
-PATH = flags.DEFINE_string("path", "../shared/gtzan/audio", "Folder of real audio.")
-EVERY_CLIP = flags.DEFINE_bool("every_clip", False, "Also clips outside the validation list.")
-HOURS = flags.DEFINE_float("hours", 1.0, "Sound for the speed; 0 leaves it out.")
-MEDLEYS = flags.DEFINE_integer("medleys", 200, "Changes for the delay; 0 leaves it out.")
+MODEL = flags.DEFINE_string("model", "axis_features_10", "Model, as --model of predict.")
+PATH = flags.DEFINE_string(
+  "path", "", "Folder of real audio; default: gtzan/audio in GENRE_JAX_DATA."
+)
+EVERY_CLIP = flags.DEFINE_bool("every_clip", False, "Use also clips outside the validation list.")
+HOURS = flags.DEFINE_float("hours", 1.0, "Hours of audio for the speed; 0 skips it.")
+MEDLEYS = flags.DEFINE_integer("medleys", 200, "Number of label changes for the delay; 0 skips it.")
 WINDOWS = flags.DEFINE_list("windows", ["2", "3", "5", "7.4"], "Seconds.")
 SMOOTHINGS = flags.DEFINE_list("smoothings", ["0", "0.5", "1", "2", "4"], "Seconds.")
-SEED = flags.DEFINE_integer("seed", 0, "Of the order of clips.")
+SEED = flags.DEFINE_integer("seed", 0, "Seed of the order of clips.")
 
 BLOCK_SECONDS = 0.1
-PIECE_SECONDS = 12.0  # of a clip before and after a change; shorter clips are left out
+PIECE_SECONDS = 12.0  # of a clip before and after a change; shorter clips are skipped
 
 
 def clips(folder, model):
-  """{path: genre} of the clips that may be asked, long enough, of genres that the model knows."""
+  """Return {path: label} of the clips of sufficient length that `predict` classifies correctly."""
   splits = published_lists()
   paths = [
     path
@@ -51,19 +56,19 @@ def clips(folder, model):
 
 
 def megabytes():
-  """Resident memory now."""
+  """Return the current resident memory in MB."""
   pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
   return pages * resource.getpagesize() / 1e6
 
 
-def speed(model, sounds, hours):
-  """Times of every push over hours of sound."""
+def measure_speed(model, sounds, hours):
+  """Time each push over hours of audio, and print a table."""
   rate = model.frontend.sample_rate
   size = int(BLOCK_SECONDS * rate)
-  listener = Listener(model)
+  listener = StreamingClassifier(model)
   loop = np.concatenate(sounds)
   loop = loop[: len(loop) // size * size]
-  for at in range(0, min(len(loop), 20 * rate), size):  # compiles
+  for at in range(0, min(len(loop), 20 * rate), size):  # compile
     listener.push(loop[at : at + size])
   times, memory, updates = [], [], 0
   for number in range(int(hours * 3600 / BLOCK_SECONDS)):
@@ -75,7 +80,7 @@ def speed(model, sounds, hours):
       memory.append(megabytes())
   times = np.array(times) * 1e3
   print(
-    "\n| sound | block | p50 ms | p99 ms | worst ms | real-time factor | answers |"
+    "\n| audio | block | p50 ms | p99 ms | worst ms | real-time factor | predictions |"
     "\n|---|---|---|---|---|---|---|"
   )
   print(
@@ -84,56 +89,61 @@ def speed(model, sounds, hours):
     f"| {times.sum() / 1e3 / (hours * 3600):.5f} | {updates:,} |"
   )
   print(
-    "\nmemory in MB, every ten minutes of sound: " + ", ".join(f"{value:.1f}" for value in memory)
+    "\nmemory in MB, every ten minutes of audio: " + ", ".join(f"{value:.1f}" for value in memory)
   )
 
 
-def delay(model, sounds, genres, window, smoothing, count, rng):
-  """(delays in s, infinite where the right answer never came; share right; false changes a min)."""
+def measure_delay(model, sounds, genres, window, smoothing, count, rng):
+  """Measure the delay after a change of label, on medleys of two clips.
+
+  Returns:
+    Delays in s, infinite if the correct label never comes; share of correct predictions after the
+    change; needless changes per minute.
+  """
   length = int(PIECE_SECONDS * model.frontend.sample_rate)
-  delays, right, total, flickers = [], 0, 0, 0
+  delays, num_correct, total, flickers = [], 0, 0, 0
   for _ in range(count):
     first, second = rng.permutation(len(sounds))[:2]
     while genres[first] == genres[second]:
       first, second = rng.permutation(len(sounds))[:2]
-    listener = Listener(model, window_seconds=window, smoothing_seconds=smoothing)
+    listener = StreamingClassifier(model, segment_seconds=window, smoothing_seconds=smoothing)
     medley = np.concatenate([sounds[first][-length:], sounds[second][:length]])
     after = [
       update
       for update in listener.push(medley) + listener.flush()
       if update.seconds > PIECE_SECONDS
     ]
-    heard = [update.genre == genres[second] for update in after]
-    delays.append(after[heard.index(True)].seconds - PIECE_SECONDS if any(heard) else np.inf)
+    correct = [update.genre == genres[second] for update in after]
+    delays.append(after[correct.index(True)].seconds - PIECE_SECONDS if any(correct) else np.inf)
     changes = sum(a.genre != b.genre for a, b in zip(after, after[1:], strict=False))
     flickers += max(0, changes - 1)
-    right += sum(heard)
-    total += len(heard)
-  return np.array(delays), right / total, flickers / (count * PIECE_SECONDS / 60)
+    num_correct += sum(correct)
+    total += len(correct)
+  return np.array(delays), num_correct / total, flickers / (count * PIECE_SECONDS / 60)
 
 
 def main(_):
-  """Prints what is asked for."""
+  """Print the tables that the flags select."""
   os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
   model = load(MODEL.value)
-  found = clips(PATH.value, model)
+  found = clips(data_folder(PATH.value, "path", "gtzan/audio"), model)
   sounds = [read_audio(path, model.frontend.sample_rate) for path in found]
   genres = list(found.values())
   print(
-    f"{model.name}, {len(found)} clips of {len(set(genres))} genres that the offline path gets"
-    f" right; load {os.getloadavg()[0]:.1f}"
+    f"{model.name}, {len(found)} clips of {len(set(genres))} labels that `predict`"
+    f" classifies correctly; load {os.getloadavg()[0]:.1f}"
   )
   if HOURS.value:
-    speed(model, sounds, HOURS.value)
+    measure_speed(model, sounds, HOURS.value)
   if not MEDLEYS.value:
     return
   print(
-    "\n| window s | smoothing s | median s to the right answer | within 3 s % | never % "
-    "| answers right after a change % | needless changes a minute |\n" + "|---" * 7 + "|"
+    "\n| window s | smoothing s | median s to the correct label | within 3 s % | never % "
+    "| predictions correct after a change % | needless changes per minute |\n" + "|---" * 7 + "|"
   )
   for window in WINDOWS.value:
     for smoothing in SMOOTHINGS.value:
-      delays, right, flickers = delay(
+      delays, right, flickers = measure_delay(
         model,
         sounds,
         genres,
@@ -151,4 +161,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-  app.run(main)
+  command_line.run(main)

@@ -1,4 +1,4 @@
-"""Sounds that every contestant can make for itself, the same in every environment."""
+"""Synthetic audio that every contender can generate, identical in every environment."""
 
 import os
 import pathlib
@@ -9,7 +9,7 @@ from genre_jax.data.sources.synthetic import CLIP_SECONDS, synthesize
 
 
 def music(seconds: float, sample_rate: int, seed: int = 0) -> np.ndarray:
-  """float32[samples], mono: pieces of the built-in corpus one after another."""
+  """Return float32[samples], mono: concatenated clips of the synthetic corpus."""
   count = -(-int(seconds * 10) // int(CLIP_SECONDS * 10))
   parts = [synthesize((37 * (seed + number)) % 288, sample_rate) for number in range(count)]
   return np.concatenate(parts)[: int(seconds * sample_rate)]
@@ -25,16 +25,16 @@ def write_files(
   seconds: float,
   distinct: int = 12,
 ) -> None:
-  """Writes audio files as FOLDER/GENRE/NAME: some that differ, under many names.
+  """Write audio files as FOLDER/GENRE/NAME.
 
   Args:
-    folder: made if it is absent.
+    folder: created if absent.
     kind: 'wav', 'flac', 'mp3' or 'ogg'.
     rate: Hz.
-    channels: 1 or 2, the second a little later than the first.
-    count: of names.
-    seconds: length.
-    distinct: how many differ; the others are links to them.
+    channels: 1 or 2, the second is the first with a small delay.
+    count: number of files.
+    seconds: length of each.
+    distinct: number of files with different content; the others are links to them.
   """
   import soundfile
 
@@ -49,5 +49,5 @@ def write_files(
     if channels == 2:
       sound = np.stack([sound, np.roll(sound, 20)], 1)
     with soundfile.SoundFile(path, "w", rate, channels) as file:
-      for start in range(0, len(sound), rate):  # libsndfile's Vorbis dies of much at once
+      for start in range(0, len(sound), rate):  # libsndfile's Vorbis encoder crashes on long blocks
         file.write(sound[start : start + rate])

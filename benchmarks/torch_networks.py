@@ -1,7 +1,7 @@
-"""The networks of `genre_jax/models` in PyTorch, channels last: what the training step is held to.
+"""Networks of `genre_jax/models` in PyTorch, channels last, as peers of the training step.
 
-Every layer has the name that it has there, so that both sides fill their parameters alike. All
-frames are taken as valid: ours follow masks, these do not. Imports torch: for the peers alone.
+Layers have the same names as there, so that both are initialized alike. All frames count as valid:
+ours apply masks, these do not. Only the environment of the peers can import this module.
 """
 
 import re
@@ -13,14 +13,14 @@ from torch import nn
 EPSILON = 1e-5  # as in genre_jax/models/layers.py
 
 
-def standardize_window(x):
-  """float[B, 1, T, M] with mean 0 and deviation 1 of each window."""
+def standardize_segment(x):
+  """Return float[B, 1, T, M], each segment scaled to mean 0 and deviation 1."""
   x = x - x.mean((1, 2, 3), keepdim=True)
   return x / (x.square().mean((1, 2, 3), keepdim=True) + EPSILON).sqrt()
 
 
 def flatten(x):
-  """float[B, C, T, F] -> float[B, T * F * C], as channels lie last."""
+  """Return float[B, T * F * C] from float[B, C, T, F], in the order of channels last."""
   return x.permute(0, 2, 3, 1).reshape(x.shape[0], -1)
 
 
@@ -36,7 +36,7 @@ class PublishedBaseline(nn.Module):
     self.logits = nn.Linear(50, classes)
 
   def forward(self, x):
-    x = standardize_window(x)
+    x = standardize_segment(x)
     for conv in (self.conv_0, self.conv_1, self.conv_2):
       x = F.max_pool2d(conv(x).relu(), 2)
     return self.logits(self.hidden(flatten(x)).relu())
@@ -57,7 +57,7 @@ class PublishedTfSplit(nn.Module):
     self.logits = nn.Linear(50, classes)
 
   def forward(self, x):
-    x = standardize_window(x)
+    x = standardize_segment(x)
     time = F.max_pool2d(self.time_1(self.time_0(x).relu()).relu(), 2)
     frequency = F.max_pool2d(self.frequency_1(self.frequency_0(x).relu()).relu(), 2)
     x = torch.cat([time, frequency], 1)
@@ -66,7 +66,7 @@ class PublishedTfSplit(nn.Module):
 
 
 class SplitCnn(nn.Module):
-  """`split_cnn` at its own sizes, without dropout and silencing."""
+  """`split_cnn` with its default sizes, without dropout and branch dropout."""
 
   def __init__(self, frames, mels, classes):
     super().__init__()
@@ -94,31 +94,31 @@ class SplitCnn(nn.Module):
 
   def forward(self, x):
     steps = (x[:, 0, 1:] - x[:, 0, :-1]).abs() / 20.0
-    centerd = x - x.amax(3, keepdim=True)
-    centerd = centerd.clamp_min(-60.0)
-    centerd = (centerd - centerd.mean(3, keepdim=True)) / 20.0
-    frequency, time = self.branch_of_frequency(centerd), self.branch_of_time(x)
+    centered = x - x.amax(3, keepdim=True)
+    centered = centered.clamp_min(-60.0)
+    centered = (centered - centered.mean(3, keepdim=True)) / 20.0
+    frequency, time = self.frequency_branch(centered), self.time_branch(x)
     length = min(frequency.shape[1], time.shape[1])
     x = torch.cat([middle(frequency, length), middle(time, length)], -1)
     x = over_rows(self.branches_norm, x).relu()
     x = self.fusion_0(x.permute(0, 2, 1)[..., None])[..., 0].permute(0, 2, 1)
     x = over_rows(self.fusion_norm_0, x).relu()
     x = torch.cat([x.mean(1), deviation(x), x.amax(1)], -1)
-    x = torch.cat([self.embedding_norm(x), self.branch_of_profile(centerd[:, 0], steps)], -1)
+    x = torch.cat([self.embedding_norm(x), self.profile_branch(centered[:, 0], steps)], -1)
     return self.logits(x)
 
-  def branch_of_frequency(self, centerd):
-    """float[B, T', 64] of the centerd frames."""
-    x = over_rows(self.band_norm, centerd[:, 0])[:, None]
+  def frequency_branch(self, centered):
+    """Return float[B, T', 64] from centered frames, float[B, 1, T, M]."""
+    x = over_rows(self.band_norm, centered[:, 0])[:, None]
     x = F.avg_pool2d(x, (2, 1)).contiguous(memory_format=torch.channels_last)
     x = self.frequency_norm_0(F.max_pool2d(self.frequency_0(x), (1, 4))).relu()
     x = self.frequency_norm_1(F.max_pool2d(self.frequency_1(x), (1, 2))).relu()
-    x = F.pad(x, (2, 1))  # an even kernel sees one band more below than above
+    x = F.pad(x, (2, 1))  # an even kernel covers one band more below than above
     x = self.frequency_norm_2(F.max_pool2d(self.frequency_2(x), (1, 2))).relu()
     return self.frequency_out(x.permute(0, 2, 3, 1).flatten(2))
 
-  def branch_of_time(self, x):
-    """float[B, T', 64] of the frames in dB."""
+  def time_branch(self, x):
+    """Return float[B, T', 64] from frames in dB, float[B, 1, T, M]."""
     x = F.avg_pool2d(x / 20.0, (1, x.shape[3] // 16))
     kernel = self.time_0.weight - self.time_0.weight.mean((2, 3), keepdim=True)
     x = F.conv2d(x.contiguous(memory_format=torch.channels_last), kernel)
@@ -126,24 +126,24 @@ class SplitCnn(nn.Module):
     x = self.time_norm_1(self.time_1(x)).relu()
     return self.time_out(x.permute(0, 2, 3, 1).flatten(2))
 
-  def branch_of_profile(self, centerd, steps):
-    """float[B, 128] of float[B, T, M] centerd frames and float[B, T - 1, M] steps between them."""
-    x = torch.cat([centerd.mean(1), deviation(centerd), steps.mean(1)], -1)
+  def profile_branch(self, centered, steps):
+    """Return float[B, 128] from centered frames, float[B, T, M], and steps, float[B, T - 1, M]."""
+    x = torch.cat([centered.mean(1), deviation(centered), steps.mean(1)], -1)
     return self.profile_norm(self.profile(self.profile_in_norm(x))).relu()
 
 
 def over_rows(norm, x):
-  """Batch normalization of float[B, T, C] over B and T."""
+  """Apply batch normalization to float[B, T, C] over B and T."""
   return norm(x.reshape(-1, x.shape[-1])).reshape(x.shape)
 
 
 def deviation(x):
-  """Standard deviation over time of float[B, T, C]."""
+  """Return the standard deviation over time of float[B, T, C]."""
   return (x.var(1, correction=0) + EPSILON).sqrt()
 
 
 def middle(x, length):
-  """The middle frames of float[B, T, C]."""
+  """Return the middle `length` frames of float[B, T, C]."""
   start = (x.shape[1] - length) // 2
   return x[:, start : start + length]
 
@@ -156,7 +156,7 @@ NETWORKS = {
 
 
 def path_of(name, value):
-  """'conv_0.weight' -> ('conv_0/kernel', a view with the axes that it has in Flax)."""
+  """Return the path and a view of a parameter as in Flax, 'conv_0/kernel' for 'conv_0.weight'."""
   layer, kind = name.split(".")
   if kind == "bias":
     return f"{layer}/bias", value
@@ -166,16 +166,16 @@ def path_of(name, value):
 
 
 class Training:
-  """A network with its optimizer, and the update of a batch.
+  """A network with its optimizer and one batch.
 
   Args:
-    name: of the network.
+    name: key of NETWORKS.
     log_mel: float32[B, T, M].
     labels: int64[B].
     settings: `optimizer` (adamw, adam, sgd), `learning_rate`, `weight_decay`, `decay_on`,
       `clip_norm`, `label_smoothing`.
-    draw: (path, shape) -> the first values of a parameter.
-    compiled: forward and backward by torch.compile.
+    draw: function of (path, shape) that returns the initial values of a parameter.
+    compiled: whether torch.compile compiles forward and backward pass.
   """
 
   def __init__(self, name, log_mel, labels, settings, draw, compiled):
@@ -191,12 +191,12 @@ class Training:
     self.loss = torch.compile(self.loss_of) if compiled else self.loss_of
 
   def loss_of(self, x, labels):
-    """Mean cross-entropy."""
+    """Return the mean cross-entropy."""
     smoothing = self.settings["label_smoothing"]
     return F.cross_entropy(self.network(x), labels, label_smoothing=smoothing)
 
   def update(self):
-    """One step; the loss before it."""
+    """Make one step and return the loss before it."""
     self.optimizer.zero_grad(set_to_none=True)
     loss = self.loss(self.x, self.labels)
     loss.backward()
@@ -207,7 +207,7 @@ class Training:
 
 
 def optimizer_of(network, settings):
-  """torch's own, fused."""
+  """Return torch's fused optimizer."""
   groups = {True: [], False: []}
   for key, value in network.named_parameters():
     groups[re.search(settings["decay_on"], path_of(key, value)[0]) is not None].append(value)

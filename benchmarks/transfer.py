@@ -257,7 +257,7 @@ class Table:
 
   def add(self, name, predictions):
     """Add a row for one or several seeds' log-probabilities, float[clips, genres] each."""
-    rows, cells = self._clips.validationation, []
+    rows, cells = self._clips.validation, []
     self._correct[name] = np.array([(a.argmax(1) == self._clips.labels)[rows] for a in predictions])
     correct, long = self._correct[name].mean(0), self._clips.seconds[rows] >= LONG_SECONDS
     for subset in (np.ones(len(rows), bool), long, ~long):
@@ -269,7 +269,7 @@ class Table:
 
   def differences(self, best):
     """Return Markdown with the difference of one row to each other, on the same clips."""
-    rows = self._clips.validationation
+    rows = self._clips.validation
     text = f"\n| {best} minus | points [95 %] |\n|---|---|\n"
     for name, correct in self._correct.items():
       if name != best:

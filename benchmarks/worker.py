@@ -1,7 +1,7 @@
-"""A process that does one contestant's work: `python -m benchmarks.worker WORK NAME one|all`.
+"""Run one contender in its own process: `python -m benchmarks.worker SUITE NAME one|all`.
 
-Started by `benchmarks.run` in the contestant's environment. Requests and answers are lines of JSON
-on standard input and output:
+`benchmarks.run` starts it in the contender's environment. Requests and replies are lines of JSON on
+standard input and output:
 
     {"do": "setup", "output": FILE.npy}  ->  {"output": true | false}
     {"do": "time", "calls": N}           ->  {"seconds": S}  of one call, the mean of N
@@ -18,12 +18,12 @@ import time
 import numpy as np
 
 
-def main(work: str, name: str, threads: str) -> None:
-  """Answers until standard input ends; with 'one' of threads it stays on one core."""
-  if threads == "one":  # libraries start their threads later and count the cores that are left
+def main(suite: str, name: str, threads: str) -> None:
+  """Process requests until standard input ends; with threads 'one' use one core."""
+  if threads == "one":  # libraries start their threads later and count the remaining cores
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-  # Libraries print; what they print goes to standard error, the answers alone to standard output.
-  predictions = os.fdopen(os.dup(1), "w")
+  # Output of libraries goes to standard error, so that standard output has only replies.
+  replies = os.fdopen(os.dup(1), "w")
   os.dup2(2, 1)
   run = None
   for line in sys.stdin:
@@ -31,19 +31,19 @@ def main(work: str, name: str, threads: str) -> None:
     try:
       with contextlib.redirect_stdout(sys.stderr):
         if request["do"] == "setup":
-          run = importlib.import_module(work).CONTESTANTS[name].setup()
+          run = importlib.import_module(suite).CONTENDERS[name].setup()
           output = run()
-          prediction = {"output": output is not None}
+          reply = {"output": output is not None}
           if output is not None:
             np.save(request["output"], np.asarray(output))
         else:
           begun = time.perf_counter()
           for _ in range(request["calls"]):
             run()
-          prediction = {"seconds": (time.perf_counter() - begun) / request["calls"]}
-    except Exception as error:  # whatever a contestant does, the others go on
-      prediction = {"error": " ".join(f"{type(error).__name__}: {error}".split())[:300]}
-    print(json.dumps(prediction), file=predictions, flush=True)
+          reply = {"seconds": (time.perf_counter() - begun) / request["calls"]}
+    except Exception as error:  # a failing contender must not stop the others
+      reply = {"error": " ".join(f"{type(error).__name__}: {error}".split())[:300]}
+    print(json.dumps(reply), file=replies, flush=True)
 
 
 if __name__ == "__main__":
