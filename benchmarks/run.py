@@ -13,6 +13,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 import types
 
@@ -81,6 +82,19 @@ def versions() -> str:
   return "; ".join(parts)
 
 
+def wrap(text: str) -> str:
+  """Return Markdown whose lines have at most 100 characters, tables, headings and images aside."""
+  lines = []
+  for line in text.splitlines():
+    if len(line) > 100 and not line.startswith(("|", "#", "!")):
+      indent = "  " if line.startswith("- ") else ""
+      line = textwrap.fill(
+        line, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+      )
+    lines.append(line)
+  return "\n".join(lines) + "\n"
+
+
 def write(path: pathlib.Path, name: str, block: str) -> None:
   """Write a suite's block to the page; create the page and the block's marks if absent.
 
@@ -100,7 +114,7 @@ def write(path: pathlib.Path, name: str, block: str) -> None:
   )
   if begin not in text:
     write_whole(path, f"{text}\n{begin}<!-- /{name} -->\n")
-  write_block(path, name, block)
+  write_block(path, name, wrap(block))
 
 
 def measure(suite: types.ModuleType, plots: pathlib.Path) -> str:
