@@ -26,9 +26,12 @@ if [ -n "${GENRE_JAX_DATA-}" ]; then
   cp -a "$GENRE_JAX_DATA/." "$folder/root/data/"
 fi
 cp /etc/resolv.conf "$folder/etc/resolv.conf"
+# Networks with a certificate authority of their own need its certificate in there too.
+cp -L /etc/ssl/certs/ca-certificates.crt "$folder/etc/ssl/certs/ca-certificates.crt"
 mountpoint -q "$folder/proc" || mount -t proc proc "$folder/proc"
 mountpoint -q "$folder/dev" || mount --rbind /dev "$folder/dev"
-trap 'umount -l "$folder/proc" "$folder/dev"' EXIT
+trap 'umount -l "$folder/proc"; umount -l "$folder/dev"' EXIT
 chroot "$folder" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
+  PIP_CERT=/etc/ssl/certs/ca-certificates.crt PIP_DEFAULT_TIMEOUT=180 \
   GENRE_JAX_DATA=/root/data GENRE_JAX_PYTHON=python3 \
   bash -c 'cd /root/checkout && python3 -V && ./run.sh test --slow "$@"' bash "$@"
