@@ -1,11 +1,12 @@
-"""Read what earlier versions wrote: the one table of names that have changed.
+"""Read files that earlier versions wrote: the one table of names that have changed.
 
-Model directories, checkpoints and `config.json` of runs go through `modernize` when they are read.
+Model directories, metadata of checkpoints and `config.json` of runs go through `modernize` when
+they are read.
 """
 
 from typing import Any
 
-# Networks: the name before, and the name now. A published name is never given to another network.
+# Networks by their name in earlier versions. A name is never given to another network.
 MODELS = {
   "tf_split": "axis_features",
   "square_control": "axis_features_2d",
@@ -16,6 +17,8 @@ MODELS = {
 }
 # Packaged models.
 MODEL_DIRECTORIES = {"tf_split_10": "axis_features_10"}
+# Splits, in tables of tracks.
+SPLITS = {"valid": "validation"}
 # Keys of model.json, of a checkpoint's metadata and of config.json.
 KEYS = {
   "recipe": "frontend",
@@ -23,30 +26,36 @@ KEYS = {
   "material": "dataset_id",
   "licence": "license",
 }
-# Config fields that are gone; with these values they had no effect.
-DROPPED_FIELDS = {
+# Removed config fields, with the values at which they had no effect.
+REMOVED_FIELDS = {
   "augment": {"gain_db": 0.0, "frame_drop": 0.0, "noise_db": 0.0, "noise_floor_db": 0.0}
 }
+# Mappings whose keys are names of classes, which may equal one of KEYS.
+_BY_CLASS = ("thresholds",)
 
 
 def modernize(stored: dict[str, Any]) -> dict[str, Any]:
-  """Return stored metadata or a stored config with today's names, at every depth.
+  """Return stored metadata or a stored config with current names, at every depth.
 
   Args:
-    stored: content of a JSON file or of a checkpoint's metadata; it is not changed.
+    stored: Content of a JSON file or of a checkpoint's metadata; it is not changed.
+
+  Returns:
+    A copy with current names of keys and networks, without removed fields that had no effect.
   """
   return _modernize(stored, "")
 
 
 def _modernize(value: Any, key: str) -> Any:
-  if not isinstance(value, dict):
+  if not isinstance(value, dict) or key in _BY_CLASS:
     return value
+  removed = REMOVED_FIELDS.get(key, {})
   result = {}
   for name, part in value.items():
+    if name in removed and part == removed[name]:
+      continue
     name = KEYS.get(name, name)
     if key == "model" and name == "name":
       part = MODELS.get(part, part)
-    if DROPPED_FIELDS.get(key, {}).get(name) == part and name in DROPPED_FIELDS.get(key, {}):
-      continue
     result[name] = _modernize(part, name)
   return result

@@ -1,1 +1,1 @@
-"""Mathematics on predictions: metrics, calibration, intervals, comparison of runs."""
+"""Evaluate predictions: metrics, calibration, intervals, comparison of runs."""

@@ -1,6 +1,7 @@
-"""Whether probabilities mean what they say: Brier score, calibration error, reliability.
+"""Measure the calibration of probabilities, and fit a temperature.
 
-Stands beside `metrics.py`, on the same `Predictions`.
+The measures are Brier score, expected calibration error and reliability, for the single-label
+`Predictions` of `metrics.py`.
 """
 
 from typing import Any
@@ -10,27 +11,32 @@ import numpy as np
 from genre_jax.evaluation.metrics import Predictions, softmax
 
 BINS = 10
-# Fewer tracks say too little of a temperature.
-LEAST_TRACKS = 50
+# A temperature fitted on fewer tracks is too uncertain.
+MIN_TRACKS = 50
 
 
 def negative_log_likelihood(
-  probabilities: np.ndarray, labels: np.ndarray, least: float = 0.0
+  probabilities: np.ndarray, labels: np.ndarray, min_probability: float = 0.0
 ) -> float:
-  """Mean over rows of -log of the true class's probability.
+  """Compute the mean of -log of the true class's probability.
 
   Args:
     probabilities: float[n, classes].
     labels: int[n].
-    least: smaller probabilities count as this, such as the last digit that a file holds.
+    min_probability: Replaces smaller probabilities, such as those a file rounds to 0.
   """
-  return float(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], least)).mean())
+  likelihood = probabilities[np.arange(len(labels)), labels]
+  return float(-np.log(np.maximum(likelihood, min_probability)).mean())
 
 
 def brier_score(probabilities: np.ndarray, labels: np.ndarray) -> float:
-  """Mean over rows of the squared distance from the one-hot label, summed over classes: 0 to 2.
+  """Compute the Brier score: the mean squared distance from the one-hot label, from 0 to 2.
 
-  Reference: Brier, Mon. Weather Rev. 78 (1950) 1.
+  The squared distance is summed over classes. Source: Brier, Mon. Weather Rev. 78 (1950) 1.
+
+  Args:
+    probabilities: float[n, classes].
+    labels: int[n].
   """
   target = np.eye(probabilities.shape[1])[labels]
   return float(((probabilities - target) ** 2).sum(1).mean())
@@ -39,48 +45,52 @@ def brier_score(probabilities: np.ndarray, labels: np.ndarray) -> float:
 def reliability(
   probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS
 ) -> list[dict[str, Any]]:
-  """How often the prediction is right, for each tenth of the confidence in it.
+  """Compute confidence and accuracy of the predictions in each bin of confidence.
 
   Args:
     probabilities: float[n, classes].
     labels: int[n].
-    bins: of equal width over [0, 1]; each holds its upper edge.
+    bins: Number of bins of equal width over [0, 1]; each includes its upper edge.
+
   Returns:
-    For each bin: from, to, n, and mean confidence and accuracy (None where n is 0).
+    For each bin: from, to, n, and mean confidence and accuracy (None if n is 0).
   """
   confidence = probabilities.max(1)
   correct = probabilities.argmax(1) == labels
   edges = np.linspace(0, 1, bins + 1)
-  place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
+  index = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
   out = []
   for i in range(bins):
-    there = place == i
-    n = int(there.sum())
+    in_bin = index == i
+    n = int(in_bin.sum())
     out.append(
       {
         "from": float(edges[i]),
         "to": float(edges[i + 1]),
         "n": n,
-        "confidence": float(confidence[there].mean()) if n else None,
-        "accuracy": float(correct[there].mean()) if n else None,
+        "confidence": float(confidence[in_bin].mean()) if n else None,
+        "accuracy": float(correct[in_bin].mean()) if n else None,
       }
     )
   return out
 
 
 def expected_calibration_error(table: list[dict[str, Any]]) -> float:
-  """Mean distance of accuracy and confidence over the bins of `reliability`, weighted by n.
+  """Compute the mean distance of accuracy and confidence over bins, weighted by n.
 
-  Reference: Guo et al., "On calibration of modern neural networks", ICML 2017.
+  Source: Guo et al., "On calibration of modern neural networks", ICML 2017.
+
+  Args:
+    table: The bins, from `reliability`.
   """
   n = sum(row["n"] for row in table)
   return sum(row["n"] * abs(row["accuracy"] - row["confidence"]) for row in table if row["n"]) / n
 
 
 def summarize_calibration(predictions: Predictions) -> dict[str, Any]:
-  """Keys that may join those of `metrics.summarize`: brier, ece and reliability (None without n).
+  """Compute brier, ece and reliability of predictions; brier and ece are None without rows.
 
-  The calibration error of few tracks is biased upwards: compare it at equal n alone.
+  The calibration error of few tracks is biased upwards: compare it at equal n only.
   """
   if not len(predictions.labels):
     return {"brier": None, "ece": None, "reliability": []}
@@ -93,22 +103,31 @@ def summarize_calibration(predictions: Predictions) -> dict[str, Any]:
 
 
 def calibration_metrics(
-  probabilities: np.ndarray, labels: np.ndarray, least: float = 0.0
+  probabilities: np.ndarray, labels: np.ndarray, min_probability: float = 0.0
 ) -> dict[str, float]:
-  """nll (see `negative_log_likelihood`), brier and ece of float[n, classes] and int[n]."""
+  """Compute nll, brier and ece.
+
+  Args:
+    probabilities: float[n, classes].
+    labels: int[n].
+    min_probability: See `negative_log_likelihood`.
+  """
   return {
-    "nll": negative_log_likelihood(probabilities, labels, least),
+    "nll": negative_log_likelihood(probabilities, labels, min_probability),
     "brier": brier_score(probabilities, labels),
     "ece": expected_calibration_error(reliability(probabilities, labels)),
   }
 
 
 def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-  """p^(1/T), made to sum to 1: above 1 less sure, below 1 surer; the order of classes stays.
+  """Compute p^(1/T), scaled to sum to 1.
+
+  T above 1 lowers the confidence, T below 1 raises it; the order of the classes stays.
 
   Args:
     probabilities: float[..., classes].
     temperature: T, positive.
+
   Returns:
     float64[..., classes].
   """
@@ -117,14 +136,15 @@ def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarr
 
 
 def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
-  """The temperature between 1/8 and 8 of least negative log-likelihood.
+  """Fit the temperature between 1/8 and 8 that minimizes the negative log-likelihood.
+
+  Source: Guo et al., "On calibration of modern neural networks", ICML 2017.
 
   Args:
     probabilities: float[n, classes].
     labels: int[n].
-  Reference: Guo et al., "On calibration of modern neural networks", ICML 2017.
   """
-  from scipy.optimize import minimize_scalar  # here: predicting, which only applies, starts quickly
+  from scipy.optimize import minimize_scalar  # slow to import, and prediction does not need it
 
   def nll(log_temperature):
     return negative_log_likelihood(
@@ -134,17 +154,18 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
   return float(np.exp(minimize_scalar(nll, bounds=(-np.log(8), np.log(8)), method="bounded").x))
 
 
-def cross_fitted(
+def cross_fit_temperatures(
   probabilities: np.ndarray, labels: np.ndarray, groups, folds: int = 5, seed: int = 0
 ) -> np.ndarray:
-  """Probabilities with temperatures that were fitted on other groups' rows.
+  """Apply temperatures that were fitted on the rows of other groups.
 
   Args:
     probabilities: float[n, classes].
     labels: int[n].
-    groups: the group (artist) of each row; groups are dealt out whole.
-    folds: parts; each gets the temperature of the others.
-    seed: of the dealing.
+    groups: Group (artist) of each row; all rows of a group are in one fold.
+    folds: Number of folds; each gets the temperature fitted on the others.
+    seed: Seed of the assignment of groups to folds.
+
   Returns:
     float64[n, classes].
   """
@@ -152,26 +173,25 @@ def cross_fitted(
   fold = (np.random.default_rng(seed).permutation(len(names)) % min(folds, len(names)))[group]
   out = np.array(probabilities, np.float64)
   for k in np.unique(fold):
-    there = fold == k
-    if not there.all():
-      out[there] = apply_temperature(
-        out[there], fit_temperature(probabilities[~there], labels[~there])
-      )
+    in_fold = fold == k
+    if not in_fold.all():
+      temperature = fit_temperature(probabilities[~in_fold], labels[~in_fold])
+      out[in_fold] = apply_temperature(out[in_fold], temperature)
   return out
 
 
 def perfect_calibration_error(
   probabilities: np.ndarray, quantile: float = 0.95, draws: int = 2000, seed: int = 0
 ) -> float:
-  """The calibration error that a perfectly calibrated model stays below at this n.
+  """Compute a quantile of the calibration error of a perfectly calibrated model with n rows.
 
-  Labels are drawn from the probabilities themselves; what error is left is chance.
+  Labels are drawn from the probabilities, so that only chance causes the error.
 
   Args:
     probabilities: float[n, classes].
-    quantile: of the error over the draws.
-    draws: how many sets of labels.
-    seed: of the draws.
+    quantile: Quantile of the error over the draws.
+    draws: Number of drawn sets of labels.
+    seed: Seed of the draws.
   """
   rng = np.random.default_rng(seed)
   ends = probabilities.cumsum(1)
@@ -186,15 +206,18 @@ def perfect_calibration_error(
 
 
 def summarize_temperature(tracks: Predictions) -> dict[str, Any]:
-  """What a temperature does for tracks: its fit, and figures of cross-fitted probabilities.
+  """Fit a temperature, and compute the metrics of probabilities with cross-fitted temperatures.
+
+  Args:
+    tracks: Predictions of tracks.
 
   Returns:
-    temperature (fitted on all of them, for use elsewhere) and nll, brier, ece after temperatures
-    that were fitted on other groups; None where there are fewer than LEAST_TRACKS tracks.
+    temperature, fitted on all tracks, and nll, brier and ece with temperatures fitted on other
+    groups. All are None with fewer than MIN_TRACKS tracks.
   """
-  if len(tracks.labels) < LEAST_TRACKS:
+  if len(tracks.labels) < MIN_TRACKS:
     return {"temperature": None, "nll": None, "brier": None, "ece": None}
-  fitted = cross_fitted(tracks.probabilities, tracks.labels, tracks.groups)
+  fitted = cross_fit_temperatures(tracks.probabilities, tracks.labels, tracks.groups)
   return {
     "temperature": fit_temperature(tracks.probabilities, tracks.labels),
     **calibration_metrics(fitted, tracks.labels),

@@ -1,7 +1,7 @@
-"""Evaluated runs against each other, track by track, from their folders.
+"""Compare evaluated runs track by track, from the files in their folders.
 
-Reads config.json and eval/SIDE.{json,csv}; runs that differ in nothing but the seed are one system.
-Used by `genre_jax/compare.py`.
+It reads config.json and the metrics and predictions of one split. Runs that differ only in the seed
+are one system. `genre_jax/compare.py` uses it.
 """
 
 import dataclasses
@@ -20,11 +20,11 @@ from genre_jax.evaluation.run_predictions import Run, read_run
 
 @dataclasses.dataclass(frozen=True)
 class System:
-  """Runs of one config that differ in the seed alone.
+  """Runs of one config that differ only in the seed.
 
   Attributes:
-    name: that the table shows.
-    runs: sorted by seed.
+    name: Name in tables.
+    runs: The runs, sorted by seed.
   """
 
   name: str
@@ -32,12 +32,12 @@ class System:
 
   @property
   def correct(self) -> np.ndarray:
-    """bool[seeds, tracks]."""
+    """Return bool[seeds, tracks], True where the prediction is correct."""
     return np.stack([run.correct for run in self.runs])
 
   @property
   def together(self) -> np.ndarray:
-    """bool[tracks]: whether the mean probabilities of all seeds are right."""
+    """Return bool[tracks], True where the mean probabilities of all seeds give the label."""
     run = self.runs[0]
     if len(self.runs) == 1:
       return run.correct
@@ -47,14 +47,18 @@ class System:
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-  """Two systems on the same tracks.
+  """Comparison of two systems on the same tracks.
 
   Attributes:
-    a, b: names.
-    difference: accuracy of a minus that of b, mean over seeds.
-    low, high: its 95 % interval.
-    only_a, only_b: tracks that only one has right (each the mean of its seeds).
-    p, p_holm: McNemar's, and Holm's correction over all pairs.
+    a: Name of the first system.
+    b: Name of the second system.
+    difference: Accuracy of a minus that of b, mean over seeds.
+    low: Lower bound of its 95 % interval.
+    high: Upper bound of its 95 % interval.
+    only_a: Tracks that only a's mean probabilities classify correctly.
+    only_b: Tracks that only b's mean probabilities classify correctly.
+    p: p-value of McNemar's test.
+    p_holm: p with Holm's correction over all pairs.
   """
 
   a: str
@@ -69,7 +73,7 @@ class Pair:
 
 
 def choose_split(folders) -> str:
-  """'test' where every run has clips there, else 'valid'."""
+  """Return 'test' if every run has test tracks, else 'validation'."""
   try:
     sizes = [
       json.loads((pathlib.Path(folder) / "eval" / "test.json").read_text())["track"]["n"]
@@ -81,13 +85,15 @@ def choose_split(folders) -> str:
 
 
 def read_systems(folders, split: str) -> list[System]:
-  """Reads runs and puts those of one config together.
+  """Read runs and join those of one config to systems.
 
   Args:
-    folders: of the runs; their order is that of the systems.
-    side: 'valid' or 'test'.
+    folders: Folders of the runs, in the order of the systems.
+    split: 'validation' or 'test'.
+
   Raises:
-    UserError: if runs were asked about different tracks, or one is given twice.
+    UserError: If the runs were evaluated on different tracks, a run is given twice, or there are
+      fewer than two configs.
   """
   runs = [read_run(folder, split) for folder in folders]
   for run in runs[1:]:
@@ -104,7 +110,7 @@ def read_systems(folders, split: str) -> list[System]:
         )
     same.append(run)
   if len(systems) < 2:
-    raise UserError("these runs differ in the seed alone: give runs of two or more configs")
+    raise UserError("these runs differ only in the seed: give runs of two or more configs")
   names = _names(list(systems.values()))
   return [
     System(name, tuple(sorted(same, key=lambda run: run.config["seed"])))
@@ -113,27 +119,35 @@ def read_systems(folders, split: str) -> list[System]:
 
 
 def check_same_tracks(a: Run, b: Run) -> None:
-  """Raises UserError unless both runs were asked about the same tracks of the same split."""
+  """Check that two runs were evaluated on the same tracks of the same split.
+
+  Raises:
+    UserError: If splits, classes, tracks, labels or groups differ.
+  """
   where = f"{a.folder} and {b.folder} cannot be compared: "
-  for name in a.split.keys() | b.split.keys():
-    if a.split.get(name) != b.split.get(name):
-      raise UserError(f"{where}{name} is {a.split.get(name)} there and {b.split.get(name)} here")
+  for name in a.split_config.keys() | b.split_config.keys():
+    x, y = a.split_config.get(name), b.split_config.get(name)
+    if x != y:
+      raise UserError(f"{where}{name} is {x} in the first and {y} in the second")
   if a.classes != b.classes:
     raise UserError(f"{where}their genres are {', '.join(a.classes)} and {', '.join(b.classes)}")
   if a.tracks != b.tracks:
     missing = sorted(set(a.tracks) ^ set(b.tracks))
     raise UserError(
-      f"{where}{len(a.tracks)} and {len(b.tracks)} tracks, and {len(missing)} that"
-      f" only one has, as {missing[0]}"
+      f"{where}they have {len(a.tracks)} and {len(b.tracks)} tracks, and {len(missing)} that"
+      f" only one has, such as {missing[0]}"
     )
   for kind, one, other in (("label", a.labels, b.labels), ("group", a.groups, b.groups)):
     for track, x, y in zip(a.tracks, one, other, strict=True):
       if x != y:
-        raise UserError(f"{where}the {kind} of {track} is {x} there and {y} here")
+        raise UserError(f"{where}the {kind} of {track} is {x} in the first and {y} in the second")
 
 
 def _names(systems: list[list[Run]]) -> list[str]:
-  """A folder's name, or what the names of a system's folders begin with; numbered if not unique."""
+  """Name each system after its folder, or the common beginning of its folders' names.
+
+  Names that are not unique are numbered.
+  """
   names = []
   for runs in systems:
     folders = [run.folder.resolve().name for run in runs]
@@ -145,30 +159,33 @@ def _names(systems: list[list[Run]]) -> list[str]:
 
 
 def compare(systems: list[System], pairs=None) -> list[Pair]:
-  """Pairs of systems on the same tracks.
+  """Compare pairs of systems on the same tracks.
 
   Args:
-    systems: all of them.
-    pairs: (system, system) for each; every pair in order if None.
+    systems: All systems.
+    pairs: The pairs to compare as (system, system); None for every pair, in order.
+
+  Returns:
+    One `Pair` per pair, with Holm's correction over all of them.
   """
   run = systems[0].runs[0]
   rows = []
   for a, b in pairs or itertools.combinations(systems, 2):
     interval = significance.paired_difference(a.correct, b.correct, run.groups, run.labels)
-    only_a = int((a.together & ~b.together).sum())
-    only_b = int((b.together & ~a.together).sum())
+    only_a = int((a.ensemble_correct & ~b.ensemble_correct).sum())
+    only_b = int((b.ensemble_correct & ~a.ensemble_correct).sum())
     rows.append((a.name, b.name, *interval, only_a, only_b, significance.mcnemar(only_a, only_b)))
   corrected = significance.holm([row[-1] for row in rows])
   return [Pair(*row, float(p)) for row, p in zip(rows, corrected, strict=True)]
 
 
 def to_markdown(systems: list[System], pairs: list[Pair], split: str) -> str:
-  """Both tables, and what they say."""
+  """Write the table of systems and the table of pairs, with notes on how to read them."""
   run = systems[0].runs[0]
   groups = len(set(run.groups))
   lines = [
-    f"{len(run.tracks)} tracks of {groups} groups, {split} side of {run.split['name']}"
-    + (" (LEAKY)" if run.split["leaky"] else "")
+    f"{len(run.tracks)} tracks of {groups} groups, {split} split of {run.split_config['name']}"
+    + (" (LEAKY)" if run.split_config["leaky"] else "")
     + ".",
     "",
     "| system | seeds | track accuracy %, mean | sd over seeds | seeds' mean probabilities % |",
@@ -179,11 +196,11 @@ def to_markdown(systems: list[System], pairs: list[Pair], split: str) -> str:
     sd = f"{accuracy.std(ddof=1):.1f}" if len(accuracy) > 1 else "-"
     lines.append(
       f"| {system.name} | {len(accuracy)} | {accuracy.mean():.1f} | {sd} "
-      f"| {100 * system.together.mean():.1f} |"
+      f"| {100 * system.ensemble_correct.mean():.1f} |"
     )
   lines += [
     "",
-    "| A | B | A - B, points [95 %] | only A right | only B right | McNemar p | after Holm |",
+    "| A | B | A - B, points [95 %] | only A correct | only B correct | McNemar p | after Holm |",
     "|---|---|---|---|---|---|---|",
   ]
   for pair in pairs:
@@ -194,16 +211,18 @@ def to_markdown(systems: list[System], pairs: list[Pair], split: str) -> str:
     )
   lines += [
     "",
-    "A - B is the difference of mean accuracies over seeds on the same tracks; its interval is"
-    " a bootstrap over groups (artists) within genre and over seeds. McNemar's test asks the mean"
-    " of each system's seeds once a track and takes tracks as independent, which songs of one"
-    f" artist are not; Holm's correction is over the {len(pairs)} pair{'s' * (len(pairs) > 1)}.",
+    "A - B is the difference of mean accuracies over seeds on the same tracks. Its interval is"
+    " a bootstrap over groups (artists) within genre and over seeds. McNemar's test uses the mean"
+    " probabilities of each system's seeds and takes tracks as independent, which tracks of one"
+    f" artist are not. Holm's correction is over {len(pairs)} pair{'s' * (len(pairs) > 1)}.",
   ]
   if any(len(system.runs) == 1 for system in systems):
-    lines.append("A system of one seed says nothing about other seeds: its interval is too narrow.")
+    lines.append(
+      "The interval of a system with one seed is too narrow: it contains no variance over seeds."
+    )
   if split == "validation":
     lines.append(
-      "Where train.best_metric is not last, the valid side chose the checkpoint as well,"
-      " and accuracies on it are flattered."
+      "If train.best_metric is not last, the validation split also chose the checkpoint, and"
+      " accuracies on it are too high."
     )
   return "\n".join(lines) + "\n"

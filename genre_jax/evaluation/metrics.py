@@ -1,7 +1,7 @@
-"""What is reported of predictions: accuracy with an interval, F1 and confusion.
+"""Compute metrics of single-label predictions: accuracy with an interval, F1 and confusion.
 
-Works on NumPy arrays of probabilities, after the network. A segment is a window; a track's
-prediction is the mean of its segments' probabilities.
+It works on NumPy arrays of probabilities. A track's prediction is the mean of its segments'
+probabilities. `softmax` and `sigmoid` turn the logits of a network into probabilities.
 """
 
 import dataclasses
@@ -15,15 +15,15 @@ from scipy.special import stdtrit
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-  """Probabilities of things that were classified, segments or tracks.
+  """Probabilities of segments or tracks, with their labels.
 
   Attributes:
-    names: the track of each row.
-    groups: the group (artist, piece, speaker) of each row.
-    labels: int[n], index of the true class; of several labels a clip bool[n, classes].
+    names: Track of each row.
+    groups: Group (artist, work, speaker) of each row.
+    labels: int[n], index of the true class; for multi_label bool[n, classes].
     probabilities: float64[n, classes].
-    classes: names of the classes.
-    known: bool[n, classes], which labels are known, None for one label a clip.
+    classes: Names of the classes.
+    known: bool[n, classes], True where the label is known; None for single_label.
   """
 
   names: tuple[str, ...]
@@ -34,7 +34,7 @@ class Predictions:
   known: np.ndarray | None = None
 
   def by_track(self) -> "Predictions":
-    """One row a track, in order of first appearance: the mean of its rows' probabilities."""
+    """Average the probabilities of each track's rows; tracks are in order of first appearance."""
     names = tuple(dict.fromkeys(self.names))
     if len(names) == len(self.names):
       return self
@@ -55,34 +55,41 @@ class Predictions:
 
 
 def wilson_interval(proportion: float, n: float, z: float = 1.959964) -> tuple[float, float]:
-  """Wilson's 95 % score interval of a proportion.
+  """Compute Wilson's score interval of a proportion, by default the 95 % one.
+
+  Source: Wilson, J. Am. Stat. Assoc. 22 (1927) 209.
 
   Args:
-    proportion: the one seen.
-    n: number of independent trials, not necessarily whole.
-    z: normal quantile.
-  Reference: Wilson, J. Am. Stat. Assoc. 22 (1927) 209.
+    proportion: The observed proportion.
+    n: Number of independent trials, not necessarily an integer.
+    z: Normal quantile.
+
+  Returns:
+    Lower and upper bound, within [0, 1].
   """
   center = (proportion + z * z / (2 * n)) / (1 + z * z / n)
   half = z / (1 + z * z / n) * math.sqrt(proportion * (1 - proportion) / n + z * z / (4 * n * n))
-  # Rounding must not put the interval beside its own center at 0 and 1.
+  # At 0 and 1 rounding must not exclude the proportion from its own interval.
   return min(max(0.0, center - half), proportion), max(min(1.0, center + half), proportion)
 
 
 def accuracy_interval(correct: np.ndarray, groups: tuple[str, ...]) -> tuple[float, float]:
-  """95 % interval of an accuracy whose trials come in groups.
+  """Compute the 95 % interval of an accuracy whose trials come in groups.
 
-  Songs of one artist, and windows of one song, are right or wrong together, so n of them tell less
-  than n independent ones. Wilson's interval is taken at the effective sample size
-  p (1 - p) / variance, with the variance of a ratio estimated between groups; at most n, and the
-  number of groups where no variance can be seen (all right, all wrong, or one group).
+  Tracks of one artist, and segments of one track, are classified alike, so n of them carry less
+  information than n independent trials. This is Wilson's interval with the effective sample size
+  p (1 - p) / variance, where the variance of a ratio is estimated between groups. The effective
+  size is at most n. It is the number of groups if the variance cannot be estimated: with all
+  trials correct, all wrong, or one group.
+
+  Source: Korn and Graubard, Survey Methodology 24 (1998) 193, with Wilson's interval.
 
   Args:
     correct: bool[n].
-    groups: the group of each trial.
+    groups: Group of each trial.
+
   Returns:
     Lower and upper bound.
-  Reference: Korn and Graubard, Survey Methodology 24 (1998) 193, with Wilson's interval.
   """
   correct = np.asarray(correct)
   n = len(correct)
@@ -94,18 +101,21 @@ def accuracy_interval(correct: np.ndarray, groups: tuple[str, ...]) -> tuple[flo
   variance = count / max(count - 1, 1) * float(residual @ residual) / n**2
   if not (0 < p < 1 and variance > 1e-12):
     return wilson_interval(p, count)
-  # A variance of few groups is itself uncertain: the ratio of Student's quantiles pays for it.
+  # The variance of few groups is itself uncertain: the ratio of Student's quantiles widens it.
   few = stdtrit(max(n - 1, 1), 0.975) / stdtrit(max(count - 1, 1), 0.975)
   return wilson_interval(p, min(p * (1 - p) / variance * few**2, n))
 
 
 def summarize(predictions: Predictions) -> dict[str, Any]:
-  """The figures of one unit, segments or tracks, as they stand in eval/*.json.
+  """Compute the metrics of segments or tracks, as the JSON files of an evaluation have them.
+
+  Args:
+    predictions: Single-label predictions.
 
   Returns:
     n, accuracy, ci95, macro_f1, nll, confusion[true][predicted] as counts, and per_class with
-    precision, recall and n; figures are None where there is nothing to divide by. Macro-F1 is the
-    mean over classes that occur in truth or prediction, as scikit-learn has it.
+    precision, recall and n. A metric is None if its denominator is 0. Macro-F1 is the mean over the
+    classes that occur among the labels or the predictions, as in scikit-learn.
   """
   classes, k = predictions.classes, len(predictions.classes)
   n = len(predictions.labels)
@@ -123,21 +133,21 @@ def summarize(predictions: Predictions) -> dict[str, Any]:
   correct = predicted == predictions.labels
   confusion = np.zeros((k, k), int)
   np.add.at(confusion, (predictions.labels, predicted), 1)
-  hits, true, guessed = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
-  occurs = true + guessed > 0
+  hits, positives, found = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
+  occurs = positives + found > 0
   likelihood = predictions.probabilities[np.arange(n), predictions.labels]
   return {
     "n": n,
     "accuracy": float(correct.mean()),
     "ci95": list(accuracy_interval(correct, predictions.groups)),
-    "macro_f1": float((2 * hits[occurs] / (true + guessed)[occurs]).mean()),
+    "macro_f1": float((2 * hits[occurs] / (positives + found)[occurs]).mean()),
     "nll": float(-np.log(np.maximum(likelihood, 1e-12)).mean()),
     "confusion": confusion.tolist(),
     "per_class": {
       name: {
-        "precision": float(hits[i] / guessed[i]) if guessed[i] else None,
-        "recall": float(hits[i] / true[i]) if true[i] else None,
-        "n": int(true[i]),
+        "precision": float(hits[i] / found[i]) if found[i] else None,
+        "recall": float(hits[i] / positives[i]) if positives[i] else None,
+        "n": int(positives[i]),
       }
       for i, name in enumerate(classes)
     },
@@ -145,12 +155,12 @@ def summarize(predictions: Predictions) -> dict[str, Any]:
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
-  """Probabilities, float64, of logits of labels that do not exclude each other."""
+  """Convert logits of labels that do not exclude each other to float64 probabilities."""
   return scipy.special.expit(logits.astype(np.float64))
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-  """Probabilities, float64[..., classes], of logits."""
+  """Convert logits to probabilities, float64[..., classes], that sum to 1 over the last axis."""
   logits = logits.astype(np.float64)
   odds = np.exp(logits - logits.max(-1, keepdims=True))
   return odds / odds.sum(-1, keepdims=True)

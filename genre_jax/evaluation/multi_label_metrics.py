@@ -1,7 +1,7 @@
-"""What is reported of predictions of several labels a clip: areas under curves, F1 at thresholds.
+"""Compute metrics of multi-label predictions: areas under curves, and F1 at thresholds.
 
-Stands beside `metrics.py`, on its `Predictions` with `labels` bool[n, classes] and `known`. A label
-that nobody knows counts nowhere. Intervals are a bootstrap over groups.
+It works on the `Predictions` of `metrics.py` with `labels` bool[n, classes] and `known`. Unknown
+labels count in no metric. Intervals are a bootstrap over groups.
 """
 
 import warnings
@@ -14,40 +14,37 @@ from genre_jax.evaluation.metrics import Predictions, wilson_interval
 from genre_jax.evaluation.significance import draw_weights
 
 DRAWS, FEWEST_DRAWS = 1000, 200
-# Numbers that the bootstrap of one side may touch, and hold at once: bounds time and memory.
+# Largest number of products in the bootstrap of one split, and in memory at once.
 MOST_WORK, AT_ONCE = 10**9, 4 * 10**6
 METRICS = (
-  "roc_auc_macro",
-  "roc_auc_micro",
-  "pr_auc_macro",
-  "pr_auc_micro",
-  "map",
-  "f1_macro",
-  "f1_micro",
-  "exact_match",
-  "top_match",
+  *("roc_auc_macro", "roc_auc_micro", "pr_auc_macro", "pr_auc_micro", "map"),
+  *("f1_macro", "f1_micro", "exact_match", "top_match"),
 )
 SHARES = METRICS[-2:]  # of rows
 
 
-def areas(scores: np.ndarray, held: np.ndarray, weights: np.ndarray) -> np.ndarray:
-  """Areas under the curves of one class, for several weightings of its rows.
+def areas(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
+  """Compute the areas under the curves of one class, for several weightings of its rows.
+
+  The results equal scikit-learn's roc_auc_score, auc(recall, precision) and
+  average_precision_score.
 
   Args:
     scores: float[n].
-    held: bool[n].
+    positive: bool[n].
     weights: float[draws, n], not negative.
+
   Returns:
-    float[3, draws]: under the ROC curve; under the precision-recall curve by trapezoids; average
-    precision, the same by steps. NaN where only one kind of row has weight. Equal to scikit-learn's
-    roc_auc_score, auc(recall, precision) and average_precision_score.
+    float[3, draws]: the area under the ROC curve, the area under the precision-recall curve by
+    trapezoids, and the same by steps (average precision). NaN if only positive or only negative
+    rows have weight.
   """
   order = np.argsort(-scores, kind="stable")
   sorted_scores = scores[order]
   last = np.flatnonzero(np.append(np.diff(sorted_scores) != 0, True))  # of each distinct score
-  weights, held = weights[:, order], held[order]
-  hits = np.cumsum(weights * held, 1)[:, last]
-  misses = np.cumsum(weights * ~held, 1)[:, last]
+  weights, positive = weights[:, order], positive[order]
+  hits = np.cumsum(weights * positive, 1)[:, last]
+  misses = np.cumsum(weights * ~positive, 1)[:, last]
   zero = np.zeros((len(weights), 1))
   with np.errstate(invalid="ignore", divide="ignore"):
     recall = np.hstack([zero, hits / hits[:, -1:]])
@@ -66,20 +63,26 @@ def areas(scores: np.ndarray, held: np.ndarray, weights: np.ndarray) -> np.ndarr
 
 
 def choose_thresholds(predictions: Predictions) -> dict[str, float]:
-  """For each class the threshold on its probability that gives the highest F1.
+  """Choose the threshold of each class that gives the highest F1.
 
-  Half way between two probabilities that occur; of equals the nearest to 1/2, which a class without
-  labels gets as well. On few clips thresholds are noisy: take them from the valid side alone.
+  A threshold is half way between two probabilities that occur; of equal ones it is the nearest to
+  1/2. A class without positive labels gets 1/2. Choose thresholds on the validation split only.
+
+  Args:
+    predictions: Multi-label predictions.
+
+  Returns:
+    The threshold of each class.
   """
   thresholds = {}
   for c, name in enumerate(predictions.classes):
     rows = predictions.known[:, c]
-    scores, held = predictions.probabilities[rows, c], predictions.labels[rows, c]
+    scores, positive = predictions.probabilities[rows, c], predictions.labels[rows, c]
     thresholds[name] = 0.5
-    if not held.any():
+    if not positive.any():
       continue
     order = np.argsort(-scores, kind="stable")
-    scores, hits = scores[order], np.cumsum(held[order])
+    scores, hits = scores[order], np.cumsum(positive[order])
     f1 = 2 * hits / (np.arange(1, len(hits) + 1) + hits[-1])
     between = (scores + np.append(scores[1:], 0.0)) / 2
     possible = np.append(np.diff(scores) != 0, True)
@@ -89,15 +92,18 @@ def choose_thresholds(predictions: Predictions) -> dict[str, float]:
 
 
 def row_weights(groups, draws: int, seed: int = 0) -> tuple[np.ndarray, int]:
-  """Bootstrap weights of rows: groups are drawn, and a row of several groups has their product.
+  """Draw bootstrap weights of rows by drawing groups.
+
+  A row of several groups gets the product of their weights. Source: Owen, Ann. Appl. Stat. 1 (2007)
+  386, "The pigeonhole bootstrap" (rows of two factors).
 
   Args:
-    groups: of each row, several joined by ';'.
-    draws: how many.
-    seed: of the draws.
+    groups: Group of each row, several joined by ';'.
+    draws: Number of draws.
+    seed: Seed of the draws.
+
   Returns:
     float[draws, rows], and the number of groups.
-  Reference: Owen, Ann. Appl. Stat. 1 (2007) 386, "The pigeonhole bootstrap" (rows of two factors).
   """
   parts = [group.split(";") for group in groups]
   number = {name: i for i, name in enumerate(sorted({name for part in parts for name in part}))}
@@ -109,12 +115,13 @@ def row_weights(groups, draws: int, seed: int = 0) -> tuple[np.ndarray, int]:
   return weights, len(number)
 
 
-def _figures(
-  p: Predictions, cuts: np.ndarray, weights: np.ndarray, lost=np.nan
+def _metrics(
+  p: Predictions, cutoffs: np.ndarray, weights: np.ndarray, lost=np.nan
 ) -> dict[str, np.ndarray]:
-  """Each figure, float[draws], and 'per_class', float[4, classes, draws]: areas and F1.
+  """Compute each metric, float[draws], and 'per_class', float[4, classes, draws].
 
-  Macro figures take `lost`, float[4, classes, 1], for a class that a draw loses; NaN leaves it out.
+  'per_class' has the three areas and F1. If a draw contains no row of a class, macro metrics use
+  `lost`, float[4, classes, 1], for the class; NaN leaves it out.
   """
 
   def areas_of(c):
@@ -124,17 +131,17 @@ def _figures(
   by_class = np.stack([areas_of(c) for c in range(len(p.classes))], 1)
   rows, columns = np.nonzero(p.known)
   micro = areas(p.probabilities[rows, columns], p.labels[rows, columns], weights[:, rows])
-  found, held = p.probabilities >= cuts, p.labels
+  found, positive = p.probabilities >= cutoffs, p.labels
   hits, wrong, missed = (
     weights @ (p.known & cell).astype(float)
-    for cell in (found & held, found & ~held, ~found & held)
+    for cell in (found & positive, found & ~positive, ~found & positive)
   )  # [draws, classes]
-  exact = ((found == held) | ~p.known).all(1)
-  lowest_held = np.where(held & p.known, p.probabilities, np.inf).min(1)
-  highest_other = np.where(~held & p.known, p.probabilities, -np.inf).max(1)
-  with_labels = (held & p.known).any(1) & (~held & p.known).any(1)
+  exact = ((found == positive) | ~p.known).all(1)
+  lowest_positive = np.where(positive & p.known, p.probabilities, np.inf).min(1)
+  highest_negative = np.where(~positive & p.known, p.probabilities, -np.inf).max(1)
+  with_labels = (positive & p.known).any(1) & (~positive & p.known).any(1)
   with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
-    warnings.simplefilter("ignore", RuntimeWarning)  # a draw without any class has no mean
+    warnings.simplefilter("ignore", RuntimeWarning)  # the mean of a draw without any class
     f1 = 2 * hits / (2 * hits + wrong + missed)
     per_class = np.concatenate([by_class, f1.T[None]])
     macro = np.nanmean(np.where(np.isnan(per_class), lost, per_class), 1)
@@ -148,57 +155,67 @@ def _figures(
       "f1_micro": 2 * hits.sum(1) / (2 * hits + wrong + missed).sum(1),
       "exact_match": weights @ exact / weights.sum(1),
       "top_match": weights
-      @ (with_labels & (lowest_held > highest_other))
+      @ (with_labels & (lowest_positive > highest_negative))
       / (weights @ with_labels),
       "per_class": per_class,
     }
 
 
 def _interval(
-  seen: float, drawn: np.ndarray, groups: int, least: float = 0.0, share: bool = False
+  observed: float, drawn: np.ndarray, groups: int, minimum: float = 0.0, share: bool = False
 ) -> list[float | None]:
-  """95 % of bootstrap draws, widened for few groups as Student's t is, within `least` and 1.
+  """Compute the 95 % interval from bootstrap draws, widened for few groups as Student's t.
 
-  Draws are moved so that their median is the figure seen. A draw repeats some artists and misses
-  others, which by itself raises the area under precision and recall and lowers F1, much where a
-  class has few artists. Draws that are all 0 or all 1 have no spread to see: a share of rows then
-  gets Wilson's interval with the groups as trials, another figure none.
+  Draws are shifted so that their median is the observed value. A draw repeats some artists and
+  lacks others, which by itself raises the area under the precision-recall curve and lowers F1 if a
+  class has few artists. Draws that are all 0 or all 1 have no variance: a share of rows then gets
+  Wilson's interval with the groups as trials, and another metric gets no interval.
+
+  Args:
+    observed: The metric of all rows.
+    drawn: float[draws], the metric of each draw.
+    groups: Number of groups.
+    minimum: Smallest possible value; the largest is 1.
+    share: True if the metric is a share of rows.
+
+  Returns:
+    Lower and upper bound; None if there is no interval.
   """
   drawn = drawn[np.isfinite(drawn)]
-  if groups < 2 or not len(drawn) or not np.isfinite(seen):
+  if groups < 2 or not len(drawn) or not np.isfinite(observed):
     return [None, None]
-  if least == 0 and round(seen, 9) in (0, 1) and np.ptp(drawn) < 1e-9:
-    return list(wilson_interval(round(seen, 9), groups)) if share else [None, None]
+  if minimum == 0 and round(observed, 9) in (0, 1) and np.ptp(drawn) < 1e-9:
+    return list(wilson_interval(round(observed, 9), groups)) if share else [None, None]
   tail = scipy.special.ndtr(scipy.special.stdtrit(groups - 1, 0.025))
-  ends = np.quantile(drawn - np.median(drawn), [tail, 1 - tail]) + seen
-  return [float(x) for x in np.clip(ends, least, 1)]
+  ends = np.quantile(drawn - np.median(drawn), [tail, 1 - tail]) + observed
+  return [float(x) for x in np.clip(ends, minimum, 1)]
 
 
 def _drawn(
-  p: Predictions, cuts: np.ndarray, weights: np.ndarray, seen: dict[str, np.ndarray]
+  p: Predictions, cutoffs: np.ndarray, weights: np.ndarray, observed: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-  """`_figures` of many weightings, some at a time.
+  """Compute `_metrics` of many weightings, some at a time.
 
-  A class that a draw loses keeps the figure that is `seen`, so that macro figures of all draws are
-  means over the same classes. A class of a single artist hence does not vary at all.
+  If a draw contains no row of a class, the class keeps its observed metric, so that macro metrics
+  of all draws are means over the same classes. A class of a single artist thus does not vary.
   """
   size = max(1, AT_ONCE // p.known.size)
   parts = [
-    _figures(p, cuts, weights[i : i + size], seen["per_class"])
+    _metrics(p, cutoffs, weights[i : i + size], observed["per_class"])
     for i in range(0, len(weights), size)
   ]
   return {name: np.concatenate([part[name] for part in parts], -1) for name in parts[0]}
 
 
 class BootstrapMetrics:
-  """What one system's seeds answered about the same rows, with figures that are means over them.
+  """Metrics of one system, as means over its seeds, with bootstrap intervals.
 
   Args:
-    runs: Predictions of each seed, and its thresholds.
+    runs: Predictions of each seed for the same rows, and its thresholds.
 
   Attributes:
-    seen: {figure of FIGURES: mean over seeds}.
-    runs: as given.
+    observed: {name in METRICS: mean over seeds}.
+    runs: As given.
   """
 
   def __init__(self, runs: list[tuple[Predictions, dict[str, float]]]):
@@ -207,25 +224,35 @@ class BootstrapMetrics:
     weights, self._groups = row_weights(first.groups, DRAWS)
     each = []
     for p, thresholds in runs:
-      cuts = np.array([thresholds[name] for name in p.classes])
-      seen = _figures(p, cuts, np.ones((1, len(p.names))))
-      each.append((seen, _drawn(p, cuts, weights, seen)))
-    self.seen = {name: float(np.mean([seen[name] for seen, _ in each])) for name in METRICS}
+      cutoffs = np.array([thresholds[name] for name in p.classes])
+      observed = _metrics(p, cutoffs, np.ones((1, len(p.names))))
+      each.append((observed, _drawn(p, cutoffs, weights, observed)))
+    self.observed = {
+      name: float(np.mean([observed[name] for observed, _ in each])) for name in METRICS
+    }
     self._drawn = {name: np.mean([drawn[name] for _, drawn in each], 0) for name in METRICS}
 
-  def interval(self, figure: str) -> list[float | None]:
-    """95 % over groups."""
-    return _interval(self.seen[figure], self._drawn[figure], self._groups, share=figure in SHARES)
+  def interval(self, metric: str) -> list[float | None]:
+    """Compute the 95 % interval of a metric over groups; see `_interval`."""
+    observed, drawn = self.observed[metric], self._drawn[metric]
+    return _interval(observed, drawn, self._groups, share=metric in SHARES)
 
-  def minus(self, other: "BootstrapMetrics", figure: str) -> tuple[float, list[float | None]]:
-    """Difference to a system that was asked about the same rows, and 95 % over groups."""
-    difference = self.seen[figure] - other.seen[figure]
-    drawn = self._drawn[figure] - other._drawn[figure]
+  def difference(self, other: "BootstrapMetrics", metric: str) -> tuple[float, list[float | None]]:
+    """Compute the difference to another system on the same rows, and its 95 % interval."""
+    difference = self.observed[metric] - other.observed[metric]
+    drawn = self._drawn[metric] - other._drawn[metric]
     return difference, _interval(difference, drawn, self._groups, -1.0)
 
 
-def as_text(name: str, value: float | None, ends, sign: str = "") -> str:
-  """A figure with its interval as '0.474 [0.401, 0.630]', shares in percent; '-' where none is."""
+def format_metric(name: str, value: float | None, ends, sign: str = "") -> str:
+  """Format a metric with its interval, as '0.474 [0.401, 0.630]'; shares are in percent.
+
+  Args:
+    name: Name of the metric.
+    value: Its value; None gives '-'.
+    ends: Bounds of its interval, None if there is no interval.
+    sign: '+' to show the sign of positive values.
+  """
   scale, digits = (100, 1) if name.endswith("match") else (1, 3)
   if value is None:
     return "-"
@@ -238,14 +265,14 @@ def _number(value) -> float | None:
 
 
 def validation_metrics(tracks: Predictions) -> dict[str, float]:
-  """What training shows and ranks checkpoints by: 'pr_auc', macro, and 'nll' of a known label."""
+  """Compute macro 'pr_auc' and 'nll' per known label, by which training ranks checkpoints."""
   one = np.ones((1, len(tracks.names)))
-  pr_auc = _figures(tracks, np.full(len(tracks.classes), 0.5), one)["pr_auc_macro"][0]
+  pr_auc = _metrics(tracks, np.full(len(tracks.classes), 0.5), one)["pr_auc_macro"][0]
   return {"pr_auc": float(np.nan_to_num(pr_auc)), "nll": _nll(tracks)}
 
 
 def _nll(p: Predictions) -> float:
-  """Mean binary cross-entropy of the known labels."""
+  """Compute the mean binary cross-entropy of the known labels."""
   likelihood = np.where(p.labels, p.probabilities, 1 - p.probabilities)[p.known]
   return float(-np.log(np.maximum(likelihood, 1e-12)).mean()) if len(likelihood) else 0.0
 
@@ -253,21 +280,24 @@ def _nll(p: Predictions) -> float:
 def summarize_multi_label(
   p: Predictions, thresholds: dict[str, float], draws: int | None = None
 ) -> dict[str, Any]:
-  """The figures of one unit, segments or tracks, as they stand in eval/*.json.
+  """Compute the metrics of segments or tracks, as the JSON files of an evaluation have them.
+
+  Macro metrics are means over the classes that have the metric; map is the macro average precision.
+  exact_match is the share of rows whose predicted labels equal the true ones; a row without labels
+  matches if none is predicted. top_match is the share, among rows with positive and negative
+  labels, in which every positive label has a higher probability than every negative one.
 
   Args:
-    p: labels bool[n, classes] and known bool[n, classes].
-    thresholds: of each class.
-    draws: of the bootstrap; None: DRAWS, fewer where there are very many rows.
+    p: Predictions with labels bool[n, classes] and known bool[n, classes].
+    thresholds: Threshold of each class.
+    draws: Number of bootstrap draws; None for DRAWS, or fewer if there are very many rows.
+
   Returns:
-    n; each of FIGURES; ci95 with an interval for each; nll; per_class with n (labels held), known,
-    roc_auc, pr_auc, pr_auc_ci95, average_precision, precision, recall, f1 and threshold. None
-    where there is nothing to divide by. Macro figures are means over the classes that have one;
-    map is the macro average precision. exact_match is the share of rows whose labels above the
-    thresholds are all right and complete, of one that holds nothing that nothing was found;
-    top_match of those that hold some labels and not all: whether those held lead the others.
+    n; each of METRICS; ci95 with an interval for each; nll; and per_class with n (positive labels),
+    known, roc_auc, pr_auc, pr_auc_ci95, average_precision, precision, recall, f1 and threshold. A
+    value is None if its denominator is 0.
   """
-  cuts = np.array([thresholds[name] for name in p.classes])
+  cutoffs = np.array([thresholds[name] for name in p.classes])
   n, k = p.known.shape
   if not n:
     empty = {"n": 0, "known": 0} | dict.fromkeys(
@@ -283,35 +313,36 @@ def summarize_multi_label(
         for name in p.classes
       },
     }
-  seen = _figures(p, cuts, np.ones((1, n)))
+  observed = _metrics(p, cutoffs, np.ones((1, n)))
   if draws is None:
     draws = int(np.clip(MOST_WORK // (n * k), FEWEST_DRAWS, DRAWS))
   weights, groups = row_weights(p.groups, draws)
-  drawn = _drawn(p, cuts, weights, seen)
-  found, held = p.probabilities >= cuts, p.labels & p.known
+  drawn = _drawn(p, cutoffs, weights, observed)
+  found, positive = p.probabilities >= cutoffs, p.labels & p.known
   per_class = {}
   for c, name in enumerate(p.classes):
-    roc, pr, average, f1 = (_number(value) for value in seen["per_class"][:, c, 0])
-    hits, guessed = int((found & held)[:, c].sum()), int((found & p.known)[:, c].sum())
-    n_held = int(held[:, c].sum())
+    roc, pr, average, f1 = (_number(value) for value in observed["per_class"][:, c, 0])
+    hits, n_found = int((found & positive)[:, c].sum()), int((found & p.known)[:, c].sum())
+    n_positive = int(positive[:, c].sum())
     per_class[name] = {
-      "n": n_held,
+      "n": n_positive,
       "known": int(p.known[:, c].sum()),
       "roc_auc": roc,
       "pr_auc": pr,
-      "pr_auc_ci95": _interval(seen["per_class"][1, c, 0], drawn["per_class"][1, c], groups),
+      "pr_auc_ci95": _interval(observed["per_class"][1, c, 0], drawn["per_class"][1, c], groups),
       "average_precision": average,
-      "precision": hits / guessed if guessed else None,
-      "recall": hits / n_held if n_held else None,
+      "precision": hits / n_found if n_found else None,
+      "recall": hits / n_positive if n_positive else None,
       "f1": f1,
       "threshold": thresholds[name],
     }
   return {
     "n": n,
     "nll": _nll(p),
-    **{name: _number(seen[name][0]) for name in METRICS},
+    **{name: _number(observed[name][0]) for name in METRICS},
     "ci95": {
-      name: _interval(seen[name][0], drawn[name], groups, share=name in SHARES) for name in METRICS
+      name: _interval(observed[name][0], drawn[name], groups, share=name in SHARES)
+      for name in METRICS
     },
     "per_class": per_class,
   }

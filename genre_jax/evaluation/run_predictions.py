@@ -1,4 +1,4 @@
-"""A run's folder read back: its config and what it answered, for `sweep` and `compare`."""
+"""Read the folder of a run: its config, metrics and predictions."""
 
 import csv
 import dataclasses
@@ -14,7 +14,7 @@ from genre_jax.errors import UserError
 from genre_jax.evaluation.metrics import Predictions
 from genre_jax.old_names import modernize
 
-# Fields that may change between a run and its continuation, because no number depends on them.
+# Fields that may change when a run is resumed, because no result depends on them.
 FREE_FIELDS = (
   "dataset.path",
   "dataset.source",
@@ -25,7 +25,7 @@ FREE_FIELDS = (
 )
 
 
-# How the files of a split begin in a run's folder `eval`.
+# Beginning of the file names of a split in a run's folder `eval`.
 FILE_STEMS = {"validation": "valid", "test": "test"}
 
 
@@ -33,7 +33,7 @@ def evaluation_file(folder: pathlib.Path, split: str, content: str = "metrics") 
   """Return the path of a file that an evaluation writes.
 
   Args:
-    folder: the run's folder.
+    folder: The run's folder.
     split: 'validation' or 'test'.
     content: 'metrics' for the JSON file; 'track' or 'segment' for the CSV file of predictions.
   """
@@ -42,44 +42,57 @@ def evaluation_file(folder: pathlib.Path, split: str, content: str = "metrics") 
 
 
 def read_evaluation(folder: pathlib.Path, split: str) -> dict[str, Any]:
-  """Return the metrics of a split; raises OSError or ValueError where there are none."""
+  """Return the metrics of a split; raise OSError or ValueError if the file is absent or damaged."""
   return json.loads(evaluation_file(folder, split).read_text())
 
 
 def read_config_file(folder: pathlib.Path) -> dict[str, Any]:
-  """Return a run's config.json with today's names: config, dataset_id, commit, packages."""
+  """Return a run's config.json with current names: config, dataset_id, commit, packages."""
   return modernize(json.loads((folder / "config.json").read_text()))
 
 
 def identity(config: dict) -> dict[str, Any]:
-  """A config of JSON values, flat, without the fields that no number depends on."""
+  """Flatten a config of JSON values, and drop the fields on which no result depends.
+
+  Args:
+    config: Nested config, as config.json has it.
+
+  Returns:
+    Values by dotted name, such as 'optimizer.learning_rate'.
+  """
   return {
     name: value for name, value in flatten_dict(config, sep=".").items() if name not in FREE_FIELDS
   }
 
 
 def read_config(folder: pathlib.Path) -> dict[str, Any]:
-  """The `identity` of a run's config; OSError, ValueError or KeyError where there is none."""
+  """Return the `identity` of a run's config.
+
+  Raises:
+    OSError, ValueError or KeyError: If config.json is absent or damaged.
+  """
   return identity(read_config_file(folder)["config"])
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """One evaluated run.
+  """One evaluated run of the task single_label.
 
   Attributes:
-    folder: where it is.
-    config: {'optimizer.learning_rate': 1e-3, ...}, without what no number depends on.
-    split: what says who was asked: name, leaky and the config's split fields.
-    classes: genre names.
-    tracks, groups, labels: of each track, sorted by track.
-    predictions: genre that the run gave each track.
+    folder: The run's folder.
+    config: Its config, as `identity` returns it.
+    split_config: Fields that determine the evaluated tracks: name, leaky and the config's split.
+    classes: Names of the genres.
+    tracks: Names of the tracks, sorted.
+    groups: Group of each track.
+    labels: True genre of each track.
+    predictions: Predicted genre of each track.
     probabilities: float[tracks, classes], to six digits.
   """
 
   folder: pathlib.Path
   config: dict[str, Any]
-  split: dict[str, Any]
+  split_config: dict[str, Any]
   classes: tuple[str, ...]
   tracks: tuple[str, ...]
   groups: tuple[str, ...]
@@ -89,25 +102,25 @@ class Run:
 
   @property
   def correct(self) -> np.ndarray:
-    """bool[tracks]."""
+    """Return bool[tracks], True where the prediction is correct."""
     return np.array(self.predictions) == np.array(self.labels)
 
   @property
   def truth(self) -> np.ndarray:
-    """int[tracks], the labels as indices of `classes`."""
+    """Return int[tracks], the labels as indices of `classes`."""
     return np.array([self.classes.index(label) for label in self.labels])
 
 
 def read_run(folder: str | os.PathLike, split: str, unit: str = "track") -> Run:
-  """Reads one side of a run.
+  """Read the predictions of a run for one split.
 
   Args:
-    folder: of the run.
-    side: 'valid' or 'test'.
-    unit: 'track', or 'segment': then `tracks` are numbered segments, as 'disco.00001/3'.
+    folder: The run's folder.
+    split: 'validation' or 'test'.
+    unit: 'track', or 'segment', for which `tracks` are numbered segments, as 'disco.00001/3'.
 
   Raises:
-    UserError: if the folder holds no run that was evaluated on this side.
+    UserError: If the folder has no run of the task single_label evaluated on this split.
   """
   folder = pathlib.Path(folder)
   try:
@@ -119,32 +132,40 @@ def read_run(folder: str | os.PathLike, split: str, unit: str = "track") -> Run:
       _number_segments(rows)
     classes = tuple(report["classes"])
     probabilities = np.array([[float(row[f"p_{name}"]) for name in classes] for row in rows])
-    how = {"name": report["split"], "leaky": report["leaky"]}
-    how |= {name: value for name, value in config.items() if name.startswith("split.")}
+    split_config = {"name": report["split"], "leaky": report["leaky"]}
+    split_config |= {name: value for name, value in config.items() if name.startswith("split.")}
     columns = (
       tuple(row[name] for row in rows) for name in ("track", "group", "label", "prediction")
     )
-    run = Run(folder, config, how, classes, *columns, probabilities)
+    run = Run(folder, config, split_config, classes, *columns, probabilities)
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise UserError(
-      f"{folder} holds no evaluated run ({error}): give folders that genre_jax.main"
-      " wrote, as runs/tf_split"
+      f"{folder} contains no evaluated run ({error}): give folders that genre_jax.main"
+      " wrote, such as runs/tf_split"
     ) from error
   if config["task"] != "single_label":
     raise UserError(
-      f"{folder} is of the task {config['task']}, and compare counts tracks with one"
-      " genre: put such runs side by side with python -m genre_jax.table"
+      f"{folder} has the task {config['task']}, and compare needs one genre per track:"
+      " show such runs in one table with python -m genre_jax.table"
     )
   if not run.tracks:
     raise UserError(
-      f"{folder} has no clip on the {split} side: give --split="
+      f"{folder} has no track in the {split} split: give --split="
       + ("validation" if split == "test" else "test")
     )
   return run
 
 
 def read_multi_label(folder: pathlib.Path, split: str) -> tuple[Predictions, dict[str, float]]:
-  """What a run of the task multi_label answered about the tracks of a side, and its thresholds."""
+  """Read the track predictions of a run of the task multi_label for one split.
+
+  Args:
+    folder: The run's folder.
+    split: 'validation' or 'test'.
+
+  Returns:
+    The predictions and the threshold of each class.
+  """
   report = read_evaluation(folder, split)
   with open(evaluation_file(folder, split, "track"), newline="") as file:
     rows = sorted(csv.DictReader(file), key=lambda row: row["track"])
@@ -153,15 +174,19 @@ def read_multi_label(folder: pathlib.Path, split: str) -> tuple[Predictions, dic
   return Predictions(
     names=tuple(row["track"] for row in rows),
     groups=tuple(row["group"] for row in rows),
-    labels=np.array([[name in held for name in classes] for held in true]),
+    labels=np.array([[name in labels for name in classes] for labels in true]),
     probabilities=np.array([[float(row[f"p_{name}"]) for name in classes] for row in rows]),
     classes=classes,
-    known=np.array([[f"?{name}" not in held for name in classes] for held in true]),
+    known=np.array([[f"?{name}" not in labels for name in classes] for labels in true]),
   ), report["thresholds"]
 
 
 def pool_folds(runs: list[Run]) -> Run:
-  """The runs of one seed, one for each fold, as one run in which every track was asked once."""
+  """Join the runs of one seed, one per fold, to one run in which each track occurs once.
+
+  Raises:
+    UserError: If a track was evaluated in two folds.
+  """
   if len(runs) == 1:
     return runs[0]
   order = np.argsort([track for run in runs for track in run.tracks], kind="stable")
@@ -172,13 +197,13 @@ def pool_folds(runs: list[Run]) -> Run:
 
   pooled = {name: joined(name) for name in ("tracks", "groups", "labels", "predictions")}
   if len(set(pooled["tracks"])) < len(order):
-    raise UserError(f"{runs[0].folder.parent}: a track was asked in two folds")
+    raise UserError(f"{runs[0].folder.parent}: a track was evaluated in two folds")
   probabilities = np.concatenate([run.probabilities for run in runs])[order]
   return dataclasses.replace(runs[0], probabilities=probabilities, **pooled)
 
 
 def _number_segments(rows: list[dict[str, str]]) -> None:
-  """Makes names unique: the rows of a track are its segments, in order."""
+  """Make names unique by numbering each track's rows, which are its segments in order."""
   counts: dict[str, int] = {}
   for row in rows:
     track = row["track"]
@@ -187,10 +212,10 @@ def _number_segments(rows: list[dict[str, str]]) -> None:
 
 
 def training_minutes(folder: pathlib.Path, batch_size: int) -> float:
-  """Minutes spent in training steps, their compilation included and validation left out."""
+  """Return the minutes spent in training steps, with their compilation and without validation."""
   seconds, before = 0.0, 0
   for line in (folder / "metrics.jsonl").read_text().splitlines():
-    figures = json.loads(line)
-    seconds += (figures["step"] - before) * batch_size / figures["train/examples_per_second"]
-    before = figures["step"]
+    metrics = json.loads(line)
+    seconds += (metrics["step"] - before) * batch_size / metrics["train/examples_per_second"]
+    before = metrics["step"]
   return seconds / 60

@@ -1,7 +1,7 @@
-"""Statistics of paired comparisons: bootstrap over artists and seeds, McNemar, Holm.
+"""Compute statistics of paired comparisons: bootstrap over artists and seeds, McNemar, Holm.
 
-Stands on `metrics.py` and NumPy arrays alone; `compare_runs.py` feeds it from files. Tracks of
-one artist, and runs of one config, are alike, so what is drawn anew is artists and seeds.
+It works on NumPy arrays; `comparison.py` reads them from files. Tracks of one artist, and runs of
+one config, are not independent, so the bootstrap draws artists and seeds.
 """
 
 import math
@@ -11,20 +11,21 @@ import scipy.special
 
 from genre_jax.evaluation.metrics import accuracy_interval
 
-# Up to this many discordant tracks McNemar's test is the exact binomial one (statsmodels' manual
-# and Fagerland et al., BMC Med. Res. Methodol. 13 (2013) 91, use 25).
+# With fewer discordant tracks McNemar's test is the exact binomial one (25 in the manual of
+# statsmodels and in Fagerland et al., BMC Med. Res. Methodol. 13 (2013) 91).
 EXACT_BELOW = 25
 
 
-def strata_of(groups, genres) -> tuple[np.ndarray, np.ndarray]:
-  """Groups as numbers, and the stratum of each: the genre that most of its tracks have.
+def assign_strata(groups, genres) -> tuple[np.ndarray, np.ndarray]:
+  """Number the groups, and assign each to a stratum: the genre of most of its tracks.
 
-  A stratum of one group has no variance to see, so such strata are merged, with one another or
-  else with the smallest.
+  The variance within a stratum of one group cannot be estimated. Such strata are merged with one
+  another, or a single one with the smallest other stratum.
 
   Args:
-    groups: the group of each track.
-    genres: the genre of each track.
+    groups: Group of each track.
+    genres: Genre of each track.
+
   Returns:
     int[tracks], the group of each track; int[groups], the stratum of each group.
   """
@@ -44,18 +45,20 @@ def strata_of(groups, genres) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw_weights(rng, stratum, draws: int) -> np.ndarray:
-  """Bootstrap weights of groups, drawn with replacement within their stratum.
+  """Draw bootstrap weights of groups, with replacement within their stratum.
 
-  m - 1 of m groups are drawn and weighted by m / (m - 1): drawing m would understate the variance
-  by (m - 1) / m, much where a genre has few artists.
+  m - 1 of m groups are drawn and weighted by m / (m - 1). Drawing m would underestimate the
+  variance by (m - 1) / m, which matters if a genre has few artists.
+
+  Source: Rao and Wu, J. Am. Stat. Assoc. 83 (1988) 231.
 
   Args:
-    rng: a NumPy Generator.
+    rng: A NumPy Generator.
     stratum: int[groups].
-    draws: how many.
+    draws: Number of draws.
+
   Returns:
     float[draws, groups], summing to the number of groups in each stratum.
-  Reference: Rao and Wu, J. Am. Stat. Assoc. 83 (1988) 231.
   """
   weights = np.ones((draws, len(stratum)))
   for s in np.unique(stratum):
@@ -70,28 +73,31 @@ def draw_weights(rng, stratum, draws: int) -> np.ndarray:
 def paired_difference(
   correct_a, correct_b, groups, genres, *, draws: int = 4000, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float, float]:
-  """Difference in accuracy of two systems on the same tracks, with a bootstrap interval.
+  """Compute the difference in accuracy of two systems on the same tracks, and its interval.
 
-  Artists are drawn within their genre, and where a system has several seeds its seeds too. A
-  percentile interval, widened as Student's t widens a normal one, since artists and seeds are few.
+  The bootstrap draws artists within their genre, and the seeds of a system with several seeds. The
+  interval is a percentile interval, widened as Student's t widens a normal one, because artists
+  and seeds are few.
+
+  Sources: Hesterberg, Am. Stat. 69 (2015) 371 (the widening); Satterthwaite, Biometrics Bull. 2
+  (1946) 110 (its degrees of freedom).
 
   Args:
     correct_a: bool[seeds, tracks].
-    correct_b: bool[seeds, tracks], possibly other seeds.
-    groups: the group of each track.
-    genres: the genre of each track.
-    draws: of the bootstrap.
-    level: of the interval.
-    seed: of the draws.
+    correct_b: bool[seeds, tracks], possibly with other seeds.
+    groups: Group of each track.
+    genres: Genre of each track.
+    draws: Number of bootstrap draws.
+    level: Level of the interval.
+    seed: Seed of the draws.
+
   Returns:
-    The difference a - b, and both ends of its interval; all tracks count alike, and an end is NaN
-    where there is one group only.
-  Reference: Hesterberg, Am. Stat. 69 (2015) 371 (the widening); Satterthwaite, Biometrics Bull. 2
-    (1946) 110 (its degrees of freedom).
+    The difference a - b, and the lower and upper bound of its interval. All tracks have the same
+    weight. The bounds are NaN if there is only one group.
   """
   systems = [np.atleast_2d(correct).astype(float) for correct in (correct_a, correct_b)]
   difference = float(systems[0].mean() - systems[1].mean())
-  group, stratum = strata_of(groups, genres)
+  group, stratum = assign_strata(groups, genres)
   if len(stratum) < 2:
     return difference, math.nan, math.nan
   rng = np.random.default_rng(seed)
@@ -116,17 +122,18 @@ def paired_difference(
 
 
 def accuracy_of_seeds(correct, groups, genres) -> tuple[float, float, float]:
-  """Mean accuracy of a system's seeds, with the bootstrap interval of `paired_difference`.
+  """Compute the mean accuracy of a system's seeds, with the interval of `paired_difference`.
 
-  Where every answer is right, or every one wrong, no draw differs from another: there it is
+  If all predictions are correct, or all wrong, every draw is the same. The interval is then
   Wilson's, with the groups as trials.
 
   Args:
     correct: bool[seeds, tracks].
-    groups: the group of each track.
-    genres: the genre of each track.
+    groups: Group of each track.
+    genres: Genre of each track.
+
   Returns:
-    The mean and both ends of its interval, within 0 and 1.
+    The mean, and the lower and upper bound of its interval, within [0, 1].
   """
   correct = np.atleast_2d(correct)
   if correct.all() or not correct.any():
@@ -136,14 +143,16 @@ def accuracy_of_seeds(correct, groups, genres) -> tuple[float, float, float]:
 
 
 def seed_effects(correct, group) -> np.ndarray:
-  """What each seed is better or worse than the others by, beyond the chance of single tracks.
+  """Estimate the effect of each seed on the accuracy, without the chance of single tracks.
 
-  The accuracies of seeds differ also because each seed has other tracks right; drawing artists
-  counts that already. Deviations are shrunk to what it leaves, to zero where it leaves nothing.
+  The accuracies of seeds also differ because each seed classifies other tracks correctly. Drawing
+  artists includes this variance already, so it is removed: deviations from the mean are shrunk
+  accordingly, down to zero.
 
   Args:
     correct: float[seeds, tracks].
     group: int[tracks].
+
   Returns:
     float[seeds], summing to 0.
   """
@@ -152,20 +161,22 @@ def seed_effects(correct, group) -> np.ndarray:
   residual = correct - correct.mean(0) - effects[:, None]
   by_group = np.stack([np.bincount(group, weights=row) for row in residual])
   chance = (by_group**2).sum() / (seeds - 1) / n**2
-  seen = effects.var(ddof=1)
-  return effects * math.sqrt(max(0.0, 1 - chance / seen)) if seen > 0 else effects
+  total = effects.var(ddof=1)
+  return effects * math.sqrt(max(0.0, 1 - chance / total)) if total > 0 else effects
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-  """Two-sided p of McNemar's test.
+  """Compute the two-sided p-value of McNemar's test.
+
+  Sources: McNemar, Psychometrika 12 (1947) 153; Edwards, Psychometrika 13 (1948) 185.
 
   Args:
-    only_a: tracks that only a has right.
-    only_b: tracks that only b has right.
+    only_a: Number of tracks that only a classifies correctly.
+    only_b: Number of tracks that only b classifies correctly.
+
   Returns:
-    The exact binomial p below EXACT_BELOW discordant tracks, else that of chi-square with
+    The exact binomial p-value below EXACT_BELOW discordant tracks, else that of chi-square with
     continuity correction.
-  Reference: McNemar, Psychometrika 12 (1947) 153; Edwards, Psychometrika 13 (1948) 185.
   """
   n = only_a + only_b
   if n == 0:
@@ -178,9 +189,9 @@ def mcnemar(only_a: int, only_b: int) -> float:
 
 
 def holm(p_values) -> np.ndarray:
-  """Holm's adjusted p of each of several tests.
+  """Adjust the p-values of several tests by Holm's method.
 
-  Reference: Holm, Scand. J. Stat. 6 (1979) 65.
+  Source: Holm, Scand. J. Stat. 6 (1979) 65.
   """
   p = np.asarray(p_values, float)
   order = np.argsort(p, kind="stable")

@@ -59,14 +59,16 @@ def compute_results(protocol: Protocol, data: pathlib.Path, folder: pathlib.Path
 
 def _row_metrics(system: BootstrapMetrics) -> dict[str, Any]:
   """Return n and metrics of a row, with intervals; the deviation over seeds of the first."""
-  metrics = {name: {"value": system.seen[name], "ci95": system.interval(name)} for name in METRICS}
-  each = [BootstrapMetrics([run]).seen[METRICS[0]] for run in system.runs]
+  metrics = {
+    name: {"value": system.observed[name], "ci95": system.interval(name)} for name in METRICS
+  }
+  each = [BootstrapMetrics([run]).observed[METRICS[0]] for run in system.runs]
   metrics[METRICS[0]]["sd"] = deviation(each)
   return {"n": len(system.runs[0][0].names), "metrics": metrics}
 
 
 def _difference(first: BootstrapMetrics, other: BootstrapMetrics, metric: str) -> dict[str, Any]:
-  value, ends = first.minus(other, metric)
+  value, ends = first.difference(other, metric)
   return {"value": value, "ci95": ends}
 
 

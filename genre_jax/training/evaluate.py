@@ -9,7 +9,7 @@ import numpy as np
 
 from genre_jax.data.pipeline import eval_batches
 from genre_jax.data.prepared import Prepared
-from genre_jax.data.splits import SplitAssignment
+from genre_jax.data.split_assignment import SplitAssignment
 from genre_jax.errors import UserError
 from genre_jax.evaluation import metrics, multi_label_metrics
 from genre_jax.evaluation.calibration import summarize_temperature

@@ -17,9 +17,11 @@ import optax
 
 from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.pipeline import plan_segments
-from genre_jax.data.prepared import Prepared, label_vectors, prepare
+from genre_jax.data.prepared import Prepared, prepare
+from genre_jax.data.source import label_vectors
 from genre_jax.data.sources.registry import Source, open_source
-from genre_jax.data.splits import SplitAssignment, assign_splits, check_groups_apart
+from genre_jax.data.split_assignment import SplitAssignment, check_groups_apart
+from genre_jax.data.splits import assign_splits
 from genre_jax.errors import UserError
 from genre_jax.models.registry import MODELS, build_model, count_parameters
 from genre_jax.training.config_checks import check_config

@@ -1,4 +1,4 @@
-"""Calibration figures, against scikit-learn and by hand."""
+"""Test calibration metrics against scikit-learn and values computed by hand."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def test_expected_calibration_error_by_hand():
   )
 
 
-def test_a_certain_prediction_falls_into_the_last_bin_and_nothing_into_none():
+def test_a_certain_prediction_is_in_the_last_bin_and_no_predictions_give_none():
   table = calibration.reliability(np.eye(2), np.array([0, 1]))
   assert table[-1] == {"from": 0.9, "to": 1.0, "n": 2, "confidence": 1.0, "accuracy": 1.0}
   empty = Predictions((), (), np.zeros(0, int), np.zeros((0, 2)), ("a", "b"))

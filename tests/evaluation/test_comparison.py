@@ -1,4 +1,4 @@
-"""Comparing runs: what is pooled, what is refused, what is written."""
+"""Test the comparison of runs: which are pooled, which are refused, and what is written."""
 
 import csv
 import json
@@ -10,7 +10,7 @@ import pytest
 
 from genre_jax.errors import UserError
 from genre_jax.evaluation import comparison
-from genre_jax.evaluation.run_predictions import read_run
+from genre_jax.evaluation.run_predictions import evaluation_file, read_run
 from tests.conftest import ROOT
 
 CLASSES = ("pop", "rock")
@@ -28,7 +28,7 @@ def _run(
   change=None,
   task="single_label",
 ):
-  """Writes what genre_jax.main leaves of a run; `rate` of its tracks are right."""
+  """Write the files of a run, in which a share `rate` of the predictions is correct."""
   rng = np.random.default_rng([seed, int(100 * rate)])
   (folder / "eval").mkdir(parents=True)
   config = {
@@ -41,10 +41,10 @@ def _run(
   (folder / "config.json").write_text(json.dumps({"config": config, "dataset_id": "m"}))
   for name in ("validation", "test"):
     n = tracks if name == split else 0
-    (folder / "eval" / f"{name}.json").write_text(
+    evaluation_file(folder, name).write_text(
       json.dumps({"split": "x", "leaky": False, "classes": CLASSES, "track": {"n": n}})
     )
-    with open(folder / "eval" / f"{name}.csv", "w", newline="") as file:
+    with open(evaluation_file(folder, name, "track"), "w", newline="") as file:
       writer = csv.writer(file)
       writer.writerow(["track", "group", "label", "prediction", *(f"p_{c}" for c in CLASSES)])
       for i in range(n):
@@ -57,7 +57,7 @@ def _run(
   return folder
 
 
-def test_runs_that_differ_in_the_seed_alone_are_one_system(tmp_path):
+def test_runs_that_differ_only_in_the_seed_are_one_system(tmp_path):
   folders = [_run(tmp_path / f"a_seed{seed}", seed=seed, rate=0.9) for seed in range(3)]
   folders += [_run(tmp_path / "b", seed=0, rate=0.5, model="axis_features")]
   a, b = comparison.read_systems(folders, "validation")
@@ -69,10 +69,10 @@ def test_runs_that_differ_in_the_seed_alone_are_one_system(tmp_path):
   assert pair.p == pair.p_holm < 0.05
   text = comparison.to_markdown([a, b], [pair], "validation")
   assert f"| a | b | {100 * pair.difference:+.1f} [" in text
-  assert "says nothing about other seeds" in text and "flattered" in text
+  assert "contains no variance over seeds" in text and "accuracies on it are too high" in text
 
 
-def test_systems_get_names_of_their_own(tmp_path):
+def test_systems_get_unique_names(tmp_path):
   folders = [
     _run(tmp_path / "x" / "run", model="one"),
     _run(tmp_path / "y" / "run", model="two"),
@@ -88,30 +88,30 @@ def test_systems_get_names_of_their_own(tmp_path):
   [
     (dict(tracks=36), "4 that only one has"),
     (dict(fold=1), "split.fold"),
-    (dict(split="test"), "no clip on the valid side"),
+    (dict(split="test"), "no track in the validation split"),
     (dict(change=lambda row: [row[0], "elsewhere", *row[2:]]), "the group of t000"),
     (dict(change=lambda row: [*row[:2], "rock", *row[3:]]), "the label of t000"),
-    (dict(task="multi_label"), "task multi_label"),
+    (dict(task="multi_label"), "has the task multi_label"),
     (dict(model="baseline", seed=0), "are the same run"),
-    (dict(model="baseline", seed=1), "differ in the seed alone"),
+    (dict(model="baseline", seed=1), "differ only in the seed"),
   ],
 )
-def test_what_cannot_be_compared_is_refused(tmp_path, other, message):
+def test_runs_that_cannot_be_compared_are_refused(tmp_path, other, message):
   folders = [_run(tmp_path / "a"), _run(tmp_path / "b", **{"model": "axis_features", **other})]
   with pytest.raises(UserError, match=message):
     comparison.read_systems(folders, "validation")
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
-  with pytest.raises(UserError, match="holds no evaluated run"):
+  with pytest.raises(UserError, match="contains no evaluated run"):
     read_run(tmp_path, "validation")
   folder = _run(tmp_path / "a")
   (folder / "eval" / "valid.csv").write_text("track,group\nx,y\n")
-  with pytest.raises(UserError, match="holds no evaluated run"):
+  with pytest.raises(UserError, match="contains no evaluated run"):
     read_run(folder, "validation")
 
 
-def test_the_test_side_is_chosen_where_all_have_it(tmp_path):
+def test_the_test_split_is_chosen_if_every_run_has_it(tmp_path):
   both = [_run(tmp_path / "a", split="test"), _run(tmp_path / "b", split="test")]
   assert comparison.choose_split(both) == "test"
   assert comparison.choose_split([*both, _run(tmp_path / "c")]) == "validation"
@@ -141,7 +141,7 @@ def test_the_command(tmp_path):
   assert "</svg>" in (out / "forest.svg").read_text()
   for arguments, message in (
     ([str(tmp_path / "run_0")], "two or more run folders"),
-    ([str(tmp_path / "run_0"), "nowhere"], "holds no evaluated run"),
+    ([str(tmp_path / "run_0"), "nowhere"], "contains no evaluated run"),
   ):
     refused = command(*arguments, f"--out={out}")
     assert refused.returncode == 2 and message in refused.stderr

@@ -1,4 +1,4 @@
-"""Figures against scikit-learn, scipy and simulation."""
+"""Test metrics and intervals against scikit-learn, SciPy and simulation."""
 
 import numpy as np
 import pytest
@@ -37,13 +37,13 @@ def test_summary_equals_scikit_learn():
     p.labels, predicted
   )
   for i, name in enumerate(p.classes):
-    figures = report["per_class"][name]
-    assert figures["precision"] == pytest.approx(precision[i])
-    assert figures["recall"] == pytest.approx(recall[i])
-    assert figures["n"] == support[i]
+    of_class = report["per_class"][name]
+    assert of_class["precision"] == pytest.approx(precision[i])
+    assert of_class["recall"] == pytest.approx(recall[i])
+    assert of_class["n"] == support[i]
 
 
-def test_no_clips_give_null_figures():
+def test_no_predictions_give_null_metrics():
   empty = metrics.Predictions((), (), np.zeros(0, int), np.zeros((0, 4)), tuple("abcd"))
   report = metrics.summarize(empty)
   assert report["n"] == 0
@@ -51,7 +51,7 @@ def test_no_clips_give_null_figures():
   assert report["confusion"] == [[0] * 4] * 4
 
 
-def test_a_class_without_clips_has_no_recall():
+def test_a_class_without_tracks_has_no_recall():
   p = _predictions()
   p = metrics.Predictions(p.names, p.groups, np.minimum(p.labels, 2), p.probabilities, p.classes)
   assert metrics.summarize(p)["per_class"]["d"]["recall"] is None
@@ -71,7 +71,7 @@ def test_track_prediction_is_the_mean_of_its_segments():
   np.testing.assert_array_equal(tracks.labels, [0, 1])
 
 
-def test_wilson_interval_is_scipys():
+def test_wilson_interval_equals_scipy():
   from scipy.stats import binomtest
 
   for hits, n in ((0, 10), (7, 10), (83, 98), (98, 98)):
@@ -81,7 +81,7 @@ def test_wilson_interval_is_scipys():
     )
 
 
-def test_interval_of_singletons_is_close_to_wilsons():
+def test_interval_of_groups_of_one_is_close_to_wilsons():
   correct = np.arange(100) < 80
   low, high = metrics.accuracy_interval(correct, tuple(map(str, range(100))))
   expected = metrics.wilson_interval(0.8, 100)
@@ -91,9 +91,9 @@ def test_interval_of_singletons_is_close_to_wilsons():
 @pytest.mark.parametrize("groups", [8, 60])
 @pytest.mark.parametrize("correlated", [False, True])
 def test_interval_covers_the_truth(correlated, groups):
-  """95 % intervals of groups of 1 to 6 trials cover the truth about 95 times in 100.
+  """Check that 95 % intervals of groups of 1 to 6 trials cover the truth in about 95 %.
 
-  2000 simulated sets: the standard error of the coverage is half a point.
+  With 2000 simulated sets the standard error of the coverage is half a point.
   """
   rng, count = np.random.default_rng(1), groups
   covered = 0
@@ -107,5 +107,5 @@ def test_interval_covers_the_truth(correlated, groups):
   assert 0.925 < covered / 2000 < 0.985
 
 
-def test_softmax_is_safe():
+def test_softmax_of_large_logits_is_finite():
   np.testing.assert_allclose(metrics.softmax(np.array([[1000.0, 0.0]])), [[1.0, 0.0]])

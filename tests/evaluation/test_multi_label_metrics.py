@@ -1,4 +1,4 @@
-"""Figures of several labels a clip: against scikit-learn, and the coverage of their intervals."""
+"""Test multi-label metrics against scikit-learn, and the coverage of their intervals."""
 
 import dataclasses
 
@@ -26,7 +26,7 @@ def _predictions(n=300, k=4, seed=0, ties=False, unknown=0.0):
 
 
 @pytest.mark.parametrize("ties", [False, True])
-def test_figures_equal_scikit_learn(ties):
+def test_metrics_equal_scikit_learn(ties):
   p = _predictions(ties=ties)
   cuts = {"a": 0.3, "b": 0.5, "c": 0.6, "d": 0.45}
   report = multi_label_metrics.summarize_multi_label(p, cuts, draws=20)
@@ -63,7 +63,7 @@ def test_figures_equal_scikit_learn(ties):
     )
 
 
-def test_weights_are_those_of_scikit_learn():
+def test_weighted_areas_equal_scikit_learn():
   p, weights = _predictions(ties=True), np.random.default_rng(3).exponential(size=(2, 300))
   weights[1, :100] = 0
   for c in range(4):
@@ -76,7 +76,7 @@ def test_weights_are_those_of_scikit_learn():
       )
 
 
-def test_unknown_labels_count_nowhere():
+def test_unknown_labels_count_in_no_metric():
   p = _predictions(unknown=0.3)
   cuts = multi_label_metrics.choose_thresholds(p)
   other = np.where(p.known, p.probabilities, 1 - p.probabilities)
@@ -119,11 +119,11 @@ def test_exact_and_leading_labels():
     np.ones((4, 3), bool),
   )
   report = multi_label_metrics.summarize_multi_label(p, dict.fromkeys("abc", 0.5), draws=20)
-  assert report["exact_match"] == 0.5  # the first, and the last that holds nothing
-  assert report["top_match"] == pytest.approx(2 / 3)  # of the three that hold something
+  assert report["exact_match"] == 0.5  # the first row, and the last, which has no label
+  assert report["top_match"] == pytest.approx(2 / 3)  # of the three rows with labels
 
 
-def test_where_nothing_or_everything_is_found_a_share_has_wilsons_interval_and_an_area_none():
+def test_if_all_or_none_match_a_share_has_wilsons_interval_and_an_area_has_none():
   labels = np.tile(np.eye(2, dtype=bool), (10, 1))
   groups = tuple(f"g{i // 2}" for i in range(20))
   p = metrics.Predictions(
@@ -139,11 +139,11 @@ def test_where_nothing_or_everything_is_found_a_share_has_wilsons_interval_and_a
   assert found["ci95"]["exact_match"] == list(metrics.wilson_interval(1.0, 10))
   assert found["ci95"]["pr_auc_macro"] == [None, None]
   none = multi_label_metrics.BootstrapMetrics([(p, {"a": 0.9, "b": 0.9})])
-  assert none.seen["exact_match"] == 0
+  assert none.observed["exact_match"] == 0
   assert none.interval("exact_match") == list(metrics.wilson_interval(0.0, 10))
 
 
-def test_a_single_class_has_no_others_to_lead():
+def test_a_single_class_has_no_top_match():
   p = _predictions(k=1)
   report = multi_label_metrics.summarize_multi_label(p, {"a": 0.5}, draws=20)
   assert report["top_match"] is None and report["ci95"]["top_match"] == [None, None]
@@ -152,7 +152,7 @@ def test_a_single_class_has_no_others_to_lead():
   )
 
 
-def test_no_rows_give_null_figures():
+def test_no_rows_give_null_metrics():
   p = metrics.Predictions(
     (), (), np.zeros((0, 2), bool), np.zeros((0, 2)), ("a", "b"), np.zeros((0, 2), bool)
   )
@@ -164,10 +164,10 @@ def test_no_rows_give_null_figures():
 
 
 def test_the_interval_covers_the_truth():
-  """Of simulated sets with 40 groups of correlated rows, about 95 in 100 hold the true figure."""
+  """Check that intervals of 40 groups of correlated rows cover the true value in about 95 %."""
   rng, sets = np.random.default_rng(0), 200
 
-  def world(groups):
+  def simulate(groups):
     group = np.repeat(np.arange(groups), 5)
     labels = rng.random(5 * groups) < rng.beta(2, 2, groups)[group]
     scores = rng.normal(size=5 * groups) + labels + 0.5 * rng.normal(size=groups)[group]
@@ -181,21 +181,21 @@ def test_the_interval_covers_the_truth():
     )
 
   names = ("roc_auc_macro", "pr_auc_macro", "f1_macro", "exact_match")
-  truth = multi_label_metrics.summarize_multi_label(world(40_000), {"a": 0.6}, draws=2)
+  truth = multi_label_metrics.summarize_multi_label(simulate(40_000), {"a": 0.6}, draws=2)
   covered = dict.fromkeys(names, 0)
   for _ in range(sets):
-    ends = multi_label_metrics.summarize_multi_label(world(40), {"a": 0.6}, draws=200)["ci95"]
+    ends = multi_label_metrics.summarize_multi_label(simulate(40), {"a": 0.6}, draws=200)["ci95"]
     for name in names:
       covered[name] += ends[name][0] <= truth[name] <= ends[name][1]
   assert all(0.9 < count / sets < 0.99 for count in covered.values()), covered
 
 
-def test_a_class_of_one_artist_does_not_shift_macro_figures():
+def test_a_class_of_one_artist_does_not_shift_macro_metrics():
   """Draws without that artist average over the same classes as those with it."""
   rng = np.random.default_rng(4)
   labels = np.zeros((200, 3), bool)
   labels[np.arange(200), np.arange(200) % 2] = True
-  labels[:10] = [False, False, True]  # all of one artist, and never found
+  labels[:10] = [False, False, True]  # all of one artist, and never predicted
   scores = np.clip(0.8 * labels + 0.1 + 0.02 * rng.normal(size=labels.shape), 0, 1)
   scores[:10, 2] = 0.0
   p = metrics.Predictions(
@@ -219,7 +219,7 @@ def test_rows_of_two_groups_vary_with_both():
 
 
 def test_systems_are_compared_on_the_same_rows():
-  """The difference to itself is none, to a worse one with an interval above zero."""
+  """The difference to itself is 0, and that to a worse system has an interval above 0."""
   good = _predictions()
   noise = np.random.default_rng(1).uniform(-0.4, 0.4, good.probabilities.shape)
   bad = dataclasses.replace(good, probabilities=np.clip(good.probabilities + noise, 0, 1))
@@ -228,9 +228,9 @@ def test_systems_are_compared_on_the_same_rows():
     multi_label_metrics.BootstrapMetrics([(good, cuts)]),
     multi_label_metrics.BootstrapMetrics([(bad, cuts)]),
   )
-  assert a.minus(a, "pr_auc_macro") == (0, [0, 0])
-  difference, (low, high) = a.minus(b, "pr_auc_macro")
+  assert a.difference(a, "pr_auc_macro") == (0, [0, 0])
+  difference, (low, high) = a.difference(b, "pr_auc_macro")
   assert 0 < low < difference < high
-  assert b.minus(a, "pr_auc_macro")[1] == pytest.approx([-high, -low], abs=1e-3)
+  assert b.difference(a, "pr_auc_macro")[1] == pytest.approx([-high, -low], abs=1e-3)
   both = multi_label_metrics.BootstrapMetrics([(good, cuts), (bad, cuts)])
-  assert both.seen["map"] == pytest.approx((a.seen["map"] + b.seen["map"]) / 2)
+  assert both.observed["map"] == pytest.approx((a.observed["map"] + b.observed["map"]) / 2)

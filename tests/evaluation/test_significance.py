@@ -1,4 +1,4 @@
-"""The statistics of comparisons, against other people's code and against chance."""
+"""Test the statistics of comparisons against statsmodels, SciPy and simulation."""
 
 import math
 
@@ -59,7 +59,7 @@ def test_a_group_belongs_to_the_genre_of_most_of_its_tracks_and_no_stratum_has_o
   assert len(set(stratum.tolist())) == 1
 
 
-def test_drawn_weights_keep_size_and_have_the_variance_of_a_mean():
+def test_drawn_weights_sum_to_the_groups_and_have_the_variance_of_a_mean():
   stratum = np.array([0, 0, 0, 1, 1, 1, 1, 1])
   weights = significance.draw_weights(rng_of(0), stratum, 40_000)
   np.testing.assert_allclose(weights[:, :3].sum(1), 3)
@@ -69,7 +69,7 @@ def test_drawn_weights_keep_size_and_have_the_variance_of_a_mean():
   assert drawn.var() == pytest.approx(value.var(ddof=1) / 3, rel=0.03)
 
 
-def test_a_paired_difference_is_signed_reproducible_and_contains_itself():
+def test_a_paired_difference_is_signed_reproducible_and_in_its_interval():
   rng = rng_of(0)
   groups = [f"artist-{i // 2}" for i in range(60)]
   genres = ["rock"] * 30 + ["pop"] * 30
@@ -84,7 +84,7 @@ def test_a_paired_difference_is_signed_reproducible_and_contains_itself():
   assert math.isnan(one[1]) and math.isnan(one[2])
 
 
-def test_seed_effects_are_what_single_tracks_do_not_explain():
+def test_seed_effects_exclude_the_chance_of_single_tracks():
   rng = rng_of(0)
   group = np.arange(400) // 2
   chance = significance.seed_effects((rng.random((4, 400)) < 0.7).astype(float), group)
@@ -99,7 +99,7 @@ def _logistic(x):
   return 1 / (1 + np.exp(-x))
 
 
-def test_where_all_are_right_or_all_wrong_the_interval_is_wilsons():
+def test_if_all_are_correct_or_all_wrong_the_interval_is_wilsons():
   groups, genres = [str(i // 3) for i in range(60)], ["rock", "pop"] * 30
   for right in (True, False):
     mean, low, high = significance.accuracy_of_seeds(np.full((2, 60), right), groups, genres)
@@ -111,10 +111,10 @@ def test_where_all_are_right_or_all_wrong_the_interval_is_wilsons():
 
 
 def _coverage(seeds, seed_sd, *, repetitions=300, artists=8):
-  """Share of intervals that hold the true difference, in worlds made anew: artists, tracks, seeds.
+  """Return the share of intervals that contain the true difference, over simulated data sets.
 
-  Right or wrong follows a logistic model with effects of the artist (shared by both systems, and
-  one of each system's own), of the track and of the seed.
+  Whether a prediction is correct follows a logistic model with effects of the artist (one shared by
+  both systems, and one for each system), of the track and of the seed.
   """
   rng = rng_of(5)
   spread = np.sqrt(1.0**2 + 0.7**2 + 0.5**2 + seed_sd**2)
@@ -140,6 +140,6 @@ def _coverage(seeds, seed_sd, *, repetitions=300, artists=8):
 
 
 @pytest.mark.parametrize("seeds,seed_sd", [(1, 0.0), (3, 0.0), (3, 0.3), (5, 0.5)])
-def test_a_95_percent_interval_holds_the_truth_in_about_95_percent(seeds, seed_sd):
-  # 300 worlds: the standard error of the coverage itself is 1.3 points.
+def test_95_percent_intervals_cover_the_truth_in_about_95_percent(seeds, seed_sd):
+  # With 300 simulated sets the standard error of the coverage is 1.3 points.
   assert 0.91 <= _coverage(seeds, seed_sd) <= 0.985

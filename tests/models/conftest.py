@@ -1,4 +1,4 @@
-"""What the tests of networks share."""
+"""Define fixtures of the tests of networks."""
 
 import jax
 import jax.numpy as jnp
@@ -8,13 +8,13 @@ import pytest
 
 @pytest.fixture(scope="session")
 def log_mel():
-  """float32[3, 52, 128, 1], dB."""
+  """Return float32[3, 52, 128, 1] in dB."""
   return jax.random.uniform(jax.random.key(1), (3, 52, 128, 1), minval=-80.0, maxval=0.0)
 
 
 @pytest.fixture(scope="session")
 def parameters():
-  """Counts the trained numbers of a network."""
+  """Return a function that counts the parameters of a network."""
 
   def count(model):
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 52, 128, 1)))
@@ -25,7 +25,7 @@ def parameters():
 
 @pytest.fixture(scope="session")
 def flops():
-  """Counts the operations of a network on a window of some frames, as XLA does."""
+  """Return a function that counts the operations of a network on one segment, as XLA does."""
 
   def count(model, frames):
     x = jnp.zeros((1, frames, 128, 1))
@@ -37,7 +37,7 @@ def flops():
 
 @pytest.fixture(scope="session")
 def assert_gain_invariant(log_mel):
-  """Asserts that a constant added to all dB changes no logit, and that there are logits."""
+  """Return an assertion that a constant added to all dB changes no logit."""
 
   def check(variables, apply, **tolerances):
     logits = apply(variables, log_mel)

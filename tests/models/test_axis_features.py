@@ -1,4 +1,4 @@
-"""`axis_features` ignores level and padding, and its kernels see one axis."""
+"""Test that `axis_features` ignores level and padding, and that each kernel covers one axis."""
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,8 @@ from genre_jax.models.axis_features import (
   AxisFeaturesFrequency,
   AxisFeaturesTime,
 )
+from genre_jax.models.fast_conv import FastConv
+from genre_jax.models.layers import BatchNorm, Conv
 
 FRAMES = 52  # of log_mel
 ALL = (AxisFeatures, AxisFeaturesFrequency, AxisFeaturesTime, AxisFeatures2d)
@@ -20,11 +22,11 @@ ALL = (AxisFeatures, AxisFeaturesFrequency, AxisFeaturesTime, AxisFeatures2d)
 
 @pytest.fixture(scope="module", params=ALL, ids=lambda kind: kind.__name__)
 def network(request, log_mel):
-  """(module, variables, compiled apply) of each network; no weight is 0."""
+  """Return (module, variables, compiled apply) of each network; no weight is 0."""
   model = request.param(num_classes=4)
   variables = jax.jit(model.init)(jax.random.key(0), log_mel)
   variables = jax.tree.map(
-    lambda x: x + 0.1 * jnp.cos(jnp.arange(x.size)).reshape(x.shape), variables
+    lambda x: x + 0.1 * jnp.cos(jnp.arange(x.size, dtype=x.dtype)).reshape(x.shape), variables
   )
   return model, variables, jax.jit(model.apply)
 
@@ -48,7 +50,7 @@ def test_padded_frames_change_no_logit(network, log_mel):
 
 
 @pytest.mark.parametrize("frames", [1, 12])
-def test_a_short_window_is_enough(network, log_mel, frames):
+def test_a_short_segment_gives_logits(network, log_mel, frames):
   _, variables, apply = network
   logits = apply(variables, log_mel[:, :frames])
   assert bool(jnp.isfinite(logits).all())
@@ -74,9 +76,9 @@ def test_eager_equals_compiled(network, log_mel):
   )
 
 
-def test_each_head_learns_from_windows_of_its_own(log_mel):
-  """With all windows for one head, the other has no gradient."""
-  log_mel = jnp.tile(log_mel, (4, 1, 1, 1))  # of twelve windows both heads get some
+def test_each_head_is_trained_on_its_own_segments(log_mel):
+  """If one head gets all segments, the other has no gradient."""
+  log_mel = jnp.tile(log_mel, (4, 1, 1, 1))  # of twelve segments both heads get some
 
   def grads(share):
     model = AxisFeatures(num_classes=4, linear_share=share)
@@ -92,8 +94,9 @@ def test_each_head_learns_from_windows_of_its_own(log_mel):
       )
       return jnp.square(logits - 1).sum()
 
-    got = jax.grad(loss)(variables["params"])
-    return [float(jnp.abs(got[f"logits_{head}"]["kernel"]).max()) for head in ("linear", "hidden")]
+    gradient = jax.grad(loss)(variables["params"])
+    kernels = (gradient[f"logits_{head}"]["kernel"] for head in ("linear", "hidden"))
+    return [float(jnp.abs(kernel).max()) for kernel in kernels]
 
   linear, hidden = grads(1.0)
   assert linear > 0 and hidden == 0
@@ -102,8 +105,8 @@ def test_each_head_learns_from_windows_of_its_own(log_mel):
   assert min(grads(0.5)) > 0
 
 
-def test_running_statistics_are_there_after_thirty_steps(log_mel):
-  """A training of a few clips is short; what stands at the start must not be heard in it."""
+def test_running_statistics_converge_within_thirty_steps(log_mel):
+  """After a short training on few tracks, their initial values must have no influence."""
   model = AxisFeatures(num_classes=4)
   variables = jax.jit(model.init)(jax.random.key(0), log_mel)
   step = jax.jit(
@@ -111,24 +114,24 @@ def test_running_statistics_are_there_after_thirty_steps(log_mel):
       v, log_mel, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(1)}
     )[1]
   )
-  seen = [variables["batch_stats"]]
+  history = [variables["batch_stats"]]
   for _ in range(90):
-    seen.append(step({**variables, "batch_stats": seen[-1]})["batch_stats"])
-  late, end = (seen[i]["statistics_norm"]["var"] for i in (30, 90))
-  assert float(jnp.abs(seen[0]["statistics_norm"]["var"] / end - 1).max()) > 1
+    history.append(step({**variables, "batch_stats": history[-1]})["batch_stats"])
+  start, late, end = (history[i]["statistics_norm"]["var"] for i in (0, 30, 90))
+  assert float(jnp.abs(start / end - 1).max()) > 1
   np.testing.assert_allclose(late, end, atol=0.05)
 
 
 @pytest.mark.parametrize("classes", [4, 10])
-def test_controls_have_the_size_of_tf_split(parameters, classes):
+def test_controls_have_the_size_of_axis_features(parameters, classes):
   size = parameters(AxisFeatures(num_classes=classes))
   assert size <= 250_000
   for kind in (AxisFeaturesFrequency, AxisFeaturesTime, AxisFeatures2d):
     assert abs(parameters(kind(num_classes=classes)) / size - 1) <= 0.02, kind.__name__
 
 
-@pytest.mark.parametrize("frames", [26, 96])  # of the windows of the protocols
-def test_square_control_costs_as_much(flops, frames):
+@pytest.mark.parametrize("frames", [26, 96])  # of the segments of the protocols
+def test_the_square_control_has_the_same_cost(flops, frames):
   ratio = flops(AxisFeatures2d(num_classes=4), frames) / flops(AxisFeatures(num_classes=4), frames)
   assert abs(ratio - 1) <= 0.1
 
@@ -136,7 +139,7 @@ def test_square_control_costs_as_much(flops, frames):
 @pytest.mark.parametrize(
   ("axis", "square"), [("frequency", False), ("time", False), ("frequency", True), ("time", True)]
 )
-def test_distances_see_one_axis_and_the_controls_both(axis, square):
+def test_differences_cover_one_axis_and_those_of_the_control_both(axis, square):
   x = np.random.default_rng(0).normal(size=(2, 30, 40, 1)).astype(np.float32)
   out = np.asarray(lib.AxisDifferences(axis, square)(jnp.asarray(x)))
   assert out.shape == (2, 30, 40, len(lib.LAGS))
@@ -150,13 +153,24 @@ def test_distances_see_one_axis_and_the_controls_both(axis, square):
     assert not out[:, 30 - frames :, :, i].any() and not out[..., 40 - bands :, i].any()
 
 
+def test_there_are_1252_statistics():
+  model, x = AxisFeatures(num_classes=4), jnp.zeros((1, 64, 128, 1))
+  shapes = jax.eval_shape(model.init, jax.random.key(0), x)
+  assert shapes["params"]["hidden"]["kernel"].shape[0] == 1252
+
+
+def test_layers_for_grad_cam_are_marked():
+  assert lib.AxisDifferences.grad_cam_layer and Conv.grad_cam_layer and FastConv.grad_cam_layer
+  assert not hasattr(BatchNorm, "grad_cam_layer")
+
+
 def test_the_cepstrum_is_scipys():
   x = np.random.default_rng(0).normal(size=(2, 5, 64)).astype(np.float32)
   expected = scipy.fft.dct(x, axis=2, norm="ortho")[..., 1:]
   np.testing.assert_allclose(lib.cepstrum(jnp.asarray(x)), expected, atol=1e-5)
 
 
-def test_statistics_are_those_of_the_valid_frames():
+def test_statistics_cover_the_valid_frames_only():
   rng = np.random.default_rng(0)
   cepstra = rng.normal(size=(2, 50, 64)).astype(np.float32)
   mask = (np.arange(50)[None] < np.array([[50], [33]])).astype(np.float32)
@@ -166,15 +180,17 @@ def test_statistics_are_those_of_the_valid_frames():
   np.testing.assert_allclose(out[1, :30], valid[:, :30].mean(0), atol=1e-5)
   np.testing.assert_allclose(out[1, 30:60], valid[:, :30].std(0), atol=1e-4)
   centered, deviation = valid[:, :count] - valid[:, :count].mean(0), valid[:, :count].std(0) + 0.05
-  expected = (centered.T @ centered / 33 / deviation / deviation[:, None])[np.triu_indices(count, 1)]
+  expected = (centered.T @ centered / 33 / deviation / deviation[:, None])[
+    np.triu_indices(count, 1)
+  ]
   np.testing.assert_allclose(out[1, 60 + 2 * groups + count :], expected, atol=1e-4)
   skewness = (centered**3).mean(0) / deviation**3
   np.testing.assert_allclose(out[1, 60 + 2 * groups : 60 + 2 * groups + count], skewness, atol=1e-4)
 
 
 @pytest.mark.parametrize("number", [3, 5, 8])
-def test_a_beat_is_found_at_its_rate(number):
-  """Sound whose level swings at one of RATES has its power there, in every group of bands."""
+def test_modulation_power_is_at_the_rate_of_the_signal(number):
+  """A level that oscillates at one of RATES has its power there, in every group of bands."""
   time = np.arange(96)
   level = np.sin(2 * np.pi * lib.RATES[number] * time)[None, :, None] * np.ones((1, 1, 128))
   power = lib.modulations(jnp.asarray(level, jnp.float32), jnp.ones((1, 96)), False)
@@ -182,7 +198,7 @@ def test_a_beat_is_found_at_its_rate(number):
   assert (power.argmax(1) == number).all()
 
 
-def test_kernels_are_deaf_to_what_does_not_change():
+def test_a_constant_level_has_no_modulation():
   level = jnp.full((1, 40, 128), 3.7)
   for square in (False, True):
     assert float(jnp.ptp(lib.modulations(level, jnp.ones((1, 40)), square))) < 1e-2

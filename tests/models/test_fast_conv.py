@@ -1,4 +1,4 @@
-"""The fast convolution is XLA's, forward and gradients, and flax's layer, parameters included."""
+"""Test that fast convolutions equal XLA's, with gradients, and that the layer equals Flax's."""
 
 import contextlib
 
@@ -12,7 +12,7 @@ from genre_jax.models import fast_conv
 
 
 def _shapes(count, sizes=(1, 2, 3, 5, 9), channel_numbers=(1, 3, 4, 16, 33, 40)):
-  """Random (x, kernel): kernels of a row, a column, one and many, of few channels and of many."""
+  """Yield random shapes of x and kernel, with few and many bands, frames and channels."""
   rng = np.random.default_rng(0)
   for _ in range(count):
     height, width = (int(n) for n in rng.choice(sizes, 2))
@@ -22,7 +22,7 @@ def _shapes(count, sizes=(1, 2, 3, 5, 9), channel_numbers=(1, 3, 4, 16, 33, 40))
 
 
 def _output_and_gradients(layer, variables, x):
-  """(y, gradient by x, gradients by the variables), each against the same random dy."""
+  """Return y, the gradient by x and those by the variables, for the same random dy."""
 
   def run(variables, x):
     y, vjp = jax.vjp(layer.apply, variables, x)
@@ -32,7 +32,7 @@ def _output_and_gradients(layer, variables, x):
 
 
 def _pair(shape, kernel, dtype=jnp.float32):
-  """(ours, theirs, variables with a bias, x)."""
+  """Return (our layer, Flax's layer, variables with a bias, x)."""
   ours = fast_conv.FastConv(kernel[-1], kernel[:2], dtype=dtype)
   theirs = nn.Conv(kernel[-1], kernel[:2], dtype=dtype, precision="highest")
   x = jax.random.normal(jax.random.key(0), shape)
@@ -43,18 +43,18 @@ def _pair(shape, kernel, dtype=jnp.float32):
 
 
 def _assert_equal(ours, theirs, variables, x, tolerance):
-  for got, wanted in zip(
+  for actual, expected in zip(
     *(_output_and_gradients(layer, variables, x) for layer in (ours, theirs)), strict=True
   ):
-    assert got.dtype == wanted.dtype
-    got, wanted = np.asarray(got, np.float64), np.asarray(wanted, np.float64)
-    np.testing.assert_allclose(got, wanted, rtol=0, atol=tolerance * np.abs(wanted).max())
+    assert actual.dtype == expected.dtype
+    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * np.abs(expected).max())
 
 
 @pytest.mark.parametrize(
   ("shape", "kernel"), [*_shapes(6), *_shapes(4, (1, 3, 4, 5), (64, 80, 256))]
 )
-def test_parameters_output_and_gradients_are_those_of_flax(shape, kernel):
+def test_parameters_output_and_gradients_equal_flax(shape, kernel):
   _assert_equal(*_pair(shape, kernel), 1e-5)
 
 
@@ -71,7 +71,7 @@ def test_parameters_output_and_gradients_are_those_of_flax(shape, kernel):
     (5, 3, 1, (1, 1), 200),
   ],
 )
-def test_one_dimension_is_xlas(length, width, stride, padding, channels, features):
+def test_one_dimension_equals_xla(length, width, stride, padding, channels, features):
   def run(form, x, kernel):
     y, vjp = jax.vjp(form, x, kernel)
     return y, *vjp(jax.random.normal(jax.random.key(2), y.shape))
@@ -84,8 +84,9 @@ def test_one_dimension_is_xlas(length, width, stride, padding, channels, feature
   x = jax.random.normal(jax.random.key(0), (3, length, channels))
   kernel = jax.random.normal(jax.random.key(1), (width, channels, features))
   ours = jax.jit(lambda x, k: run(lambda x, k: fast_conv.conv_1d(x, k, stride, padding), x, k))
-  for got, wanted in zip(ours(x, kernel), run(plain, x, kernel), strict=True):
-    np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-5 * float(jnp.abs(wanted).max()))
+  for actual, expected in zip(ours(x, kernel), run(plain, x, kernel), strict=True):
+    atol = 1e-5 * float(jnp.abs(expected).max())
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.bfloat16, 0.04), (jnp.float64, 1e-13)])
@@ -98,7 +99,7 @@ def test_other_dtypes(kernel, dtype, tolerance):
 
 
 @pytest.mark.parametrize(("channels", "features"), [(1, 4), (64, 64)])
-def test_a_value_that_is_not_finite_stays_in_its_clip(channels, features):
+def test_a_value_that_is_not_finite_stays_in_its_row(channels, features):
   ours, _, variables, x = _pair((3, 6, 24, channels), (3, 3, channels, features))
   y, vjp = jax.vjp(lambda x: ours.apply(variables, x), x.at[1, 2, 11].set(-jnp.inf))
   (dx,) = vjp(jnp.ones_like(y).at[1, 2, 11].set(jnp.inf))
@@ -107,7 +108,7 @@ def test_a_value_that_is_not_finite_stays_in_its_clip(channels, features):
     assert not np.isfinite(value[1]).all()
 
 
-def test_other_platforms_and_answers_keep_xlas_own():
+def test_other_platforms_and_inference_use_xlas_convolution():
   x, kernel, bias = jnp.ones((2, 8, 8, 1)), jnp.ones((3, 3, 1, 4)), jnp.ones(4)
 
   def train(x, kernel, bias):
@@ -115,7 +116,7 @@ def test_other_platforms_and_answers_keep_xlas_own():
 
   def wide(function, platform):
     lowered = jax.jit(function).trace(x, kernel, bias).lower(lowering_platforms=(platform,))
-    return "x32xf32>" in lowered.as_text()  # eight bands of four channels beside each other
+    return "x32xf32>" in lowered.as_text()  # eight bands of four channels as 32 channels
 
   assert wide(train, "cpu")
   assert not wide(train, "cuda") and not wide(train, "tpu") and not wide(fast_conv.conv, "cpu")

@@ -1,4 +1,4 @@
-"""The shared layers, each against flax, numpy or what it promises."""
+"""Test the shared layers against Flax, NumPy or their documented properties."""
 
 import flax.linen as nn
 import jax
@@ -9,7 +9,7 @@ import pytest
 from genre_jax.models.layers import BatchNorm, Conv, center_frames, masked_statistics, pool_axis
 
 
-def test_frames_have_no_level_of_their_own(log_mel):
+def test_centered_frames_have_mean_zero_and_a_floor(log_mel):
   x = center_frames(log_mel, floor_db=60.0)
   np.testing.assert_allclose(x.mean(2), 0.0, atol=1e-4)
   assert float((x.max(2) - x.min(2)).max()) <= 60.0 + 1e-3

@@ -1,4 +1,4 @@
-"""What every registered network must do, and how many parameters each has."""
+"""Test the properties of every registered network, and its number of parameters."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ import pytest
 from genre_jax.errors import UserError
 from genre_jax.models.registry import MODELS, build_model, count_parameters
 
-# (frames, mels, classes): parameters. A change here is a change of the network.
+# ((frames, mels, classes), parameters). A change here is a change of the network.
 PARAMETERS = {
   "published_baseline": ((80, 80, 4), 84_382),
   "published_tf_split": ((80, 80, 4), 8_480_510),
@@ -29,12 +29,12 @@ def _init(name, frames, mels, classes):
   return model, jax.eval_shape(model.init, jax.random.key(0), shape)
 
 
-def test_the_table_of_parameters_is_complete():
+def test_every_registered_network_has_a_row_in_the_table():
   assert PARAMETERS.keys() == MODELS.keys()
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_parameters(name):
+def test_number_of_parameters(name):
   shape, expected = PARAMETERS[name]
   _, variables = _init(name, *shape)
   assert count_parameters(variables["params"]) == expected
@@ -54,7 +54,7 @@ def test_logits_are_float32_and_gain_invariant(name):
 
 
 def test_published_tf_split_runs_forward_and_backward():
-  """The large network at batch 2, on a small window to stay cheap."""
+  """The segment is small, because the network is large."""
   model = build_model({"name": "published_tf_split"}, 4)
   x = jax.random.normal(jax.random.key(1), (2, 16, 16, 1))
   variables = jax.jit(model.init)(jax.random.key(0), x)
@@ -70,7 +70,7 @@ def test_published_tf_split_runs_forward_and_backward():
 
 
 @pytest.mark.parametrize("name", [n for n in MODELS if not n.startswith("published")])
-def test_what_stands_in_padding_changes_nothing(name):
+def test_the_content_of_padding_changes_no_logit(name):
   (frames, mels, classes), _ = PARAMETERS[name]
   model = build_model({"name": name}, classes)
   x = jax.random.normal(jax.random.key(1), (2, frames, mels, 1))
@@ -83,8 +83,8 @@ def test_what_stands_in_padding_changes_nothing(name):
 
 @pytest.mark.parametrize("name", [n for n in MODELS if not n.startswith("published")])
 @pytest.mark.parametrize("frames", [3, 12, 26])
-def test_a_clip_of_a_second_is_heard(name, frames):
-  """Far shorter than the window, and than what one output of the network sees."""
+def test_short_tracks_get_logits_that_depend_on_them(name, frames):
+  """The tracks are shorter than the segment and than the field of one output of the network."""
   model = build_model({"name": name}, 4)
   x = 20 * jax.random.normal(jax.random.key(1), (2, 96, 128, 1)) - 40
   mask = jnp.full((2, 1), frames) > jnp.arange(96)[None]

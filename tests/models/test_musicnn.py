@@ -1,4 +1,4 @@
-"""The musicnn network itself; that it equals the original is shown in test_musicnn_import.py."""
+"""Test the musicnn network; test_published_weights.py compares it to the original."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ SMALL = dict(
 
 @pytest.fixture(scope="module")
 def small():
-  """A small network, and weights and running statistics that are not what they start from."""
+  """Return a small network with random weights and random running statistics."""
   model = Musicnn(num_classes=3, **SMALL)
   shapes = jax.eval_shape(model.init, jax.random.key(1), jnp.zeros((1, 20, 96, 1)))
   numbers = np.random.default_rng(1)
@@ -68,7 +68,7 @@ def test_logits_and_intermediates(small, rng):
   assert state["intermediates"]["pooled"][0].shape == (2, 2 * 6 + 2 * 5 + 3 * 4, 2)
 
 
-@pytest.mark.parametrize("validation", [1, 20])
+@pytest.mark.parametrize("valid", [1, 20])
 def test_masked_window_equals_its_valid_frames(small, rng, valid):
   model, variables = small
   x = _input(rng)
@@ -77,7 +77,7 @@ def test_masked_window_equals_its_valid_frames(small, rng, valid):
   np.testing.assert_allclose(masked, alone, rtol=1e-4, atol=1e-4)
 
 
-def test_padding_is_ignored_whatever_it_holds(small, rng):
+def test_the_content_of_padding_is_ignored(small, rng):
   model, variables = small
   x, mask = _input(rng), jnp.arange(30)[None].repeat(2, 0) < 20
 

@@ -1,4 +1,4 @@
-"""What `split_cnn` promises: a level is not heard, padding is not heard, time is not padded."""
+"""Test that level and padding change no logit of `split_cnn`, and that it does not pad time."""
 
 import jax
 import jax.numpy as jnp
@@ -13,11 +13,12 @@ ALL = (SplitCnn, SquareCnn)
 
 @pytest.fixture(scope="module", params=ALL, ids=lambda kind: kind.__name__)
 def network(request, log_mel):
-  """(module, variables, compiled apply) of each network, running statistics away from 0 and 1."""
+  """Return (module, variables, compiled apply) of each network; no running statistic is 0 or 1."""
   model = request.param(num_classes=4)
   variables = jax.jit(model.init)(jax.random.key(0), log_mel)
   stats = jax.tree.map(
-    lambda x: x + 0.1 * jnp.arange(x.size).reshape(x.shape) / x.size, variables["batch_stats"]
+    lambda x: x + 0.1 * jnp.arange(x.size, dtype=x.dtype).reshape(x.shape) / x.size,
+    variables["batch_stats"],
   )
   variables = {"params": variables["params"], "batch_stats": stats}
   return model, variables, jax.jit(model.apply)
@@ -36,14 +37,14 @@ def test_padded_frames_change_no_logit(network, log_mel):
   np.testing.assert_allclose(
     apply(variables, other, mask), apply(variables, log_mel, mask), atol=1e-6
   )
-  # An even number of frames: with pooling in pairs the window without padding is the same.
+  # With an even number of frames, pooling in pairs gives the same as for the segment alone.
   np.testing.assert_allclose(
     apply(variables, other, mask)[1:2], apply(variables, log_mel[1:2, :40]), atol=1e-5
   )
 
 
 def test_time_is_not_padded(network, log_mel):
-  """Equal frames give equal vectors everywhere: a padded edge would differ."""
+  """Equal frames give equal vectors everywhere; padding would make the edges differ."""
   model, variables, _ = network
   steady = jnp.tile(log_mel[:, :1], (1, FRAMES, 1, 1))
   _, state = model.apply(variables, steady, capture_intermediates=True, mutable=["intermediates"])
@@ -77,10 +78,10 @@ def test_eager_equals_compiled(network, log_mel):
   np.testing.assert_allclose(model.apply(variables, log_mel), apply(variables, log_mel), atol=1e-5)
 
 
-def test_square_control_costs_as_much(parameters, flops):
-  assignment, square = SplitCnn(num_classes=10), SquareCnn(num_classes=10)
-  assert parameters(square) == parameters(assignment) <= 250_000
-  assert abs(flops(square, 96) / flops(assignment, 96) - 1) <= 0.1
+def test_the_square_control_has_the_same_cost(parameters, flops):
+  split, square = SplitCnn(num_classes=10), SquareCnn(num_classes=10)
+  assert parameters(square) == parameters(split) <= 250_000
+  assert abs(flops(square, 96) / flops(split, 96) - 1) <= 0.1
 
 
 def test_branches_have_kernels_along_one_axis():

@@ -1,10 +1,9 @@
-"""Whole runs: what is written, and that a run survives whatever ends it."""
+"""Test whole runs: the files that they write, and that interrupted runs resume."""
 
 import dataclasses
 import gzip
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import pytest
 
 from genre_jax.data.splits import assign_splits
 from genre_jax.errors import UserError
+from genre_jax.evaluation.run_predictions import evaluation_file, read_evaluation
 from genre_jax.studies.run import train_and_evaluate
 from genre_jax.training import workdir
 from genre_jax.training.metric_writer import MetricWriter
@@ -50,7 +50,7 @@ def get_config():
 
 @pytest.fixture
 def place(tmp_path):
-  """A folder with a small archive and a config: louder high bands for high, low ones for low."""
+  """Return a folder with a config and a small archive, in which high or low bands are louder."""
   rng = np.random.default_rng(0)
   names = [f"{genre}.{i:05d}" for genre in ("high", "low") for i in range(24)]
   level = rng.integers(0, 120, (48, 16, 40))
@@ -69,7 +69,8 @@ def _environment(**more):
   return {**os.environ, "PYTHONPATH": str(ROOT), **more}
 
 
-def _main(place, *arguments, status=0, **environment):
+def _main(place, *arguments, status=0, **environment) -> str:
+  """Run the command in `place`, check its exit status, and return its output."""
   done = subprocess.run(
     _command(*arguments), cwd=place, capture_output=True, text=True, env=_environment(**environment)
   )
@@ -83,7 +84,7 @@ def _curves(workdir):
   return [{k: v for k, v in line.items() if "second" not in k} for line in lines]
 
 
-def test_a_run_writes_what_the_readme_says(place):
+def test_a_run_writes_the_documented_files(place):
   out = _main(place)
   workdir = place / "runs" / "tiny"
   assert "validation" in out and "track accuracy" in out
@@ -93,24 +94,24 @@ def test_a_run_writes_what_the_readme_says(place):
   assert list(workdir.glob("events.*"))
   assert len(_curves(workdir)) == 12
   for split in ("validation", "test"):
-    report = json.loads((workdir / "eval" / f"{split}.json").read_text())
+    report = json.loads(evaluation_file(workdir, split).read_text())
     assert report["split"] == "random_tracks" and report["leaky"] is False
     assert report["classes"] == ["high", "low"]
     assert report["seed"] == 0 and report["checkpoint_step"] > 0 and report["parameters"] > 0
     for unit in ("segment", "track"):
-      figures = report[unit]
-      low, high = figures["ci95"]
-      assert low <= figures["accuracy"] <= high
-      assert np.sum(figures["confusion"]) == figures["n"] > 0
-      assert set(figures["per_class"]) == {"high", "low"}
-      assert set(figures["per_class"]["low"]) == {"precision", "recall", "n"}
-    header, *rows = (workdir / "eval" / f"{split}.csv").read_text().splitlines()
+      metrics = report[unit]
+      low, high = metrics["ci95"]
+      assert low <= metrics["accuracy"] <= high
+      assert np.sum(metrics["confusion"]) == metrics["n"] > 0
+      assert set(metrics["per_class"]) == {"high", "low"}
+      assert set(metrics["per_class"]["low"]) == {"precision", "recall", "n"}
+    header, *rows = evaluation_file(workdir, split, "track").read_text().splitlines()
     assert header == "track,group,label,prediction,p_high,p_low"
     assert len(rows) == report["track"]["n"]
   assert json.loads((workdir / "eval" / "test.json").read_text())["track"]["accuracy"] > 0.9
 
   first = (workdir / "eval" / "test.json").read_text()
-  assert "was finished before" in _main(place)
+  assert "already finished" in _main(place)
   _main(place, "--mode=eval")
   assert (workdir / "eval" / "test.json").read_text() == first
   last = _main(place, "--mode=eval", "--checkpoint=last", "--workdir=runs/tiny")
@@ -130,11 +131,10 @@ def test_a_run_writes_what_the_readme_says(place):
 
 
 def _steps(place):
-  metric_writer = _curves(place / "runs" / "tiny")
-  return metric_writer[0]["step"]
+  return _curves(place / "runs" / "tiny")[0]["step"]
 
 
-def test_killed_at_a_random_step_it_ends_with_the_same_numbers(place):
+def test_a_killed_run_resumes_and_ends_with_the_same_results(place):
   _main(place, "--workdir=whole")
   process = subprocess.Popen(
     _command("--workdir=killed"),
@@ -144,18 +144,17 @@ def test_killed_at_a_random_step_it_ends_with_the_same_numbers(place):
     stderr=subprocess.DEVNULL,
   )
   path = place / "killed" / "metrics.jsonl"
-  # At the third line the second checkpoint is on its way, and so the first is whole.
-  wait_for = random.randint(3, 8)
+  # From the third line on, the first checkpoint is complete. The step of the kill varies in time.
   deadline = time.monotonic() + 120
   while (
     time.monotonic() < deadline
     and process.poll() is None
-    and not (path.exists() and len(path.read_text().splitlines()) >= wait_for)
+    and not (path.exists() and len(path.read_text().splitlines()) >= 5)
   ):
     time.sleep(0.005)
   process.send_signal(signal.SIGKILL)
   assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
-  assert "going on at step" in _main(place, "--workdir=killed")
+  assert "resuming at step" in _main(place, "--workdir=killed")
   assert _curves(place / "killed") == _curves(place / "whole")
   for name in ("eval/valid.csv", "eval/test.csv", "eval/test.json"):
     assert (place / "killed" / name).read_bytes() == (place / "whole" / name).read_bytes()
@@ -203,8 +202,8 @@ sample = jnp.asarray(batch["log_mel"][:1])
 state = steps.replicate(steps.create_state(model, tx, sample, 0, ema=True), mesh)
 step = steps.make_train_step(model, tx, config)
 for _ in range(50):
-  state, figures = step(state, steps.shard_batch(batch, mesh))
-  print(mesh.size, float(figures["loss"]).hex())
+  state, metrics = step(state, steps.shard_batch(batch, mesh))
+  print(mesh.size, float(metrics["loss"]).hex())
 """
 
 
@@ -255,10 +254,10 @@ def test_a_loss_that_is_not_finite_stops_with_a_checkpoint_before_it(place):
 def _in_process(
   place, monkeypatch, mode="train_and_eval", workdir="run", checkpoint="best", **changes
 ):
-  """A run in this process; names of fields have __ for dots."""
+  """Run in this process; names of changed fields have __ instead of dots."""
   monkeypatch.chdir(place)
   names: dict = {}
-  exec(CONFIG, names)  # the same config as the command line gets
+  exec(CONFIG, names)  # the same config as on the command line
   config = names["get_config"]()
   for name, value in changes.items():
     group, _, field = name.rpartition("__")
@@ -268,21 +267,21 @@ def _in_process(
 
 def test_training_stops_when_nothing_gets_better(place, monkeypatch, capsys):
   _in_process(place, monkeypatch, optimizer__learning_rate=0.0, train__patience=2)
-  assert "no better evaluation in 2" in capsys.readouterr().out
-  # Running statistics go on moving for some steps, and the nll with them.
+  assert "no better evaluation among the last 2" in capsys.readouterr().out
+  # Running statistics still change for some steps, and the nll with them.
   assert 3 <= len(_curves(place / "run")) < 12
   _in_process(place, monkeypatch, optimizer__learning_rate=0.0, train__patience=2)
-  assert "was finished before" in capsys.readouterr().out
+  assert "already finished" in capsys.readouterr().out
 
 
-def test_other_clips_are_evaluated_with_a_trained_network(place, monkeypatch):
-  """A set that has no clip to train on, as a folder of test clips."""
+def test_other_tracks_are_evaluated_with_a_trained_network(place, monkeypatch):
+  """The set has no track to train on, as a folder of test tracks."""
   _in_process(place, monkeypatch, train__epochs=2)
   with np.load(place / "archive.npz") as archive:
     keep = np.arange(48) % 24 < 3
     np.savez(place / "few.npz", log_mel=archive["log_mel"][keep], names=archive["names"][keep])
   few = {"dataset__path": "few.npz", "train__epochs": 2, "mode": "eval"}
-  with pytest.raises(UserError, match="the prepared clips"):  # the run's own results stay
+  with pytest.raises(UserError, match="the prepared tracks"):  # the run keeps its own results
     _in_process(place, monkeypatch, **few)
   reports = _in_process(place, monkeypatch, workdir="other", checkpoint="run", **few)
   assert reports["test"]["track"]["n"] == 2
@@ -303,11 +302,11 @@ def test_damaged_curves_do_not_stop_a_run(place, monkeypatch):
   assert path.read_text() == before
 
 
-def test_another_split_of_known_clips_is_not_evaluated(place, monkeypatch):
+def test_another_split_of_the_trained_tracks_is_not_evaluated(place, monkeypatch):
   _in_process(place, monkeypatch, train__epochs=1)
   with pytest.raises(UserError, match="config.split.seed: 0 before, 1 now"):
     _in_process(place, monkeypatch, mode="eval", train__epochs=1, split__seed=1)
-  with pytest.raises(UserError, match="trained on another split of these clips"):
+  with pytest.raises(UserError, match="trained on another split of these tracks"):
     _in_process(
       place,
       monkeypatch,
@@ -319,31 +318,29 @@ def test_another_split_of_known_clips_is_not_evaluated(place, monkeypatch):
     )
 
 
-def test_a_run_without_clips_to_evaluate_has_null_figures(place, monkeypatch):
-  assignment = assign_splits
-  monkeypatch.setattr(
-    "genre_jax.training.setup.make_split",
-    lambda clips, **settings: dataclasses.replace(
-      made := assignment(clips, **settings), splits={track: "train" for track in made.splits}
-    ),
-  )
+def test_a_run_without_tracks_to_evaluate_has_null_metrics(place, monkeypatch):
+  def assign_all_to_train(clips, **settings):
+    assignment = assign_splits(clips, **settings)
+    return dataclasses.replace(assignment, splits=dict.fromkeys(assignment.splits, "train"))
+
+  monkeypatch.setattr("genre_jax.training.setup.assign_splits", assign_all_to_train)
   reports = _in_process(place, monkeypatch, train__epochs=1)
   for split in ("validation", "test"):
     assert reports[split]["track"]["n"] == 0 and reports[split]["track"]["accuracy"] is None
-    assert json.loads((place / "run" / "eval" / f"{split}.json").read_text()) == reports[split]
+    assert read_evaluation(place / "run", split) == reports[split]
 
 
 def test_a_profile_of_some_steps_changes_nothing_else(place):
-  said = _main(
+  out = _main(
     place, "--workdir=profiled", "--mode=train", "--config.profile=True", "--config.train.epochs=8"
   )
-  assert "profile   20 steps in profiled/profile" in said
+  assert "profile   20 steps in profiled/profile" in out
   (trace,) = (place / "profiled" / "profile").glob("plugins/profile/*/perfetto_trace.json.gz")
   assert list(trace.parent.glob("*.xplane.pb"))
   names = {
     event.get("name") for event in json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
   }
   assert {"wait for batch", "to device", "train"} <= {str(name).split("#")[0] for name in names}
-  assert "was finished before" in _main(
+  assert "already finished" in _main(
     place, "--workdir=profiled", "--mode=train", "--config.train.epochs=8"
   )

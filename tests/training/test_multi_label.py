@@ -1,4 +1,4 @@
-"""Several labels a clip: losses against the formulas, and a whole run."""
+"""Test multi-label training: losses against their formulas, and a whole run."""
 
 import csv
 import json
@@ -24,7 +24,7 @@ from genre_jax.training.config_checks import check_config
 from genre_jax.training.setup import check_classes, open_dataset, open_experiment
 
 
-def test_binary_cross_entropy_is_optax():
+def test_binary_cross_entropy_equals_optax():
   rng = np.random.default_rng(0)
   logits, labels = jnp.asarray(rng.normal(size=(6, 3))), jnp.asarray(rng.integers(0, 2, (6, 3)))
   known = jnp.asarray(rng.random((6, 3)) < 0.7)
@@ -41,7 +41,7 @@ def test_binary_cross_entropy_is_optax():
   )
 
 
-def test_asymmetric_loss_is_the_papers():
+def test_asymmetric_loss_equals_the_formula_of_the_paper():
   logits, labels = jnp.array([[2.0, -1.0, -4.0]]), jnp.array([[1.0, 0.0, 0.0]])
   p = 1 / (1 + np.exp(-np.array([2.0, -1.0, -4.0])))
   shifted = np.maximum(p - 0.05, 0)
@@ -73,7 +73,7 @@ def test_positive_weights():
   np.testing.assert_allclose(losses.positive_weights(labels, known, 0.5)[0], 2**0.5)
 
 
-def test_the_batch_loss_takes_rows_and_labels_that_count():
+def test_the_batch_loss_ignores_masked_rows_and_unknown_labels():
   config = ml_collections.ConfigDict(
     {
       "task": "multi_label",
@@ -88,13 +88,13 @@ def test_the_batch_loss_takes_rows_and_labels_that_count():
     "mask": jnp.array([True, False]),
     "label_mask": jnp.array([[1.0, 0.0], [1.0, 1.0]]),
   }
-  loss, right = loss_of(logits, batch)
-  assert loss == pytest.approx(np.log1p(np.exp(-1.0))) and right == 1.0
+  loss, accuracy = loss_of(logits, batch)
+  assert loss == pytest.approx(np.log1p(np.exp(-1.0))) and accuracy == 1.0
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-  """A run on a table of tones: low, high, both at once, or neither; of some nobody knows which."""
+  """Run on a table of tones: low, high, both or neither; some labels are unknown."""
   place = tmp_path_factory.mktemp("tones")
   rng, rows = np.random.default_rng(0), ["file,genre,group"]
   time = np.arange(22050) / 22050
@@ -146,7 +146,7 @@ def test_a_run_learns_labels_that_do_not_exclude_each_other(run):
   assert any(",high;?low," in row for row in rows) and any(",high;low," in row for row in rows)
 
 
-def test_thresholds_come_from_valid_and_stay_with_the_checkpoint(run):
+def test_thresholds_are_chosen_on_validation_and_stored_in_the_checkpoint(run):
   config, workdir, reports = run
   assert reports["validation"]["thresholds"] == reports["test"]["thresholds"]
   assert set(reports["validation"]["thresholds"]) == {"high", "low", "noise"}
@@ -157,7 +157,7 @@ def test_thresholds_come_from_valid_and_stay_with_the_checkpoint(run):
   assert again == reports
 
 
-def test_predict_answers_as_its_evaluation(run, tmp_path):
+def test_predict_gives_the_labels_of_the_evaluation(run, tmp_path):
   config, workdir, reports = run
   with open(workdir / "eval" / "test.csv") as file:
     rows = list(csv.DictReader(file))
@@ -173,14 +173,14 @@ def test_predict_answers_as_its_evaluation(run, tmp_path):
       assert tags == set(row["prediction"].split(";")) - {""}
 
 
-def test_its_answers_are_read_back(run):
+def test_its_predictions_are_read_back(run):
   _, workdir, reports = run
-  predictions = multi_label_metrics.BootstrapMetrics(
+  metrics = multi_label_metrics.BootstrapMetrics(
     [run_predictions.read_multi_label(workdir, "test")]
   )
   for name in multi_label_metrics.METRICS:
-    assert predictions.seen[name] == pytest.approx(reports["test"]["track"][name])
-    assert predictions.interval(name) == pytest.approx(reports["test"]["track"]["ci95"][name])
+    assert metrics.observed[name] == pytest.approx(reports["test"]["track"][name])
+    assert metrics.interval(name) == pytest.approx(reports["test"]["track"]["ci95"][name])
 
 
 def test_its_report_table_and_compare(run, tmp_path):
@@ -198,14 +198,16 @@ def test_its_report_table_and_compare(run, tmp_path):
     assert words in page, words
   task, lines = table.rows(workdir)
   assert task == "multi_label" and len(lines) == 2
-  assert all(line.count("|") == table.HEADER_MULTI_LABEL.split("\n")[0].count("|") for line in lines)
-  with pytest.raises(UserError, match="multi_label, and compare counts.*genre_jax.table"):
+  assert all(
+    line.count("|") == table.HEADER_MULTI_LABEL.split("\n")[0].count("|") for line in lines
+  )
+  with pytest.raises(UserError, match="multi_label, and compare needs.*genre_jax.table"):
     run_predictions.read_run(workdir, "test")
 
 
 @pytest.fixture(scope="module")
 def one_class(run):
-  """The same clips, of which one class is asked: most carry none."""
+  """Run on the same tracks with one class, which most of them lack."""
   config, workdir, _ = run
   config = config.copy_and_resolve_references()
   config.dataset.genres = "low"
@@ -215,12 +217,12 @@ def one_class(run):
   return config, folder, train_and_evaluate(config, str(folder))
 
 
-def test_clips_of_no_class_are_learned_and_asked(one_class):
+def test_tracks_without_a_class_are_used_in_training_and_evaluation(one_class):
   _, folder, reports = one_class
   for split in ("validation", "test"):
     track = reports[split]["track"]
     low = track["per_class"]["low"]
-    assert 0 < low["n"] < low["known"] == track["n"]  # those that nobody knows are left out
+    assert 0 < low["n"] < low["known"] == track["n"]  # unknown ones are left out
     assert 0 <= track["roc_auc_macro"] <= 1 and track["top_match"] is None
     assert track["exact_match"] is not None
   with open(folder / "eval" / "test.csv") as file:
@@ -230,7 +232,7 @@ def test_clips_of_no_class_are_learned_and_asked(one_class):
   assert p.labels[:, 0].tolist() == [label == "low" for label in labels] and p.known.all()
   none = labels.count("")
   assert f"{none} tracks hold none of the classes" in (folder / "eval" / "report.html").read_text()
-  assert multi_label_metrics.BootstrapMetrics([(p, thresholds)]).seen[
+  assert multi_label_metrics.BootstrapMetrics([(p, thresholds)]).observed[
     "exact_match"
   ] == pytest.approx(reports["test"]["track"]["exact_match"])
   assert all(
@@ -239,24 +241,24 @@ def test_clips_of_no_class_are_learned_and_asked(one_class):
   )
 
 
-def test_what_is_alike_cannot_be_told_apart(one_class, tmp_path):
+def test_labels_that_are_the_same_for_all_tracks_are_refused(one_class, tmp_path):
   config = one_class[0].copy_and_resolve_references()
   place = tmp_path / "table.csv"
   soundfile.write(tmp_path / "a.wav", np.sin(np.arange(9000) / 9), 22050)
   place.write_text("file,genre\na.wav,low;high\n")
   config.dataset.path = str(place)
   for config.dataset.genres in ("low", "low,high"):
-    with pytest.raises(UserError, match="nothing to tell apart among the 1 clips: every clip carr"):
+    with pytest.raises(UserError, match="nothing to distinguish among the 1 tracks: every track"):
       open_experiment(config)
   clips = [Clip("a", "a", ()), Clip("b", "b", (), unknown=("x",))]
-  with pytest.raises(UserError, match="2 clips of the train side: no clip carries x. Add clips"):
-    check_classes("multi_label", ("x",), clips, " of the train side")
+  with pytest.raises(UserError, match="2 tracks of the train split: no track has the label x"):
+    check_classes("multi_label", ("x",), clips, " of the train split")
   check_classes("multi_label", ("x",), [Clip("a", "a", ("x",)), *clips])
   with pytest.raises(UserError, match="there is one genre, x: give at least two"):
     check_classes("single_label", ("x",), clips)
 
 
-def test_curves_name_what_was_measured(run):
+def test_metrics_during_training_have_the_names_of_the_task(run):
   _, workdir, _ = run
   last = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])
   assert {"validation/pr_auc", "validation/nll", "train/loss", "train/accuracy"} <= set(last)
@@ -280,7 +282,7 @@ def test_mistakes(changes, message):
     check_config(config)
 
 
-def test_one_genre_a_clip_is_not_asked_of_several(run, monkeypatch):
+def test_single_label_needs_one_genre_per_track(run):
   config, workdir, _ = run
   with config.unlocked():
     config = ml_collections.ConfigDict(config.to_dict())
@@ -288,5 +290,5 @@ def test_one_genre_a_clip_is_not_asked_of_several(run, monkeypatch):
   config.train.best_metric = "last"
   for name in config.loss:
     config.loss[name] = 0.0
-  with pytest.raises(UserError, match="asks for one genre a clip; .* --config.task=multi_label"):
+  with pytest.raises(UserError, match="needs one genre per track; .* --config.task=multi_label"):
     open_dataset(config)

@@ -1,4 +1,4 @@
-"""Schedules and decay, number by number."""
+"""Test learning-rate schedules and weight decay against values computed by hand."""
 
 import jax.numpy as jnp
 import ml_collections

@@ -1,4 +1,4 @@
-"""The training step: against plain JAX, eager against compiled, and what it must never do."""
+"""Test the training step against plain JAX, and compiled against eager computation."""
 
 import flax.linen as nn
 import jax
@@ -14,7 +14,7 @@ from genre_jax.training import losses, steps
 
 
 class Tiny(nn.Module):
-  """Costs nothing: the mean spectrum into a dense layer."""
+  """A network without cost: a dense layer on the mean spectrum."""
 
   num_classes: int
   dtype: jnp.dtype = jnp.float32
@@ -55,14 +55,14 @@ def test_step_equals_plain_gradient_descent():
     return -(jax.nn.log_softmax(logits) * batch["labels"]).sum(-1).mean()
 
   expected = jax.tree.map(lambda p, g: p - 0.1 * g, before, jax.grad(loss)(before))
-  new, figures = steps.make_train_step(model, tx, _config())(state, batch)
+  new, metrics = steps.make_train_step(model, tx, _config())(state, batch)
   assert int(new.step) == 1
-  np.testing.assert_allclose(figures["loss"], loss(before), rtol=1e-6)
+  np.testing.assert_allclose(metrics["loss"], loss(before), rtol=1e-6)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), new.params, expected)
 
 
 def test_compiled_gradients_equal_eager_ones():
-  """Catches a compiler that computes wrong results on CPU, as jaxlib 0.10.2 does."""
+  """A compiler that computes wrong results on CPU fails here, as jaxlib 0.10.2 does."""
   model, batch = Baseline(num_classes=3, channels=(4, 8)), _batch(4, 32, 16)
   variables = jax.jit(model.init)(jax.random.key(0), batch["log_mel"])
 
@@ -108,8 +108,8 @@ def test_a_loss_that_is_not_finite_changes_nothing(ema):
   state = _state(model, tx, batch, ema)
   before = jax.tree.map(np.array, state)
   batch["log_mel"][3] = np.nan
-  new, figures = steps.make_train_step(model, tx, _config(ema_decay=0.9 * ema))(state, batch)
-  assert np.isnan(figures["loss"])
+  new, metrics = steps.make_train_step(model, tx, _config(ema_decay=0.9 * ema))(state, batch)
+  assert np.isnan(metrics["loss"])
   jax.tree.map(np.testing.assert_array_equal, new, before)
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from genre_jax.data.frontend import FrontendConfig
-from genre_jax.data.prepared import label_vectors, prepare
+from genre_jax.data.prepared import prepare
+from genre_jax.data.source import label_vectors
 from genre_jax.data.sources import metadata
 from genre_jax.data.sources.registry import open_source
 from genre_jax.data.splits import assign_splits
@@ -195,4 +196,4 @@ def test_class_whose_only_file_cannot_be_read(csv_table, tmp_path, capsys):
   config.split.name = "official"
   assert open_experiment(config).prepared.classes == ("jazz", "pop", "rock")
   lines = [line for line in capsys.readouterr().out.splitlines() if "WARNING" in line]
-  assert len(lines) == 1 and "no clip is left that carries jazz:" in lines[0]
+  assert len(lines) == 1 and "no track is left with the label jazz," in lines[0]
