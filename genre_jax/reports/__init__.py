@@ -1,1 +1,1 @@
-"""The report of a run, its plots, and Grad-CAM."""
+"""Reports of runs, plots, and Grad-CAM."""

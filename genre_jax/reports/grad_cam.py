@@ -1,9 +1,9 @@
-"""Where in a window a network finds a genre: Grad-CAM for any network with convolutions.
+"""Compute Grad-CAM: the parts of a segment that raise the score of a class.
 
-Works on modules from outside, with `nn.intercept_methods`: no network needs a line for it. A
-network's branches are told apart by the names of its convolutions ('time_0', 'time/conv_1': the
-branch time), and the last convolution of each branch that keeps both axes is shown. Used by
-`report.py`.
+`nn.intercept_methods` reads the outputs of modules, so that networks need no code for it. A module
+counts as a layer for Grad-CAM if it is an `nn.Conv` or has an attribute `grad_cam_layer = True`.
+The name of a layer gives its branch: 'time_0' and 'time/conv_1' belong to the branch 'time'. The
+map of a branch is that of its last layer whose output has a time and a frequency axis.
 
 Reference: Selvaraju et al., "Grad-CAM", ICCV 2017.
 """
@@ -16,17 +16,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-LOOKED_AT = 2  # windows by which a map's place in the input is found
+from genre_jax.models import layers
+
+LOCATING_SEGMENTS = 2  # used to locate the positions of a map in the input
+NORMS = (nn.BatchNorm, nn.GroupNorm, nn.InstanceNorm, nn.LayerNorm, nn.RMSNorm, layers.BatchNorm)
 
 
 @dataclasses.dataclass(frozen=True)
 class FeatureMap:
-  """A branch's last activations.
+  """Last activations of a branch.
 
   Attributes:
-    branch: its name, as 'time'.
-    layer: the module whose output it is, as 'time/norm_1'.
-    shape: of the output for one window: two axes and channels.
+    branch: Name of the branch, as 'time'.
+    layer: Path of the module whose output it is, as 'time/norm_1'.
+    shape: Shape of the output for one segment: two axes and channels.
   """
 
   branch: str
@@ -35,19 +38,20 @@ class FeatureMap:
 
 
 def _branch(path: tuple[str, ...]) -> str:
-  """'time' of ('time_0',) and of ('time', 'conv_1'); 'layers' of ('conv_3',), which names none."""
+  """Return the branch of a module path.
+
+  'time' for ('time_0',) and ('time', 'conv_1'); 'layers' for ('conv_3',), which names no branch.
+  """
   stem = re.sub(r"_?\d+$", "", path[0])
   return "layers" if stem.lower() == "conv" else stem
 
 
-def _kind(module: nn.Module) -> str:
-  """'conv', 'norm' or '', by the name of the class: Flax's own and those of `models/layers.py`."""
-  name = type(module).__name__
-  return "conv" if name.endswith("Conv") else "norm" if name.endswith("Norm") else ""
+def _is_grad_cam_layer(module: nn.Module) -> bool:
+  return isinstance(module, nn.Conv) or getattr(module, "grad_cam_layer", False)
 
 
 def _intercepted(run, on_output):
-  """Calls run() with on_output(module, output) -> output in place of every module's output."""
+  """Call run() with every module's output replaced by on_output(module, output)."""
 
   def interceptor(next_function, args, kwargs, context):
     output = next_function(*args, **kwargs)
@@ -59,38 +63,43 @@ def _intercepted(run, on_output):
     return run()
 
 
-def feature_maps(model: nn.Module, variables, window: jax.ShapeDtypeStruct) -> list[FeatureMap]:
-  """The last map of each branch; empty for a network without convolutions over both axes.
+def feature_maps(model: nn.Module, variables, segments: jax.ShapeDtypeStruct) -> list[FeatureMap]:
+  """Return the last map of each branch.
 
   Args:
-    model: the network.
-    variables: its parameters and batch statistics.
-    window: shape and dtype of a batch of windows.
-  """
-  seen = []
+    model: Network.
+    variables: Its parameters and batch statistics.
+    segments: Shape and dtype of a batch of segments.
 
-  def note(module, output):
+  Returns:
+    One map for each branch; empty if no layer for Grad-CAM keeps both axes.
+  """
+  calls = []
+
+  def record(module, output):
     if output.ndim == 4:
-      seen.append((_kind(module), module.path, output.shape[1:]))
+      calls.append((module, module.path, output.shape[1:]))
     return output
 
   jax.eval_shape(
-    lambda v, x: _intercepted(lambda: model.apply(v, x, train=False), note), variables, window
+    lambda v, x: _intercepted(lambda: model.apply(v, x, train=False), record), variables, segments
   )
   last: dict[str, FeatureMap] = {}
-  for i, (kind, path, shape) in enumerate(seen):
-    if kind != "conv" or min(shape[:2]) < 2:
+  for i, (module, path, shape) in enumerate(calls):
+    if not _is_grad_cam_layer(module) or min(shape[:2]) < 2:
       continue
     branch = _branch(path)
-    # The normalization that follows is nearer to what the ReLU lets through.
-    if i + 1 < len(seen) and seen[i + 1][0] == "norm" and seen[i + 1][2][2] == shape[2]:
-      _, path, shape = seen[i + 1]
+    # A normalization that follows is closer to the input of the ReLU.
+    if i + 1 < len(calls):
+      following, following_path, following_shape = calls[i + 1]
+      if isinstance(following, NORMS) and following_shape[2] == shape[2]:
+        path, shape = following_path, following_shape
     last[branch] = FeatureMap(branch, "/".join(path), shape)
   return list(last.values())
 
 
 def _apply(model, variables, log_mel, frame_mask, deltas):
-  """(logits, {layer: output}) with deltas[layer] added to each layer's output."""
+  """Return (logits, {layer: output}) with deltas[layer] added to the output of each layer."""
   outputs = {}
 
   def add(module, output):
@@ -105,22 +114,22 @@ def _apply(model, variables, log_mel, frame_mask, deltas):
 
 
 class GradCam:
-  """Grad-CAM of one network, compiled once for one batch size.
+  """Compute Grad-CAM of one network, compiled for one batch size.
 
   Args:
-    model: the network.
-    variables: its parameters and batch statistics.
-    log_mel: float32[batch, time, frequency, 1], windows of music by which to find out what part of
-      the input each position of a map sees.
+    model: Network.
+    variables: Its parameters and batch statistics.
+    log_mel: float32[batch, time, frequency, 1], segments of real audio in dB. Gradients on them
+      locate each position of a map in the input.
 
   Attributes:
-    maps: the branches that can be shown.
+    maps: Feature map of each branch; empty if the network has none.
   """
 
   def __init__(self, model: nn.Module, variables, log_mel: np.ndarray):
     self._model, self._variables = model, variables
     self._num = len(log_mel)
-    self._window = log_mel.shape[1:3]
+    self._segment_shape = log_mel.shape[1:3]
     self.maps = feature_maps(model, variables, jax.ShapeDtypeStruct(log_mel.shape, jnp.float32))
     self._zeros = {m.layer: np.zeros((self._num, *m.shape), np.float32) for m in self.maps}
 
@@ -137,38 +146,39 @@ class GradCam:
       return heats
 
     self._heat = jax.jit(heat)
-    self._views = self._look(log_mel) if self.maps else {}
+    self._views = self._locate(log_mel) if self.maps else {}
 
-  def _look(self, log_mel):
-    """{layer: (transposed, ((time of first, of last), (band of first, of last)))}.
+  def _locate(self, log_mel):
+    """Return {layer: (transposed, ((first, last time), (first, last band)))}.
 
-    What a position sees is where the input changes it: the center of the squared gradient. Two
-    positions on each axis give place and step, whatever a network pads, pools or transposes.
+    A position of a map is located at the center of its squared gradient over the input. Two
+    positions on each axis give offset and step, whatever padding, pooling or transposition a
+    network applies.
     """
-    log_mel = log_mel[:LOOKED_AT]
+    log_mel = log_mel[:LOCATING_SEGMENTS]
     zeros = {m.layer: np.zeros((len(log_mel), *m.shape), np.float32) for m in self.maps}
     rng = np.random.default_rng(0)
     places, energies = [], []
 
-    def sees(variables, log_mel, lines):
+    def squared_gradient(variables, log_mel, lines):
       def outputs(x):
         return _apply(self._model, variables, x, None, zeros)[1]
 
-      seen, pull = jax.vjp(outputs, log_mel)
-      lines = {layer: line.astype(seen[layer].dtype) for layer, line in lines.items()}
+      values, pull = jax.vjp(outputs, log_mel)
+      lines = {layer: line.astype(values[layer].dtype) for layer, line in lines.items()}
       return jnp.square(pull(lines)[0][..., 0]).sum(0)
 
-    sees = jax.jit(sees)
+    squared_gradient = jax.jit(squared_gradient)
     for m in self.maps:
       for axis in (0, 1):
         length = m.shape[axis]
         for place in (length // 4, length - 1 - length // 4):
-          # Random signs, lest what a normalization removes cancel the rest.
+          # Random signs: a normalization would cancel a constant.
           signs = rng.choice(np.float32([-1, 1]), m.shape)
           line = np.zeros_like(zeros[m.layer])
           index = (slice(None),) * axis + (place,)
           line[(slice(None), *index)] = signs[index]
-          energies.append(sees(self._variables, log_mel, {**zeros, m.layer: line}))
+          energies.append(squared_gradient(self._variables, log_mel, {**zeros, m.layer: line}))
           places.append(place)
     energies = np.asarray(energies, np.float64)
     centers = np.stack([_center(energies.sum(2)), _center(energies.sum(1))], 1)  # time, band
@@ -181,7 +191,7 @@ class GradCam:
         step = (centers[at + 1] - centers[at]) / max(last - first, 1)
         ends.append((centers[at] - first * step, centers[at] + (m.shape[axis] - 1 - first) * step))
       spans = np.array(
-        [[abs(end[1][k] - end[0][k]) / self._window[k] for k in (0, 1)] for end in ends]
+        [[abs(end[1][k] - end[0][k]) / self._segment_shape[k] for k in (0, 1)] for end in ends]
       )
       transposed = spans[0, 1] + spans[1, 0] > spans[0, 0] + spans[1, 1]
       time, band = (ends[1], ends[0]) if transposed else (ends[0], ends[1])
@@ -189,16 +199,16 @@ class GradCam:
     return views
 
   def __call__(self, log_mel, frame_mask, classes) -> dict[str, np.ndarray]:
-    """Evidence for one class of each window.
+    """Compute the maps of one class for each segment.
 
     Args:
-      log_mel: float32[n, time, frequency, 1].
-      frame_mask: bool[n, time].
-      classes: int[n].
+      log_mel: float32[n, time, frequency, 1] in dB.
+      frame_mask: bool[n, time], True for valid frames.
+      classes: int[n], index of the class.
+
     Returns:
-      {branch: float32[n, time, frequency]}, the map of its last layer stretched over the part of
-      the window that it sees, 1 at its highest; 0 everywhere where nothing there speaks for the
-      class.
+      {branch: float32[n, time, frequency]} in [0, 1], interpolated to the size of the segment. The
+      maximum of a map is 1; a map is 0 everywhere if nothing in the branch raises the class score.
     """
     n = len(log_mel)
     parts: dict[str, list[np.ndarray]] = {m.branch: [] for m in self.maps}
@@ -210,7 +220,7 @@ class GradCam:
       for m in self.maps:
         transposed, ends = self._views[m.layer]
         heat = np.asarray(heats[m.layer], np.float32)[: n - begin]
-        heat = _stretch(heat.swapaxes(1, 2) if transposed else heat, ends, self._window)
+        heat = _stretch(heat.swapaxes(1, 2) if transposed else heat, ends, self._segment_shape)
         heat = heat * frame_mask[rows][: n - begin, :, None]
         peak = heat.max((1, 2), keepdims=True)
         parts[m.branch].append(heat / np.where(peak > 0, peak, 1))
@@ -218,18 +228,18 @@ class GradCam:
 
 
 def _center(energy: np.ndarray) -> np.ndarray:
-  """Mean position of float[n, length] energies; the middle where there is none."""
+  """Return the mean position of float[n, length] energies; the middle if all are zero."""
   total = energy.sum(1)
   position = np.arange(energy.shape[1])
   middle = (energy.shape[1] - 1) / 2
   return np.where(total > 0, energy @ position / np.where(total > 0, total, 1), middle)
 
 
-def _stretch(heat: np.ndarray, ends, window: tuple[int, int]) -> np.ndarray:
-  """Linear interpolation of float[n, a, b] from positions `ends` of the input to all of it."""
+def _stretch(heat: np.ndarray, ends, shape: tuple[int, int]) -> np.ndarray:
+  """Interpolate float[n, a, b], located between `ends` of the input, to the whole input."""
   for axis, (first, last) in enumerate(ends):
     length = heat.shape[axis + 1]
-    at = (np.arange(window[axis]) - first) / (last - first or 1) * (length - 1)
+    at = (np.arange(shape[axis]) - first) / (last - first or 1) * (length - 1)
     at = np.clip(at, 0, length - 1)
     low = np.minimum(at.astype(int), max(length - 2, 0))
     share = (at - low).reshape((-1,) + (1,) * (1 - axis)).astype(heat.dtype)

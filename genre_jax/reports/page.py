@@ -1,4 +1,4 @@
-"""The frame of a report's page, and its tables and rows of pictures."""
+"""HTML of a report: the page template, tables, and rows of pictures."""
 
 import html
 
@@ -44,7 +44,13 @@ figcaption {{ font-size: 0.88rem; color: #333; margin-bottom: 4px; overflow-wrap
 
 
 def html_table(header: list[str], rows: list[list[str]], words: int) -> str:
-  """An HTML table; the first `words` columns are text, the others numbers."""
+  """Return an HTML table.
+
+  Args:
+    header: Titles of the columns.
+    rows: Cells as text; they are escaped.
+    words: Number of leading columns that are text; the others are numbers, aligned right.
+  """
 
   def line(cells, tag):
     return (
@@ -65,7 +71,12 @@ def html_table(header: list[str], rows: list[list[str]], words: int) -> str:
 
 
 def html_pictures(pictures: list[tuple[str, str, str]], large: bool = False) -> str:
-  """Pictures side by side where there is room, each (data URI, alternative text, caption)."""
+  """Return HTML that shows pictures side by side where the screen is wide enough.
+
+  Args:
+    pictures: (data URI, alternative text, caption) of each; an empty caption is left out.
+    large: Draw pictures wider.
+  """
   return (
     "<div class=pictures>"
     + "\n".join(

@@ -1,7 +1,7 @@
-"""The pictures of a report, as SVG that a page can hold.
+"""Draw the plots of a report, as SVG in data URIs.
 
-Color maps are viridis and cividis and single colors those of Okabe and Ito, which differ in
-lightness too, for readers who do not tell red from green.
+Color maps are viridis and cividis; single colors are those of Okabe and Ito. They also differ in
+lightness, so that color-blind readers can distinguish them.
 """
 
 import base64
@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from genre_jax.data.frontend import FrontendConfig
-from genre_jax.data.log_mel import mel_frequencies
+from genre_jax.data.mel import mel_frequencies
 from genre_jax.reports.examples import Example
 
 BLUE, VERMILION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "0.6"
-WIDTH = 4.2  # inches: about a phone's width, so that letters keep their size there
+WIDTH = 4.2  # inches: about the width of a phone, so that text is readable there
 STYLE = {
   "font.size": 10,
   "axes.titlesize": 10,
@@ -29,12 +29,12 @@ STYLE = {
   "axes.spines.top": False,
   "axes.spines.right": False,
 }
-FEW = 10  # a bin of fewer predictions is drawn hollow
+FEW = 10  # a bin with fewer predictions is drawn as a hollow circle
 HZ_TICKS = (125, 250, 500, 1000, 2000, 4000, 8000, 16000)
 
 
 def to_svg(figure: Figure) -> str:
-  """A figure as a data URI."""
+  """Return a figure as a data URI of SVG."""
   file = io.BytesIO()
   with matplotlib.rc_context(STYLE):
     figure.savefig(file, format="svg", dpi=130, metadata={"Date": None})
@@ -42,28 +42,39 @@ def to_svg(figure: Figure) -> str:
 
 
 def _figure(height: float, *, left=0.62, right=0.08, bottom=0.5, top=0.26, width=WIDTH) -> Figure:
-  """A figure with margins in inches: laying out by itself takes matplotlib a third of a report."""
+  """Return an empty figure with margins in inches.
+
+  Fixed margins avoid matplotlib's automatic layout, which takes a third of the time of a report.
+  """
   figure = Figure(figsize=(width, height))
   figure.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height)
   return figure
 
 
 def learning_curves(lines: list[dict], checkpoint_step: int) -> list[str]:
-  """Loss and accuracy by epoch; a line marks the checkpoint that was evaluated."""
+  """Plot loss and accuracy over epochs, with a line at the evaluated checkpoint.
+
+  Args:
+    lines: Lines of metrics.jsonl.
+    checkpoint_step: Step of the evaluated checkpoint.
+
+  Returns:
+    Two data URIs: loss, and accuracy (of a multi-label task PR-AUC).
+  """
   pictures = []
-  several = any("validation/pr_auc" in line for line in lines)
+  multi_label = any("validation/pr_auc" in line for line in lines)
   with matplotlib.rc_context(STYLE):
-    for title, ours, theirs in (
+    for title, train_key, validation_key in (
       ("loss", "train/loss", "validation/nll"),
-      ("accuracy", "train/accuracy", "validation/pr_auc" if several else "validation/accuracy"),
+      ("accuracy", "train/accuracy", "validation/pr_auc" if multi_label else "validation/accuracy"),
     ):
       figure = _figure(2.6)
       axes = figure.add_subplot(xlabel="epoch")
       axes.set_title(title, loc="left")
-      unit = "NLL of tracks" if title == "loss" else "PR-AUC" if several else "tracks"
+      unit = "NLL of tracks" if title == "loss" else "PR-AUC" if multi_label else "tracks"
       for key, color, style, name in (
-        (ours, BLUE, "-", "train, windows"),
-        (theirs, VERMILION, "--", f"valid, {unit}"),
+        (train_key, BLUE, "-", "train, segments"),
+        (validation_key, VERMILION, "--", f"validation, {unit}"),
       ):
         points = [(line["epoch"], line[key]) for line in lines if key in line]
         if points:
@@ -89,7 +100,13 @@ def learning_curves(lines: list[dict], checkpoint_step: int) -> list[str]:
 
 
 def confusion(counts: np.ndarray, classes, unit: str) -> str:
-  """Counts, colored by the share of each true genre."""
+  """Plot a confusion matrix, colored by the share of each true genre.
+
+  Args:
+    counts: int[genres, genres]; rows are true genres.
+    classes: Names of the genres.
+    unit: What is counted: tracks or segments.
+  """
   counts = np.asarray(counts)
   share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
   k = len(classes)
@@ -120,7 +137,12 @@ def confusion(counts: np.ndarray, classes, unit: str) -> str:
 
 
 def reliability(table: list[dict], unit: str) -> str:
-  """Accuracy against confidence in ten bins, above how many fall into each."""
+  """Plot accuracy over confidence in ten bins, and below it the number of predictions in each.
+
+  Args:
+    table: Bins from `calibration.reliability`.
+    unit: What is counted: tracks or segments.
+  """
   filled = [row for row in table if row["n"]]
   with matplotlib.rc_context(STYLE):
     figure = _figure(WIDTH * 0.95, right=0.2)
@@ -154,7 +176,7 @@ def reliability(table: list[dict], unit: str) -> str:
 
 
 def _log_mel(axes, example: Example, frontend: FrontendConfig, cmap: str) -> tuple[float, ...]:
-  """The log-mel over seconds and Hz; returns its extent."""
+  """Draw a log-mel over seconds and Hz; return its extent in data coordinates."""
   frames, bands = example.log_mel.shape
   begin = example.start_seconds
   extent = (begin, begin + frames * frontend.seconds_per_frame, -0.5, bands - 0.5)
@@ -180,13 +202,13 @@ def _log_mel(axes, example: Example, frontend: FrontendConfig, cmap: str) -> tup
 
 
 def scale_of(frontend: FrontendConfig) -> tuple[float | None, float | None]:
-  """Values at the dark and the bright end, where the recipe bounds them."""
+  """Return the values of the darkest and brightest color, or None if the front end has no range."""
   bounded = frontend.compression == "db" and frontend.db_ref == "max" and frontend.top_db > 0
   return (-frontend.top_db, 0.0) if bounded else (None, None)
 
 
 def track(example: Example, classes, frontend: FrontendConfig) -> str:
-  """A whole clip: its log-mel above the probabilities along it."""
+  """Plot the log-mel of a track, and below it the probabilities of segments along the track."""
   with matplotlib.rc_context(STYLE):
     title = "\n".join(textwrap.wrap(example.track, 44)[:2])
     figure = _figure(3.7, bottom=0.75, top=0.26 + 0.16 * title.count("\n"))
@@ -197,11 +219,11 @@ def track(example: Example, classes, frontend: FrontendConfig) -> str:
     for genre in range(len(classes)):
       if genre not in (example.label, example.prediction):
         below.plot(example.times, example.along[:, genre], color=GREY, linewidth=0.8)
-    visible = [
+    lines = [
       (example.label, BLUE, "-", "true"),
       (example.prediction, VERMILION, "--", "predicted"),
     ]
-    for genre, color, style, name in visible[: 1 if example.label == example.prediction else 2]:
+    for genre, color, style, name in lines[: 1 if example.label == example.prediction else 2]:
       below.plot(
         example.times,
         example.along[:, genre],
@@ -225,7 +247,7 @@ def track(example: Example, classes, frontend: FrontendConfig) -> str:
 
 
 def heat(example: Example, frontend: FrontendConfig) -> str:
-  """A window: its log-mel, and below it each branch's Grad-CAM laid over it."""
+  """Plot the log-mel of a segment, and below it the log-mel with the Grad-CAM of each branch."""
   rows = 1 + len(example.heats)
   with matplotlib.rc_context(STYLE):
     figure = _figure(0.76 + 1.3 * rows)
@@ -247,21 +269,26 @@ def heat(example: Example, frontend: FrontendConfig) -> str:
         interpolation="nearest",
       )
       name = "Grad-CAM" if len(example.heats) == 1 else f"Grad-CAM, {branch} branch"
-      axes.set_title(name + ("" if evidence.any() else ": nothing speaks for it"), loc="left")
+      axes.set_title(name + ("" if evidence.any() else ": zero everywhere"), loc="left")
     panels[-1].set_xlabel("seconds")
     return to_svg(figure)
 
 
 def precision_recall(curves: dict[str, tuple[np.ndarray, np.ndarray, int]], unit: str) -> str:
-  """Precision over recall of some classes, {name: (recall, precision, place of the threshold)}."""
+  """Plot precision over recall of some classes, with a dot at each threshold.
+
+  Args:
+    curves: {class: (recall, precision, index of the threshold)}.
+    unit: What is counted: tracks or segments.
+  """
   colors = (BLUE, VERMILION, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
   with matplotlib.rc_context(STYLE):
     figure = _figure(WIDTH * 0.95, right=0.2)
     axes = figure.add_subplot(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.02))
     axes.set_title(unit, loc="left")
-    for i, (name, (recall, precision, place)) in enumerate(curves.items()):
+    for i, (name, (recall, precision, at_threshold)) in enumerate(curves.items()):
       color, style = colors[i % len(colors)], ("-", "--", ":")[i // len(colors) % 3]
       axes.step(recall, precision, style, where="pre", color=color, label=name)
-      axes.plot(recall[place], precision[place], "o", color=color, markersize=5)
+      axes.plot(recall[at_threshold], precision[at_threshold], "o", color=color, markersize=5)
     axes.legend(fontsize=9, loc="lower left", ncols=2 if len(curves) > 5 else 1)
     return to_svg(figure)
