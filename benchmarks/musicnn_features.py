@@ -14,8 +14,7 @@ from genre_jax.data.files import file_stamps
 from genre_jax.data.log_mel import log_mel
 from genre_jax.data.pipeline import segment_starts
 from genre_jax.data.sources.gtzan.folder import find_files
-from genre_jax.data.sources.gtzan.tracks import artists
-from genre_jax.data.splits import published_lists
+from genre_jax.data.sources.gtzan.tracks import artists, published_lists
 from genre_jax.inference.track_log_mel import stack_segments
 
 # Each clip unchanged, 6 dB down and up, and 6 % slower and faster: (gain, speed).

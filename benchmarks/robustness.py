@@ -19,8 +19,7 @@ from benchmarks.harness import data_folder
 from genre_jax import command_line
 from genre_jax.data import audio
 from genre_jax.data.pipeline import segment_starts
-from genre_jax.data.sources.gtzan.tracks import artists
-from genre_jax.data.splits import published_lists
+from genre_jax.data.sources.gtzan.tracks import artists, published_lists
 from genre_jax.evaluation import calibration
 from genre_jax.evaluation.metrics import accuracy_interval
 from genre_jax.evaluation.run_predictions import read_run

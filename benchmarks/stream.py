@@ -18,7 +18,7 @@ from absl import flags
 from benchmarks.harness import data_folder
 from genre_jax import command_line
 from genre_jax.data.audio import read_audio
-from genre_jax.data.splits import published_lists
+from genre_jax.data.sources.gtzan.tracks import published_lists
 from genre_jax.inference import load, predict
 from genre_jax.inference.streaming import StreamingClassifier
 

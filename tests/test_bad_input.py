@@ -72,7 +72,7 @@ def _music(place, count=6, seconds=1.0):
     ((), "--config is missing"),
     (("--config=absent.py",), "absent.py"),
     (("--config=tiny.py", "--config.optimizer.learning_rat=1"), "Did you mean learning_rate"),
-    (("--config=tiny.py", "--config.optimizer.learning_rate=1"), "Did you mean optimizer"),
+    (("--config=tiny.py", "--config.optimiser.learning_rate=1"), "Did you mean optimizer"),
     (("--config=tiny.py", "--config.train.epochs=many"), "many"),
     (("--config=tiny.py", "--mode=trian"), "trian"),
     (("--config=tiny.py", "--workdri=x"), "workdri"),

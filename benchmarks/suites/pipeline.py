@@ -50,7 +50,7 @@ class Training:
   def __init__(self, folder: pathlib.Path, count: int):
     from genre_jax.data.pipeline import train_batches
     from genre_jax.data.prepared import prepare
-    from genre_jax.data.splits import SplitAssignment
+    from genre_jax.data.split_assignment import SplitAssignment
     from genre_jax.experiments import axis_features_10
     from genre_jax.models.registry import build_model
     from genre_jax.training import steps

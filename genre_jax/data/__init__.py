@@ -1,1 +1,1 @@
-"""From audio on disk to log-mel, labels, groups and splits: the first room of the flow."""
+"""From audio files to log-mel, labels, groups, splits and batches."""

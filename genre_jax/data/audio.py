@@ -1,9 +1,8 @@
-"""Audio files to mono float32 blocks at one sample rate, in constant memory.
+"""Decode audio files to mono float32 blocks at one sample rate, in constant memory.
 
-The first step of the flow for every source that holds files. A file that cannot be trusted raises
-UnreadableAudio with a reason; whoever works through many files records it and goes on. A file is
-read whole or not at all: where the decoder stops before the end that the file announces, it counts
-as truncated.
+A damaged or unsuitable file raises UnreadableAudio with a reason, so that a caller with many files
+can record it and continue. A file counts as truncated if the decoder stops before the end that the
+header announces.
 """
 
 import os
@@ -12,20 +11,24 @@ import numpy as np
 import soundfile
 import soxr
 
-# What libsndfile decodes and people have; used to find files in folders.
+# Names of audio files in folders; libsndfile decodes all of them.
 EXTENSIONS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".au", ".aif", ".aiff")
-# A header with a rate outside is damaged, not unusual.
+# A header with a rate outside this range is damaged.
 LOWEST_RATE, HIGHEST_RATE = 1000, 768000
-# Samples of all channels held at once: bounds memory whatever a header says.
+# Samples of all channels decoded at once; bounds memory for any header.
 MAX_BLOCK_VALUES = 1 << 22
-# One step of 16-bit audio: below it a file is digital silence, perhaps with dither.
+# One step of 16-bit audio: below it a file is digital silence, possibly with dither.
 SILENT_PEAK = 2.0**-15
 # Recorders that write to a pipe put a size near 2 or 4 GiB in the header, meaning "until the end".
 UNKNOWN_SIZES = range(0x7FFFF000, 0x100000000)
 
 
-class UnreadableAudio(Exception):  # the name says what the file is
-  """One file cannot be used; `reason` says why, without the path."""
+class UnreadableAudio(Exception):
+  """A file cannot be used.
+
+  Attributes:
+    reason: Why, without the path.
+  """
 
   def __init__(self, reason):
     super().__init__(reason)
@@ -33,16 +36,19 @@ class UnreadableAudio(Exception):  # the name says what the file is
 
 
 def read_blocks(path, sample_rate, block_seconds=10.0):
-  """Decodes a file block by block.
+  """Decode a file block by block.
 
   Args:
-    path: anything that soundfile reads: WAV, FLAC, Ogg, Opus, MP3, AU.
+    path: File in a format of soundfile: WAV, FLAC, Ogg, Opus, MP3, AU.
     sample_rate: Hz of the result.
-    block_seconds: about how much is decoded at once.
+    block_seconds: Approximate length of a block.
+
   Yields:
     float32[samples], mono (mean of the channels), never empty.
+
   Raises:
-    UnreadableAudio: if the file is missing, empty, not audio, truncated, or holds NaN or infinity.
+    UnreadableAudio: If the file is missing, empty, not audio, truncated, or contains NaN or
+      infinity.
   """
   path = os.fspath(path)
   if not os.path.exists(path):
@@ -56,7 +62,7 @@ def read_blocks(path, sample_rate, block_seconds=10.0):
       yield from _decode(file, path, sample_rate, block_seconds)
   except soundfile.LibsndfileError as error:
     reason = error.error_string.removeprefix("Error : ").rstrip(".")
-    # What libsndfile says of a few bytes that begin like an MP3.
+    # libsndfile reports these for a few bytes that begin like an MP3.
     if "does not exist" in reason or "not recognized" in reason:
       reason = "it is not audio, or is damaged at its start"
     raise UnreadableAudio(f"cannot be decoded: {reason}") from error
@@ -65,7 +71,7 @@ def read_blocks(path, sample_rate, block_seconds=10.0):
 
 
 def _decode(file, path, sample_rate, block_seconds):
-  """The blocks of an open file; checks at its end that nothing was missing."""
+  """Yield the blocks of an open file; raise UnreadableAudio at its end if audio is missing."""
   rate, channels = file.samplerate, file.channels
   if not LOWEST_RATE <= rate <= HIGHEST_RATE:
     raise UnreadableAudio(
@@ -75,24 +81,24 @@ def _decode(file, path, sample_rate, block_seconds):
   resampler = (
     soxr.ResampleStream(rate, sample_rate, 1, dtype="float32") if rate != sample_rate else None
   )
-  got = 0
+  decoded = 0
   while True:
     values = file.read(block, dtype="float32", always_2d=True)
     if not len(values):
       break
     finite = np.isfinite(values).all(axis=1)
     if not finite.all():
-      where = (got + int(np.argmin(finite))) / rate
-      raise UnreadableAudio(f"holds NaN or infinite samples (first at {where:.2f} s)")
-    got += len(values)
+      where = (decoded + int(np.argmin(finite))) / rate
+      raise UnreadableAudio(f"contains NaN or infinite samples (first at {where:.2f} s)")
+    decoded += len(values)
     mono = values[:, 0] if channels == 1 else values.mean(axis=1)
     if resampler is not None:
       mono = resampler.resample_chunk(mono)
     if len(mono):
       yield np.ascontiguousarray(mono)
-  if not got:
-    raise UnreadableAudio("holds no audio (0 samples)")
-  _check_complete(file, path, got, rate)
+  if not decoded:
+    raise UnreadableAudio("contains no audio (0 samples)")
+  _check_complete(file, path, decoded, rate)
   if resampler is not None:
     mono = resampler.resample_chunk(np.zeros(0, np.float32), last=True)
     if len(mono):
@@ -100,35 +106,35 @@ def _decode(file, path, sample_rate, block_seconds):
 
 
 def read_audio(path, sample_rate):
-  """A whole file as float32[samples], mono, at `sample_rate` Hz; see `read_blocks`."""
+  """Return a whole file as float32[samples], mono, at `sample_rate` Hz; see `read_blocks`."""
   return np.concatenate(list(read_blocks(path, sample_rate)))
 
 
-def _check_complete(file, path, got, rate):
-  """Raises UnreadableAudio if the file announces clearly more audio than it held."""
+def _check_complete(file, path, decoded, rate):
+  """Raise UnreadableAudio if the header announces clearly more audio than was decoded."""
   if file.format in ("WAV", "WAVEX", "AU", "AIFF"):
-    # libsndfile silently shortens these to what is there, so the header is read again.
+    # libsndfile silently shortens these to the existing bytes, so the header is read again.
     announced, present = _pcm_bytes(path)
     if announced in UNKNOWN_SIZES or not announced:
       return
-    expected = got * announced / max(present, 1)
+    expected = decoded * announced / max(present, 1)
   elif file.format == "OGG":
     if not _ogg_ends(path):
-      raise UnreadableAudio(f"is truncated: the Ogg stream breaks off after {got / rate:.2f} s")
+      raise UnreadableAudio(f"is truncated: the Ogg stream breaks off after {decoded / rate:.2f} s")
     return
   elif file.format == "MP3" and not _mp3_counts_frames(path):
     return
   else:
     expected = file.frames
-  # 1 %: some encoders announce a little more than they write.
-  if got < 0.99 * expected:
+  # 1 %: some encoders announce slightly more than they write.
+  if decoded < 0.99 * expected:
     raise UnreadableAudio(
-      f"is truncated: it announces {expected / rate:.2f} s and ends after {got / rate:.2f} s"
+      f"is truncated: it announces {expected / rate:.2f} s and ends after {decoded / rate:.2f} s"
     )
 
 
 def _pcm_bytes(path):
-  """Bytes of audio of a WAV, AU or AIFF file: (announced by its header, present)."""
+  """Return the bytes of audio of a WAV, AU or AIFF file: (announced by its header, present)."""
   size = os.path.getsize(path)
   with open(path, "rb") as file:
     head = file.read(12)
@@ -149,7 +155,7 @@ def _pcm_bytes(path):
 
 
 def _ogg_ends(path):
-  """Whether the last Ogg page is whole and is marked as the end of its stream."""
+  """Return True if the last Ogg page is complete and marked as the end of its stream."""
   size = os.path.getsize(path)
   with open(path, "rb") as file:
     # A page has at most 65307 bytes.
@@ -167,7 +173,7 @@ def _ogg_ends(path):
 
 
 def _mp3_counts_frames(path):
-  """Whether an MP3 has the tag that counts its frames; without it the length is a guess."""
+  """Return True if an MP3 has the tag with its number of frames, else its length is a guess."""
   with open(path, "rb") as file:
     head = file.read(10)
     start = 0

@@ -6,14 +6,16 @@ import os
 from genre_jax.data import audio
 from genre_jax.errors import UserError
 
-STAMPED_BYTES = 4096  # of a file's beginning and of its end
+STAMPED_BYTES = 4096  # read at the beginning and at the end of a file
 
 
 def file_stamps(named_paths) -> str:
-  """Hash over name, size, time of last change, beginning and end of files.
+  """Return a hash of name, size, modification time, beginning and end of files.
 
-  For `Source.identity`. Times alone are not enough: archives and images are unpacked with fixed
-  ones.
+  Times alone do not suffice, because archives and disk images are unpacked with fixed times.
+
+  Args:
+    named_paths: (name, path) of each file.
   """
   digest = hashlib.sha256()
   for name, path in named_paths:
@@ -30,11 +32,20 @@ def file_stamps(named_paths) -> str:
 
 
 def list_files(folder, depth):
-  """Sorted files below a folder as (relative path, path), at most `depth` folders down, hidden ones
-  left out.
+  """List the files below a folder, without hidden ones.
 
-  Symbolic links are followed; the depth bounds loops, and a file that is reached by several names
-  counts once, by its own name if that is among them. Names that are not UTF-8 are escaped.
+  Symbolic links are followed; `depth` bounds loops. A file with several paths counts once, by its
+  real path if that is among them. Names that are not UTF-8 are escaped.
+
+  Args:
+    folder: Folder.
+    depth: Number of levels of folders below `folder`.
+
+  Returns:
+    [(relative path, absolute path), ...], sorted.
+
+  Raises:
+    UserError: If a folder cannot be listed.
   """
   files: dict[str, tuple[str, str]] = {}
   for name, path in _walk(folder, depth):
@@ -47,7 +58,7 @@ def list_files(folder, depth):
 
 
 def _walk(folder, depth):
-  """Yields (relative path, absolute path) of the files that `list_files` is to sift."""
+  """Yield (relative path, absolute path) of each file, repetitions included."""
   try:
     entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
   except OSError as error:
@@ -66,5 +77,5 @@ def _walk(folder, depth):
 
 
 def is_audio_name(name):
-  """Whether a file name ends as audio files do."""
+  """Return True if a file name has an extension of an audio file."""
   return name.lower().endswith(audio.EXTENSIONS)

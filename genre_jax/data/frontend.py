@@ -1,7 +1,7 @@
-"""How sound becomes the network's input: one frozen object that every room compares and stores.
+"""Parameters of the front end, which turns a waveform into the log-mel input of a network.
 
-First in the flow: sources, preparing, models on disk, live streams and exports all carry a Recipe,
-and wherever two of them meet, `difference` says whether they mean the same input.
+Sources, prepared sets, model directories, streams and exports all store a `FrontendConfig`.
+`FrontendConfig.difference` compares two of them.
 """
 
 import dataclasses
@@ -17,36 +17,36 @@ PAD_MODES = ("constant", "reflect", "edge")
 
 @dataclasses.dataclass(frozen=True)
 class FrontendConfig:
-  """Waveform to log-mel, and the window that the network sees.
+  """Parameters from waveform to log-mel, and the length of the segment that the network sees.
 
-  `frame_stride` thins the STFT: frame floor((j + 0.5) * frame_stride) is kept as frame j, so that
-  audio gives the same input as archives that were thinned. The GTZAN archive keeps one frame in
-  about 1292 / 387. Measured on the 89 excerpts of 15-20 s beside it, all of which start at sample 0
-  of their clip: for 77 of the 82 that match, column j is exactly STFT frame floor((j + 0.5) * 1293
-  / 387.5), where 1293 is the number of frames of the clip (the five others are longer or shorter
-  clips). With 1292 / 387 the chosen frame differs by at most one STFT frame (23 ms), in a fifth of
-  the columns.
+  `frame_stride` thins the STFT: frame floor((j + 0.5) * frame_stride) becomes frame j. Audio then
+  gives the same input as an archive that was thinned in this way. The GTZAN archive keeps one frame
+  in about 1292 / 387. This was measured on 89 excerpts of 15-20 s, all of which start at sample 0
+  of their clip; 82 of them match the archive. For 77 of these, column j is exactly STFT frame
+  floor((j + 0.5) * 1293 / 387.5), where 1293 is the number of frames of the clip. The other five
+  are from longer or shorter clips. With 1292 / 387 the chosen frame differs by at most one STFT
+  frame (23 ms), in a fifth of the columns.
 
   Attributes:
     sample_rate: Hz.
     n_fft: FFT length in samples, even.
-    win_length: samples, at most n_fft; the window is centered in the FFT.
-    hop_length: samples between STFT frames.
-    window: one of WINDOWS, periodic.
-    center: whether frame t is centered on sample t * hop_length.
-    pad_mode: what stands beyond the ends when centered.
-    n_mels: mel bands.
-    fmin: Hz, lower edge of the lowest band.
-    fmax: Hz, upper edge of the highest band.
+    win_length: Length of the STFT window in samples, at most n_fft; centered in the FFT.
+    hop_length: Samples between STFT frames.
+    window: One of WINDOWS, periodic.
+    center: True if frame t is centered on sample t * hop_length.
+    pad_mode: Padding beyond the ends if `center`, one of PAD_MODES.
+    n_mels: Number of mel bands.
+    fmin: Lower edge of the lowest band, Hz.
+    fmax: Upper edge of the highest band, Hz.
     mel_scale: 'slaney' or 'htk'.
     mel_norm: 'slaney' (each band has unit area) or 'none'.
-    power: exponent of the magnitude spectrum before the mel sum.
-    compression: 'db' (10 log10) or 'log10_10000' (log10(1 + 10000 x), as musicnn has it).
-    db_ref: 'max' (0 dB is the loudest value of the clip) or 'full_scale' (0 dB is 1.0).
-    top_db: dB below the clip's maximum where values are clamped; 0 for no clamp.
-    amin: smallest power before the logarithm.
+    power: Exponent of the magnitude spectrum before the mel sum.
+    compression: 'db' (10 log10) or 'log10_10000' (log10(1 + 10000 x), as in musicnn).
+    db_ref: 'max' (0 dB is the largest value of the clip) or 'full_scale' (0 dB is 1.0).
+    top_db: Values are clamped at this many dB below the clip's maximum; 0 for no clamp.
+    amin: Smallest power before the logarithm.
     frame_stride: STFT frames per kept frame; 1.0 keeps all.
-    num_frames: kept frames in a window.
+    num_frames: Kept frames in a segment.
   """
 
   sample_rate: int = 22050
@@ -122,39 +122,39 @@ class FrontendConfig:
 
   @property
   def frame_rate(self) -> float:
-    """Kept frames per second."""
+    """Return the number of kept frames per second."""
     return self.sample_rate / self.hop_length / self.frame_stride
 
   @property
   def seconds_per_frame(self) -> float:
-    """Seconds from one kept frame to the next, on average."""
+    """Return the mean distance between kept frames, in seconds."""
     return 1 / self.frame_rate
 
   @property
   def segment_seconds(self) -> float:
-    """Seconds of the window that the network sees."""
+    """Return the length of a segment in seconds."""
     return self.num_frames * self.seconds_per_frame
 
   @property
   def streamable(self) -> bool:
-    """Whether a frame's values depend on that frame alone, not on the whole clip's maximum."""
+    """Return True if a frame does not depend on other frames, such as by the clip's maximum."""
     return self.compression != "db" or (self.db_ref == "full_scale" and self.top_db == 0)
 
   def stft_frames_of(self, samples: int) -> int:
-    """Number of STFT frames, before thinning, of a clip of so many samples."""
+    """Return the number of STFT frames, before thinning, of a clip with `samples` samples."""
     if samples <= 0:
       return 0
     padded = samples + 2 * (self.n_fft // 2) if self.center else max(samples, self.n_fft)
     return 1 + (padded - self.n_fft) // self.hop_length
 
   def frame_indices(self, num_stft_frames: int) -> np.ndarray:
-    """Which STFT frames are kept: floor((j + 0.5) * frame_stride); at least one of a clip that has
-    any.
+    """Return the indices of the kept STFT frames: floor((j + 0.5) * frame_stride).
 
     Args:
-      num_stft_frames: STFT frames of the clip.
+      num_stft_frames: Number of STFT frames of the clip.
+
     Returns:
-      int64[kept frames], rising.
+      int64[kept frames], increasing; at least one index if the clip has any frame.
     """
     count = math.ceil(num_stft_frames / self.frame_stride) + 1
     indices = np.floor((np.arange(count) + 0.5) * self.frame_stride).astype(np.int64)
@@ -164,16 +164,23 @@ class FrontendConfig:
     return indices
 
   def frames_of(self, samples: int) -> int:
-    """Number of kept frames of a clip of so many samples."""
+    """Return the number of kept frames of a clip with `samples` samples."""
     return len(self.frame_indices(self.stft_frames_of(samples)))
 
   def to_dict(self) -> dict:
-    """Plain values, for JSON."""
+    """Return the fields as plain values, for JSON."""
     return dataclasses.asdict(self)
 
   @classmethod
   def from_dict(cls, values: dict) -> "FrontendConfig":
-    """The recipe of a config or of a stored file; all fields must be there, and no other."""
+    """Return the front end of a config or of a stored file.
+
+    Args:
+      values: {field: value} with exactly the fields of this class.
+
+    Raises:
+      UserError: If a field is unknown, missing or out of range.
+    """
     values = dict(values)
     names = [field.name for field in dataclasses.fields(cls)]
     for name in values:
@@ -185,14 +192,14 @@ class FrontendConfig:
       raise UserError(
         f"config.frontend.{missing[0]}: the field is missing"
         + (f" (and {len(missing) - 1} more: {', '.join(missing[1:])})" if missing[1:] else "")
-        + ". The file or config comes from another version, or was edited: write it anew."
+        + ". The file or config comes from another version or was edited: write it again."
       )
     return cls(**values)
 
   def difference(self, other: "FrontendConfig") -> dict:
-    """Fields in which two recipes differ: {field: (value here, value of the other)}."""
-    here, there = self.to_dict(), other.to_dict()
-    return {name: (here[name], there[name]) for name in here if here[name] != there[name]}
+    """Return the fields that differ: {field: (value of self, value of other)}."""
+    own, others = self.to_dict(), other.to_dict()
+    return {name: (own[name], others[name]) for name in own if own[name] != others[name]}
 
 
 def _refuse(name, value, reason):

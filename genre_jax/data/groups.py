@@ -1,6 +1,6 @@
-"""Whole groups (artists, recordings, speakers) dealt out to the sides of a split or to folds.
+"""Assign whole groups (artists, recordings, speakers) to splits or folds.
 
-Serves `splits`: joining, counting, checking that there are enough, and dealing by genre.
+Groups are joined where they share a clip, counted by genre, checked and assigned.
 """
 
 import csv
@@ -11,13 +11,14 @@ import numpy as np
 
 from genre_jax.errors import UserError
 
-NONE = "(none of the classes)"  # how clips without a label are counted, so that all sides get some
+NONE = "(none of the classes)"  # counts clips without a label, so that each split gets some
 
 
 def joined_groups(clips) -> list[str]:
-  """The group of each clip, where groups that share a clip, directly or through others, are one.
+  """Return the group of each clip after joining groups that share a clip.
 
-  A clip of the groups `a;b` joins a and b; a joined group has the first of its members' names.
+  A clip of the groups `a;b` joins a and b, also through other clips. A joined group has the
+  alphabetically first name of its members.
   """
   names = [min(clip.group.split(";")) for clip in clips]
   first: dict[str, int] = {}
@@ -34,8 +35,12 @@ def joined_groups(clips) -> list[str]:
 
 
 def count_groups(clips):
-  """(groups, genres, int64[groups, genres] clips): joined groups; NONE last among the genres, where
-  there are clips without a label."""
+  """Count the clips of each joined group and genre.
+
+  Returns:
+    (groups, genres, int64[groups, genres]). If there are clips without a label, the last genre is
+    NONE.
+  """
   group_of = joined_groups(clips)
   groups = sorted(set(group_of))
   genres = sorted({label for clip in clips for label in clip.labels})
@@ -50,32 +55,37 @@ def count_groups(clips):
 
 
 def check_enough_groups(clips, genres, counts, needed, flag):
-  """Raises UserError if a genre has fewer groups than it needs to stand on every side.
+  """Raise UserError if a genre has fewer groups than splits or folds need.
 
-  Clips of no class have to stand on every side only where one class is asked.
+  Clips without a label must be in every split only if there is a single class.
+
+  Args:
+    clips: All clips.
+    genres: As `count_groups` returns them.
+    counts: int[groups, genres], clips.
+    needed: Number of groups that each genre needs.
+    flag: Flag and value that the message names.
   """
   for genre, found, total in zip(genres, (counts > 0).sum(0), counts.sum(0), strict=True):
     if genre == NONE:
       if len(genres) == 2 and found < needed:
         raise UserError(
           f"{flag}: {total} clips in {found} groups (artists, recordings) are not of the genre "
-          f"{genres[0]!r}, and {needed} groups are needed to keep each on one side. Add such "
-          "recordings, or ask for more genres with --config.dataset.genres=GENRE,GENRE,..."
+          f"{genres[0]!r}, and {needed} groups are needed to keep each in one split. Add such "
+          "recordings, or choose more genres with --config.dataset.genres=GENRE,GENRE,..."
         )
       continue
     if total == 1:
       raise UserError(
         f"The genre {genre!r} has a single clip, which cannot be split. Add "
-        "recordings, or leave the genre "
-        "out with --config.dataset.genres=GENRE,GENRE,..."
+        "recordings, or leave the genre out with --config.dataset.genres=GENRE,GENRE,..."
       )
     if found < needed:
       fewer = f"lower --config.split.num_folds to {found}, " if 3 <= found else ""
       raise UserError(
         f"{flag}: the genre {genre!r} has {total} clips in {found} groups (artists, recordings), "
-        f"and {needed} groups are needed to keep each on one side. Add recordings, "
-        f"{fewer}or leave the genre out "
-        "with --config.dataset.genres=GENRE,GENRE,..."
+        f"and {needed} groups are needed to keep each in one split. Add recordings, "
+        f"{fewer}or leave the genre out with --config.dataset.genres=GENRE,GENRE,..."
         + (
           " Groups that share a clip (GROUP;GROUP) count as one."
           if any(";" in clip.group for clip in clips)
@@ -85,18 +95,19 @@ def check_enough_groups(clips, genres, counts, needed, flag):
 
 
 def assign_groups(counts, shares, rng) -> np.ndarray:
-  """Deals whole groups out so that each part has about its share of each genre.
+  """Assign whole groups to parts so that each part has about its share of each genre.
 
-  Greedy, the largest groups first, each to the part that it brings nearest to the shares (as
-  scikit-learn's StratifiedGroupKFold does, with unequal shares and several labels for a clip); then
-  parts that lack a genre get its smallest group from the part that has most.
+  The method is greedy. Each group, the largest first, goes to the part that it brings nearest to
+  the shares. scikit-learn's StratifiedGroupKFold does the same for equal shares and one label per
+  clip. Then a part that lacks a genre gets its smallest group from the part with most groups of it.
 
   Args:
     counts: int[groups, genres], clips.
     shares: float[parts], sum 1.
-    rng: numpy Generator; breaks ties.
+    rng: NumPy Generator; breaks ties.
+
   Returns:
-    int64[groups], the part of each.
+    int64[groups], the part of each group.
   """
   wanted = counts.sum(0)[None, :] * shares[:, None]
   wanted = np.maximum(wanted, 1e-9)
@@ -105,15 +116,17 @@ def assign_groups(counts, shares, rng) -> np.ndarray:
   filled = np.zeros((len(shares), counts.shape[1]))
   part_of = np.zeros(len(counts), np.int64)
   for group in order:
-    here = counts[group]
+    group_counts = counts[group]
     # Change of the sum over genres of (filled - wanted)^2 / wanted.
-    change = ((2 * (filled - wanted) * here + here**2) / wanted / np.maximum(counts.sum(0), 1)).sum(
-      1
-    )
+    change = (
+      (2 * (filled - wanted) * group_counts + group_counts**2)
+      / wanted
+      / np.maximum(counts.sum(0), 1)
+    ).sum(1)
     best = np.flatnonzero(change <= change.min() + 1e-12)
     part = best[np.argmin(filled[best].sum(1))]
     part_of[group] = part
-    filled[part] += here
+    filled[part] += group_counts
   for genre in range(counts.shape[1]):
     has = counts[:, genre] > 0
     for part in range(len(shares)):
@@ -129,7 +142,15 @@ def assign_groups(counts, shares, rng) -> np.ndarray:
 
 
 def sets_of(pairs, count: int) -> list[list[int]]:
-  """Clips joined by pairs, directly or through others: lists of indices, the largest first."""
+  """Return the connected components of pairs.
+
+  Args:
+    pairs: (index, index) of joined items.
+    count: Number of items.
+
+  Returns:
+    Lists of indices of components with more than one item, the largest first.
+  """
   parent = list(range(count))
 
   def root(index):
@@ -149,12 +170,22 @@ def sets_of(pairs, count: int) -> list[list[int]]:
 
 
 def tidy_groups(cell: str) -> str:
-  """The group of a table's cell; several, joined by ';', without spaces around them or gaps."""
+  """Return the cell of a group column without spaces around names and without empty names."""
   return ";".join(filter(None, (name.strip() for name in cell.split(";"))))
 
 
 def read_groups(path: str) -> dict[str, str]:
-  """The table of config.dataset.groups: a CSV with the columns file and group, as {file: group}."""
+  """Read the table of config.dataset.groups.
+
+  Args:
+    path: CSV file with the columns file and group.
+
+  Returns:
+    {file: group}.
+
+  Raises:
+    UserError: If the file cannot be read, lacks a column or gives a file two groups.
+  """
   groups = {}
   try:
     with open(path, newline="", encoding="utf-8-sig") as file:
@@ -182,12 +213,21 @@ def read_groups(path: str) -> dict[str, str]:
 
 
 def grouped(clips, groups: dict[str, str], path: str):
-  """Clips with the groups of a table put in; a file is found by its path, file name, or track.
+  """Return clips with the groups of a table.
 
-  A clip that the table does not list keeps the group that its source knows.
+  A table names a clip by its path, file name or track. A clip that the table does not list keeps
+  the group of its source.
+
+  Args:
+    clips: Clips of a source.
+    groups: As `read_groups` returns them.
+    path: The table, for messages.
 
   Returns:
-    (clips, notes)
+    (clips, notes for the user).
+
+  Raises:
+    UserError: If the table names none of the clips.
   """
   used, result, kept = set(), [], 0
   for clip in clips:
@@ -205,14 +245,14 @@ def grouped(clips, groups: dict[str, str], path: str):
   if groups and not used - {None}:
     raise UserError(
       f"--config.dataset.groups={path}: none of its {len(groups)} files is among the "
-      "clips. Give paths "
-      f"relative to the folder, such as {clips[0].track if clips else 'GENRE/FILE'}."
+      "clips. Give paths relative to the folder, such as "
+      f"{clips[0].track if clips else 'GENRE/FILE'}."
     )
   notes = []
   if missing := len(groups) - len(used - {None}):
-    notes.append(f"{missing} lines of {path} name no clip that is used")
+    notes.append(f"{missing} lines of {path} name no clip of the source")
   if kept:
-    notes.append(f"{kept} clips are not in {path}; each keeps the group that it had")
+    notes.append(f"{kept} clips are not in {path}; each keeps the group of its source")
   if alone := sum(not clip.has_group for clip in result):
-    notes.append(f"{alone} clips are not in {path}; each counts as a group of its own")
+    notes.append(f"{alone} clips are not in {path}; each is a group of its own")
   return result, notes

@@ -1,37 +1,38 @@
-"""From a prepared set to NumPy batches, with tf.data: windows cut, shuffled, batched.
+"""From a prepared set to NumPy batches with tf.data: cut, shuffle and batch segments.
 
-Stands after `prepared` and `splits`, before training. The order of training examples and the
-place of every random window are functions of (seed, epoch, clip) alone, so that a run resumed at
-any step sees what an uninterrupted one sees.
+The order of the training examples and the start of each random segment depend on (seed, epoch,
+clip) alone. A run that resumes at any step therefore gets the batches of an uninterrupted run.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from genre_jax.data.prepared import SPLIT, Prepared
-from genre_jax.data.splits import SplitAssignment
+from genre_jax.data.prepared import Prepared
+from genre_jax.data.prepared_writer import TFDS_SPLIT
+from genre_jax.data.split_assignment import SplitAssignment
 
 Batch = dict[str, np.ndarray]
 
 
-def segment_starts(num_frames: int, window: int, count: int) -> np.ndarray:
-  """First frames of evenly spaced windows over a clip.
+def segment_starts(num_frames: int, length: int, count: int) -> np.ndarray:
+  """Return the first frames of evenly spaced segments of a clip.
 
   Args:
-    num_frames: frames of the clip.
-    window: frames of a window.
-    count: how many windows; 0 for as many as fit side by side.
+    num_frames: Number of frames of the clip.
+    length: Number of frames of a segment.
+    count: Number of segments; 0 for as many as fit without overlap.
+
   Returns:
-    int[at most count], increasing, without repetition; [0] for a clip no longer than a window.
+    int[at most count], increasing, without repetition; [0] for a clip of at most `length` frames.
   """
-  room = num_frames - window
-  if room <= 0:
+  last = num_frames - length
+  if last <= 0:
     return np.zeros(1, int)
-  count = min(count or max(1, num_frames // window), room + 1)
+  count = min(count or max(1, num_frames // length), last + 1)
   if count == 1:
-    return np.array([room // 2])
-  return np.unique(np.arange(count) * room // (count - 1))
+    return np.array([last // 2])
+  return np.unique(np.arange(count) * last // (count - 1))
 
 
 def plan_segments(
@@ -42,16 +43,17 @@ def plan_segments(
   *,
   random: bool = False,
 ) -> np.ndarray:
-  """Which windows of which clips stand on a side of the split.
+  """Return the first frames of the segments of a split.
 
   Args:
-    prepared: the clips.
-    split: who is where; a leaky split asks for each window apart.
-    side: 'train', 'valid' or 'test'.
-    per_track: windows of a clip; 0 for as many as fit side by side.
-    random: windows are drawn anew at each epoch; then every clip has `per_track` of them.
+    prepared: Prepared set.
+    assignment: Splits of its clips; a leaky one assigns each segment.
+    split: 'train', 'validation' or 'test'.
+    per_track: Segments per clip; 0 for as many as fit without overlap.
+    random: True if starts are drawn in each epoch; then each clip has `per_track` segments.
+
   Returns:
-    int32[clips, windows]: first frames (0 where they will be drawn), -1 where there is none.
+    int32[clips, segments]: first frames (0 if they are drawn later), -1 for no segment.
   """
   rows = []
   for clip, num_frames in zip(prepared.clips, prepared.num_frames, strict=True):
@@ -72,48 +74,53 @@ def plan_segments(
 
 
 def read_clips(prepared: Prepared, used: np.ndarray):
-  """A tf.data.Dataset of some clips of a prepared set, as (index, example), in stored order.
+  """Return a tf.data.Dataset of some clips of a prepared set.
 
   Args:
-    prepared: the clips.
+    prepared: Prepared set.
     used: bool[clips].
+
+  Returns:
+    Dataset of (index, example), in stored order.
   """
   import tensorflow as tf  # here: predicting must not wait for TensorFlow
   import tensorflow_datasets as tfds
 
   tf.config.set_visible_devices([], "GPU")  # the accelerator belongs to JAX
-  # One shard after another: by default they are interleaved, and the order would not be the stored.
+  # The default interleaves shards, which would change the order.
   in_order = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
-  clips = tfds.builder_from_directory(prepared.path).as_dataset(split=SPLIT, read_config=in_order)
+  clips = tfds.builder_from_directory(prepared.path).as_dataset(
+    split=TFDS_SPLIT, read_config=in_order
+  )
   clips = clips.map(lambda clip: {name: clip[name] for name in ("log_mel", "labels", "label_mask")})
   return clips.enumerate().filter(lambda index, _: tf.constant(used)[index])
 
 
 def _planned_clips(prepared: Prepared, plan: np.ndarray):
-  """The clips that the plan uses, kept in memory after the first pass."""
+  """Return the clips that the plan uses, cached in memory after the first pass."""
   return read_clips(prepared, (plan >= 0).any(axis=1)).cache()
 
 
 def _cut(prepared: Prepared, plan, index, clip):
-  """All planned windows of one clip, as a dict of arrays with a leading axis of windows."""
+  """Return the planned segments of one clip: a dict of arrays with a leading segment axis."""
   import tensorflow as tf
 
-  window, n_mels = prepared.frontend.num_frames, prepared.frontend.n_mels
+  length, n_mels = prepared.frontend.num_frames, prepared.frontend.n_mels
   starts = tf.gather(plan, index)
   segments = tf.cast(tf.where(starts >= 0)[:, 0], tf.int32)
   starts = tf.gather(starts, segments)
   log_mel = clip["log_mel"]
   frames = tf.shape(log_mel)[0]
   count = tf.shape(starts)[0]
-  if min(prepared.num_frames) < window:
-    # Padding is silence as far as the clip knows; models see by num_frames that it is padding.
+  if min(prepared.num_frames) < length:
+    # Padding has the clip's smallest level; models mask it by num_frames.
     log_mel = tf.pad(
-      log_mel, [[0, tf.maximum(window - frames, 0)], [0, 0]], constant_values=tf.reduce_min(log_mel)
+      log_mel, [[0, tf.maximum(length - frames, 0)], [0, 0]], constant_values=tf.reduce_min(log_mel)
     )
-  pieces = tf.gather(log_mel, starts[:, None] + tf.range(window)[None])
+  pieces = tf.gather(log_mel, starts[:, None] + tf.range(length)[None])
   return {
-    "log_mel": tf.ensure_shape(pieces[..., None], (None, window, n_mels, 1)),
-    "num_frames": tf.fill([count], tf.minimum(frames, window)),
+    "log_mel": tf.ensure_shape(pieces[..., None], (None, length, n_mels, 1)),
+    "num_frames": tf.fill([count], tf.minimum(frames, length)),
     "labels": tf.repeat(clip["labels"][None], count, axis=0),
     "label_mask": tf.repeat(clip["label_mask"][None], count, axis=0),
     "track_index": tf.fill([count], tf.cast(index, tf.int32)),
@@ -132,20 +139,21 @@ def train_batches(
   shuffle_buffer: int,
   start_step: int = 0,
 ) -> tuple[Iterator[Batch], int]:
-  """Endless shuffled batches of the train side.
+  """Return endless shuffled batches of the train split.
 
   Args:
-    prepared: the clips.
-    split: who is on which side.
-    batch_size: windows of a batch.
-    per_track: windows of a clip in an epoch.
-    random: draw their places anew in each epoch (else evenly spaced).
-    seed: of order and places.
-    shuffle_buffer: windows shuffled together, after the clips themselves were shuffled.
-    start_step: batches that a resumed run has had already.
+    prepared: Prepared set.
+    assignment: Splits of its clips.
+    batch_size: Segments per batch.
+    per_track: Segments per clip and epoch.
+    random: True to draw their starts in each epoch, False for evenly spaced starts.
+    seed: Seed of order and starts.
+    shuffle_buffer: Number of segments shuffled together, after the clips were shuffled.
+    start_step: Number of batches before the first one returned, for a run that resumes.
+
   Returns:
-    The batches, and the number of batches of an epoch. An epoch sees every planned window at
-    least once; its last batch is filled up with the epoch's first windows.
+    (batches, number of batches of an epoch). An epoch contains each planned segment at least once;
+    its last batch is filled with the first segments of the epoch.
   """
   import tensorflow as tf
 
@@ -153,17 +161,17 @@ def train_batches(
   num_clips, examples = int((plan >= 0).any(axis=1).sum()), int((plan >= 0).sum())
   steps = -(-examples // batch_size)
   clips = _planned_clips(prepared, plan)
-  room = np.array(prepared.num_frames, np.int32)[:, None] - prepared.frontend.num_frames
-  places = np.maximum(room, 0) + 1
+  last = np.array(prepared.num_frames, np.int32)[:, None] - prepared.frontend.num_frames
+  num_starts = np.maximum(last, 0) + 1
 
   def epoch_of(epoch):
     epoch_seed = tf.random.experimental.stateless_fold_in(
       tf.constant([seed, 20_241], tf.int64), epoch
     )
     starts = tf.constant(plan)
-    if random:  # of all clips at once: an operation for each costs more than the copying
+    if random:  # for all clips at once: one operation per clip costs more than the copy
       drawn = tf.random.stateless_uniform(plan.shape, epoch_seed, None, None, tf.int32)
-      starts = tf.where(starts >= 0, tf.math.floormod(drawn, places), -1)
+      starts = tf.where(starts >= 0, tf.math.floormod(drawn, num_starts), -1)
     shuffled = clips.shuffle(num_clips, seed=epoch_seed[0], reshuffle_each_iteration=False)
     examples_of = (
       shuffled.map(lambda index, clip: _cut(prepared, starts, index, clip), num_parallel_calls=2)
@@ -184,28 +192,29 @@ def train_batches(
 def eval_batches(
   prepared: Prepared, assignment: SplitAssignment, split: str, *, batch_size: int, per_track: int
 ) -> Iterator[Batch]:
-  """All windows of one side, once, in stored order; the last batch is padded and masked.
+  """Yield all segments of one split once, in stored order; the last batch is padded and masked.
 
   Args:
-    prepared: the clips.
-    split: who is on which side.
-    side: 'train', 'valid' or 'test'.
-    batch_size: windows of a batch.
-    per_track: evenly spaced windows of a clip; 0 for as many as fit side by side.
+    prepared: Prepared set.
+    assignment: Splits of its clips.
+    split: 'train', 'validation' or 'test'.
+    batch_size: Segments per batch.
+    per_track: Evenly spaced segments per clip; 0 for as many as fit without overlap.
+
   Yields:
-    Batches of equal size; `mask` is False for rows that only fill up.
+    Batches of equal size; `mask` is False for padding rows.
   """
   plan = plan_segments(prepared, assignment, split, per_track)
   if not (plan >= 0).any():
     return
-  windows = (
+  batches = (
     _planned_clips(prepared, plan)
     .map(lambda index, clip: _cut(prepared, plan, index, clip))
     .unbatch()
     .batch(batch_size)
     .prefetch(2)
   )
-  for batch in windows.as_numpy_iterator():
+  for batch in batches.as_numpy_iterator():
     fill = batch_size - len(batch["segment"])
     batch = {
       name: np.concatenate([value, np.repeat(value[-1:], fill, axis=0)])

@@ -1,13 +1,15 @@
-"""What a source is: clips with labels and groups, and a reader that turns one clip into log-mel.
+"""Types of a source: clips with labels and groups, and a reader from a clip to log-mel.
 
-Sources (gtzan, audio_folder, spoken_digits, ...) say what there is by returning a `Source`; splits
-and preparing look at nothing else. A new source is one file `NAME.py` in this folder with a
-function `open_NAME(request)` that returns one.
+A source (gtzan, audio_folder, spoken_digits, ...) lists its clips in a `Source`. Splits and
+prepared sets use nothing else. A new source is one module `sources/NAME.py` with a function
+`open_NAME(request)` that returns a `Source`.
 """
 
 import dataclasses
 import hashlib
 import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -17,22 +19,25 @@ from genre_jax.data.frontend import FrontendConfig
 from genre_jax.errors import UserError
 
 TASKS = ("single_label", "multi_label")
+SPLITS = ("train", "validation", "test")
+# Audio samples are within 1. Above about 1e15 their power overflows float32.
+LOUDEST = 1e9
 
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-  """One recording.
+  """One item of a source: a track, or the excerpt of a track that the dataset contains.
 
   Attributes:
-    track: its name, unique in the source.
-    group: the recording, artist or speaker that must stay on one side of a split; several are
-      joined by ';'.
-    labels: names of its classes.
-    path: file that holds it; empty where there is none.
-    index: row of an archive or number in a generated corpus.
-    has_group: False where the group is unknown and the track stands for it.
-    side: 'train', 'valid' or 'test' of the material's own split; '' where it has none.
-    unknown: classes of which nobody has said whether they apply; neither learned nor asked.
+    track: Name of the track, unique in the source.
+    group: Recording, artist or speaker that must stay in one split; several are joined by ';'.
+    labels: Names of its classes.
+    path: Audio file; '' if the clip is not a file.
+    index: Row of an archive, or number in a generated corpus.
+    has_group: False if the group is unknown; then `group` is made from the track's name.
+    split: 'train', 'validation' or 'test' in the dataset's official split; '' if it has none.
+    unknown: Classes for which it is unknown whether they apply; excluded from the loss and from
+      evaluation.
   """
 
   track: str
@@ -47,18 +52,19 @@ class Clip:
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-  """What a config asks of a source; each reads what concerns it.
+  """Options of a source from the config; each source reads those that concern it.
 
   Attributes:
-    path: file or folder; '' where the config names none.
-    genres: '' for the source's default, 'all', or a comma list.
-    groups: CSV with the columns file and group, which goes before what the source knows itself.
-    subset: a part that the source names, such as 'small'; '' for all.
-    clip_seconds: length of the clips of a mel_archive.
-    recipe: if given, a mel_archive is checked against it.
-    seed: of what a source makes up itself: the built-in corpus, mixtures.
-    cache_dir: where GTZAN is downloaded and unpacked; '' for the user's cache.
-    task: 'single_label', or 'multi_label', to which clips of no chosen genre are of use too.
+    path: File or folder; '' if the config names none.
+    genres: '' for the source's default, 'all', or a comma-separated list.
+    groups: CSV file with the columns file and group; it overrides the source's own groups.
+    subset: Part of the dataset, such as 'small'; '' for all.
+    clip_seconds: Length of the clips of a mel_archive.
+    frontend: If given, a mel_archive is checked against it.
+    seed: Seed of generated clips: the built-in corpus and mixtures.
+    cache_dir: Folder for the download and the unpacked files of GTZAN; '' for the user's cache.
+    task: 'single_label' or 'multi_label'. With 'multi_label', clips that have none of the chosen
+      labels are kept.
   """
 
   path: str = ""
@@ -73,32 +79,40 @@ class Request:
 
   @property
   def flag(self) -> str:
-    """How messages name the path."""
+    """Flag and value that messages name."""
     return f"--config.dataset.path={self.path}"
 
 
-LOUDEST = 1e9  # samples of sound are within 1; far beyond 1e15 their power overflows float32
-
-
 class Reader(Protocol):
-  """Turns clips into log-mel: a small frozen dataclass, so that it travels to worker processes."""
+  """Reader from clips to log-mel: a small frozen dataclass that is sent to worker processes."""
 
   def log_mel(self, clip: Clip, frontend: FrontendConfig) -> np.ndarray:
-    """float32[frames, n_mels] of one clip; raises UnreadableAudio with the reason."""
+    """Return the log-mel of one clip.
+
+    Args:
+      clip: A clip of the source.
+      frontend: Front end.
+
+    Returns:
+      float32[frames, n_mels].
+
+    Raises:
+      UnreadableAudio: If the clip cannot be used; it contains the reason.
+    """
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-  """What clips exist, and how one is read.
+  """Clips of a dataset and their reader.
 
   Attributes:
-    name: kind of source.
-    classes: class names in the order of the label vector.
-    clips: sorted by track.
-    reader: reads one clip; pure and picklable, and small, unlike the list of clips.
-    identity: what else determines the content, such as sizes and times of files.
-    notes: lines for the user: what was found, counted and left out.
-    skipped: (name, reason) of material left out when the source was opened.
+    name: Name of the source.
+    classes: Class names, in the order of the label vector.
+    clips: Clips, sorted by track.
+    reader: Reader of one clip; free of side effects, picklable and small.
+    identity: Text that determines the content further, such as sizes and times of files.
+    notes: Lines for the user: counts, and what was left out.
+    skipped: (name, reason) of items that were left out when the source was opened.
   """
 
   name: str
@@ -110,12 +124,12 @@ class Source:
   skipped: tuple[tuple[str, str], ...] = ()
 
   def log_mel(self, clip: Clip, frontend: FrontendConfig) -> np.ndarray:
-    """float32[frames, n_mels] of one clip; raises UnreadableAudio with the reason."""
+    """Return the log-mel of one clip; see `Reader.log_mel`."""
     return self.reader.log_mel(clip, frontend)
 
   def fingerprint(self) -> str:
-    """Hash of everything about the material that determines a prepared set; not where it lies."""
-    # What most sources leave empty is left out, so that their prepared sets keep their names.
+    """Return a hash of all that determines a prepared set, except the location of the files."""
+    # Fields that most sources leave empty are omitted if empty: names of prepared sets stay valid.
     clips = [
       [clip.track, clip.group, clip.labels, clip.index, clip.has_group]
       + ([clip.split, clip.unknown] if clip.split or clip.unknown else [])
@@ -127,18 +141,25 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class AudioFileReader:
-  """Reads clips that are audio files."""
+  """Reader of clips that are audio files."""
 
   def log_mel(self, clip: Clip, frontend: FrontendConfig) -> np.ndarray:
-    """Log-mel of the whole file; a silent one is unreadable, for nothing can be learned from it."""
-    return log_mel.log_mel_blocks(sound_blocks(clip.path, frontend.sample_rate), frontend)
+    """Return the log-mel of the whole file; a silent file raises UnreadableAudio."""
+    return log_mel.log_mel_blocks(checked_blocks(clip.path, frontend.sample_rate), frontend)
 
 
-def sound_blocks(path, sample_rate):
-  """The blocks of a file, as `audio.read_blocks`, of which it is known at the end that they sound.
+def checked_blocks(path: str | os.PathLike, sample_rate: int) -> Iterator[np.ndarray]:
+  """Decode a file block by block and check its level.
+
+  Args:
+    path: Audio file.
+    sample_rate: Hz of the result.
+
+  Yields:
+    float32[samples], mono.
 
   Raises:
-    UnreadableAudio: as `read_blocks`, and for a file that is silent or too loud to compute with.
+    UnreadableAudio: As `audio.read_blocks`, and for a file that is silent or too loud.
   """
   peak = 0.0
   for block in audio.read_blocks(path, sample_rate):
@@ -146,44 +167,61 @@ def sound_blocks(path, sample_rate):
     if peak > LOUDEST:
       raise audio.UnreadableAudio(f"is too loud to compute with: samples reach {peak:.0e}")
     yield block
-  check_sound(peak)
+  check_not_silent(peak)
 
 
-def check_sound(peak):
-  """Raises UnreadableAudio if the largest sample of a clip is no sound."""
+def check_not_silent(peak: float) -> None:
+  """Raise UnreadableAudio if the largest sample of a clip is below one step of 16-bit audio."""
   if peak < audio.SILENT_PEAK:
     raise audio.UnreadableAudio(
-      "is silent: the mean of its channels reaches no step of 16-bit audio anywhere"
+      "is silent: the mean of its channels stays below one step of 16-bit audio"
     )
 
 
-def choose_classes(genres: str, found, default=()) -> tuple[str, ...]:
-  """The classes that config.dataset.genres asks for.
+def label_vectors(clip: Clip, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+  """Return the label vector of a clip and its mask.
+
+  Returns:
+    (float32[classes], float32[classes]): 1 for each positive label; 1 for each known label.
+  """
+  return (
+    np.array([name in clip.labels for name in classes], np.float32),
+    np.array([name not in clip.unknown for name in classes], np.float32),
+  )
+
+
+def choose_classes(
+  genres: str, found: Iterable[str], default: Sequence[str] = ()
+) -> tuple[str, ...]:
+  """Return the classes that config.dataset.genres selects.
 
   Args:
-    genres: '' for the default, 'all', or a comma list, whose order is kept.
-    found: the names that the material has.
-    default: what '' means; where empty, every name found, sorted.
+    genres: '' for the default, 'all', or a comma-separated list, whose order is kept.
+    found: Label names of the dataset.
+    default: Meaning of ''; if empty, '' selects all names, sorted.
+
+  Raises:
+    UserError: If a name does not exist, is repeated, or none is given.
   """
-  found = sorted(set(found))
-  there = f"There are: {', '.join(found) or 'none'}."
+  names = sorted(set(found))
+  available = f"There are: {', '.join(names) or 'none'}."
   if genres.strip() == "all" or (not genres.strip() and not default):
-    return tuple(found)
+    return tuple(names)
   if not genres.strip():
-    missing = [name for name in default if name not in found]
+    missing = [name for name in default if name not in names]
     if missing:
       raise UserError(
         f"--config.dataset.genres is empty, which means {', '.join(default)} for "
-        "GTZAN material, but there is "
-        f"no {', '.join(missing)}. {there} Use --config.dataset.genres=all or name those you want."
+        f"GTZAN, but there is no {', '.join(missing)}. {available} Use --config.dataset.genres=all "
+        "or name those you want."
       )
     return tuple(default)
   wanted = [name.strip() for name in genres.split(",") if name.strip()]
   for name in wanted:
-    if name not in found:
-      raise UserError(f"--config.dataset.genres={genres}: there is no genre {name!r}. {there}")
+    if name not in names:
+      raise UserError(f"--config.dataset.genres={genres}: there is no genre {name!r}. {available}")
   if len(set(wanted)) < len(wanted):
     raise UserError(f"--config.dataset.genres={genres}: a genre is named twice.")
   if not wanted:
-    raise UserError(f"--config.dataset.genres={genres!r}: no genre is named. {there}")
+    raise UserError(f"--config.dataset.genres={genres!r}: no genre is named. {available}")
   return tuple(wanted)

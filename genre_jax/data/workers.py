@@ -1,4 +1,4 @@
-"""Work on many clips in several processes, answered in order, with few in flight."""
+"""Process many clips in several processes, with results in order and few tasks in flight."""
 
 import collections
 import concurrent.futures
@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 
-def _leave_all_to_the_parent() -> None:
-  """Ctrl-C reaches workers too; only the parent answers it, and they end with it."""
+def _follow_parent() -> None:
+  """Ignore Ctrl-C in a worker, which the parent handles, and end when the parent ends."""
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
@@ -20,27 +20,27 @@ def _leave_all_to_the_parent() -> None:
     multiprocessing.connection.wait([sentinel])
     os._exit(1)
 
-  # A parent that is killed ends nothing itself.
+  # A killed parent cannot end its workers.
   parent = multiprocessing.parent_process().sentinel
   threading.Thread(target=end_with, args=(parent,), daemon=True).start()
 
 
 def in_order(function: Callable[..., Any], tasks: Iterable[tuple], workers: int) -> Iterator[Any]:
-  """Yields `function(*task)` of each task, in their order.
+  """Yield `function(*task)` for each task, in order.
 
   Args:
-    function: of a module's top level, and picklable, as are tasks and results.
-    tasks: arguments; taken as they are needed.
-    workers: processes; 1 works in this one.
+    function: Function at the top level of a module; it, tasks and results must be picklable.
+    tasks: Arguments; consumed as needed.
+    workers: Number of processes; 1 runs in this process.
   """
   if workers == 1:
     for task in tasks:
       yield function(*task)
     return
-  # Not fork: JAX and TensorFlow hold threads in this process.
+  # Not fork: JAX and TensorFlow run threads in this process.
   context = multiprocessing.get_context("spawn")
   with concurrent.futures.ProcessPoolExecutor(
-    workers, mp_context=context, initializer=_leave_all_to_the_parent
+    workers, mp_context=context, initializer=_follow_parent
   ) as pool:
     waiting: collections.deque = collections.deque()
     try:

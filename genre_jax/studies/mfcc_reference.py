@@ -16,7 +16,8 @@ from ml_collections import ConfigDict
 
 from genre_jax.data.pipeline import read_clips
 from genre_jax.data.prepared import Prepared, prepare
-from genre_jax.data.splits import SplitAssignment, assign_splits, check_groups_apart
+from genre_jax.data.split_assignment import SplitAssignment, check_groups_apart
+from genre_jax.data.splits import assign_splits
 from genre_jax.errors import UserError
 from genre_jax.evaluation.metrics import Predictions
 from genre_jax.files import write_whole

@@ -275,7 +275,7 @@ def open_experiment(config: ml_collections.ConfigDict) -> Experiment:
       f" learn the length. The shortest has {shortest} frames: --config.frontend.num_frames"
     )
   if training := [clip for clip in prepared.clips if assignment.split_of(clip.track) == "train"]:
-    check_classes(config.task, prepared.classes, training, " of the train side")
+    check_classes(config.task, prepared.classes, training, " of the train split")
   model = build_model(config.model.to_dict(), len(prepared.classes), config.dtype)
   try:
     count_model(model, frontend)

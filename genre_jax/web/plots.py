@@ -1,7 +1,7 @@
-"""What the page draws: a spectrogram in seconds and Hz, the genre timeline under it, Grad-CAM.
+"""Draw the plots of the web page: log-mel in seconds and Hz, genre timeline, Grad-CAM.
 
-Colors are viridis and plasma, for readers who do not tell red from green. Figures are made without
-pyplot, whose state is not for several visitors at once.
+The colormaps viridis and plasma are readable without distinguishing red from green. The plots do
+not use pyplot, whose global state is not safe for several visitors at once.
 """
 
 import numpy as np
@@ -9,27 +9,33 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from genre_jax.data.frontend import FrontendConfig
-from genre_jax.data.log_mel import compress, mel_frequencies
+from genre_jax.data.log_mel import compress
+from genre_jax.data.mel import mel_frequencies
 from genre_jax.inference.predict_files import Prediction
 from genre_jax.inference.track_log_mel import TrackLogMel
 
-MOST_COLUMNS = 1200  # of a spectrogram: as many as a screen shows
-HZ = (100, 300, 1000, 3000, 10000)
-INK = "#333333"
+MAX_COLUMNS = 1200  # of a log-mel plot: about the pixels of a screen
+TICKS_HZ = (100, 300, 1000, 3000, 10000)
+TEXT_COLOR = "#333333"
 
 
-def overview(spectrum: TrackLogMel, prediction: Prediction) -> Figure:
-  """The spectrogram of a file and, on the same axis of time, each genre's probability."""
+def plot_overview(track: TrackLogMel, prediction: Prediction) -> Figure:
+  """Plot the log-mel of a track and the probability of each class over time.
+
+  Args:
+    track: The log-mel.
+    prediction: The prediction with its timeline.
+  """
   figure = Figure(figsize=(9, 6.2), layout="constrained")
   above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
   image = above.imshow(
-    _columns(spectrum).T,
+    _columns(track).T,
     origin="lower",
     aspect="auto",
     cmap="viridis",
-    extent=(0, spectrum.seconds, -0.5, spectrum.frontend.n_mels - 0.5),
+    extent=(0, track.seconds, -0.5, track.frontend.n_mels - 0.5),
   )
-  _hertz(above, spectrum.frontend)
+  _label_hertz(above, track.frontend)
   figure.colorbar(image, ax=above, label="dB", pad=0.01)
   edges = [0.0, *(span.end for span in prediction.timeline)]
   names = list(prediction.probabilities)
@@ -44,29 +50,29 @@ def overview(spectrum: TrackLogMel, prediction: Prediction) -> Figure:
   return figure
 
 
-def evidence(
+def plot_evidence(
   frontend: FrontendConfig,
   log_mel: np.ndarray,
   starts: np.ndarray,
   heat: dict[str, np.ndarray],
-  genre: str,
+  label: str,
 ) -> Figure:
-  """Grad-CAM: a row for each branch, a column for each window.
+  """Plot Grad-CAM with a row for each branch and a column for each segment.
 
   Args:
-    recipe: of the windows.
-    log_mel: float32[windows, time, frequency].
-    starts: int[windows], first frames.
-    heat: {branch: float32[windows, time, frequency]}, 0 to 1.
-    genre: whose evidence it is.
+    frontend: The front end of the segments.
+    log_mel: float32[segments, time, frequency].
+    starts: int[segments], first frames.
+    heat: {branch: float32[segments, time, frequency]}, from 0 to 1.
+    label: The class whose evidence is plotted.
   """
   figure = Figure(figsize=(9, 0.9 + 2.2 * len(heat)), layout="constrained")
   axes = figure.subplots(len(heat), len(log_mel), squeeze=False, sharey=True)
   for row, (branch, maps) in zip(axes, heat.items(), strict=True):
-    for axis, window, start, map_ in zip(row, log_mel, starts, maps, strict=True):
-      begin = start * frontend.seconds_per_frame
-      extent = (begin, begin + frontend.segment_seconds, -0.5, frontend.n_mels - 0.5)
-      axis.imshow(window.T, origin="lower", aspect="auto", cmap="gray", extent=extent)
+    for axis, segment, start, map_ in zip(row, log_mel, starts, maps, strict=True):
+      left = start * frontend.seconds_per_frame
+      extent = (left, left + frontend.segment_seconds, -0.5, frontend.n_mels - 0.5)
+      axis.imshow(segment.T, origin="lower", aspect="auto", cmap="gray", extent=extent)
       axis.imshow(
         map_.T,
         origin="lower",
@@ -78,27 +84,27 @@ def evidence(
         vmax=1,
       )
       axis.xaxis.set_major_formatter(FuncFormatter(_clock))
-    _hertz(row[0], frontend)
+    _label_hertz(row[0], frontend)
     row[0].set_ylabel(f"{branch}\nHz")
-  figure.suptitle(f"bright: what speaks for {genre}", fontsize=10, color=INK)
+  figure.suptitle(f"bright: evidence for {label}", fontsize=10, color=TEXT_COLOR)
   return figure
 
 
-def _columns(spectrum: TrackLogMel) -> np.ndarray:
-  """dB float32[columns, n_mels], the means of neighboring frames where there are too many."""
-  size = max(1, -(-len(spectrum.frames) // MOST_COLUMNS))
+def _columns(track: TrackLogMel) -> np.ndarray:
+  """Return dB float32[columns, n_mels], averaging neighboring frames of a long track."""
+  size = max(1, -(-len(track.power) // MAX_COLUMNS))
   parts = []
-  for at in range(0, len(spectrum.frames), 64 * size):  # a long file is on disk
-    rows = compress(spectrum.frames[at : at + 64 * size], spectrum.frontend, spectrum.peak)
-    whole = rows[: len(rows) // size * size].reshape(-1, size, rows.shape[1]).mean(1)
-    parts.append(whole if len(whole) else rows.mean(0, keepdims=True))
+  for start in range(0, len(track.power), 64 * size):  # in parts: a long track is on disk
+    rows = compress(track.power[start : start + 64 * size], track.frontend, track.peak)
+    means = rows[: len(rows) // size * size].reshape(-1, size, rows.shape[1]).mean(1)
+    parts.append(means if len(means) else rows.mean(0, keepdims=True))
   return np.concatenate(parts)
 
 
-def _hertz(axis, frontend: FrontendConfig) -> None:
-  """Marks frequencies at the bands that hold them."""
+def _label_hertz(axis, frontend: FrontendConfig) -> None:
+  """Set ticks at the mel bands of some frequencies."""
   centers = mel_frequencies(frontend)
-  visible = [hz for hz in HZ if centers[0] <= hz <= centers[-1]]
+  visible = [hz for hz in TICKS_HZ if centers[0] <= hz <= centers[-1]]
   axis.set_yticks(
     np.interp(visible, centers, np.arange(len(centers))),
     [f"{hz:,}" for hz in visible],
@@ -107,7 +113,7 @@ def _hertz(axis, frontend: FrontendConfig) -> None:
 
 
 def _clock(seconds, _=None) -> str:
-  """'2:03', with a tenth where seconds alone would repeat."""
+  """Return a time as '2:03', with a tenth of a second if it is not whole."""
   sign = "-" if seconds < 0 else ""
   minutes, seconds = divmod(round(abs(seconds), 1), 60)
   tenth = "" if seconds == int(seconds) else f"{seconds % 1:.1f}"[1:]

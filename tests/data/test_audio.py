@@ -99,7 +99,7 @@ def test_truncated(tmp_path, name, part):
 def test_nan_and_infinity(tmp_path, tone, value):
   tone[22050] = value
   path = write(tmp_path / "a.wav", tone, subtype="FLOAT")
-  assert reason(path) == "holds NaN or infinite samples (first at 1.00 s)"
+  assert reason(path) == "contains NaN or infinite samples (first at 1.00 s)"
 
 
 def lying_header(path, tone, claimed, rate=22050, channels=1):

@@ -62,7 +62,7 @@ def test_bad_values_name_the_field(field, value):
 
 def test_unknown_and_missing_fields_are_named():
   values = FrontendConfig().to_dict()
-  with pytest.raises(UserError, match="config.frontend.n_mel:.*config.frontend.n_mels"):
+  with pytest.raises(UserError, match="config.frontend.n_mel:.*did you mean n_mels"):
     FrontendConfig.from_dict({**values, "n_mel": 4})
   del values["amin"]
   with pytest.raises(UserError, match="config.frontend.amin: the field is missing"):

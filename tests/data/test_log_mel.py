@@ -10,15 +10,8 @@ import scipy.signal
 
 from genre_jax.data.audio import read_audio
 from genre_jax.data.frontend import WINDOWS, FrontendConfig
-from genre_jax.data.log_mel import (
-  LogMelStream,
-  log_mel,
-  log_mel_blocks,
-  log_mel_jax,
-  mel_filterbank,
-  mel_frequencies,
-  stft_window,
-)
+from genre_jax.data.log_mel import LogMelStream, log_mel, log_mel_blocks, log_mel_jax
+from genre_jax.data.mel import mel_filterbank, mel_frequencies, stft_window
 from genre_jax.errors import UserError
 
 ALL_FRAMES = FrontendConfig(frame_stride=1.0)

@@ -162,7 +162,7 @@ def test_a_damaged_set_says_so(music, tmp_path):
     whole = path.read_bytes()
     for damaged in (whole[:-1], b"", b"damage", None):
       path.unlink() if damaged is None else path.write_bytes(damaged)
-      with pytest.raises(UserError, match="is not a whole prepared set"):
+      with pytest.raises(UserError, match="is not a complete prepared set"):
         prepared.prepare(_source(music), FRONTEND, tmp_path / "prepared", workers=1)
     path.write_bytes(whole)
   prepared.prepare(_source(music), FRONTEND, tmp_path / "prepared", workers=1)

@@ -8,14 +8,10 @@ import pytest
 
 from genre_jax.data.groups import assign_groups
 from genre_jax.data.source import Clip
-from genre_jax.data.sources.gtzan.tracks import GENRES, gtzan_clip
+from genre_jax.data.sources.gtzan.tracks import GENRES, gtzan_clip, published_lists
 from genre_jax.data.sources.registry import open_source
-from genre_jax.data.splits import (
-  SplitAssignment,
-  assign_splits,
-  check_groups_apart,
-  published_lists,
-)
+from genre_jax.data.split_assignment import SplitAssignment, check_groups_apart
+from genre_jax.data.splits import assign_splits
 from genre_jax.errors import UserError
 
 ALL_GTZAN = [gtzan_clip(f"{genre}.{number:05d}") for genre in GENRES for number in range(100)]
@@ -33,7 +29,7 @@ def test_published_lists():
   assignment = assign_splits(ALL_GTZAN, name="fault_filtered")
   assert Counter(assignment.splits.values()) == {"train": 443, "validation": 197, "test": 290}
   assert "70 clips are not on the lists" in assignment.notes[0]
-  assert any("artist-138 stands on two sides" in note for note in assignment.notes)
+  assert any("artist-138 is in two splits" in note for note in assignment.notes)
   check_groups_apart(assignment, ALL_GTZAN)
   assert sum(not clip.has_group for clip in ALL_GTZAN if clip.track in published_lists()) == 43
 
@@ -43,7 +39,7 @@ def test_published_lists_with_parts_missing():
   only_test = [clip for clip in ALL_GTZAN if lists.get(clip.track) == "test"]
   assignment = assign_splits(only_test, name="fault_filtered")
   assert Counter(assignment.splits.values()) == {"test": 290}
-  assert "train 0 of 443, valid 0 of 197, test 290 of 290" in assignment.notes[0]
+  assert "train 0 of 443, validation 0 of 197, test 290 of 290" in assignment.notes[0]
 
 
 @pytest.mark.parametrize("name", GROUP_SPLITS)
@@ -113,7 +109,7 @@ def test_synthetic_falls_back(audio_folder):
 def test_groups_on_two_sides_are_found():
   clips = [Clip("a", "g", ("x",)), Clip("b", "g", ("x",))]
   check_groups_apart(SplitAssignment("x", {"a": "train"}), clips)
-  with pytest.raises(UserError, match="group g stands on two sides .a in train, b in test"):
+  with pytest.raises(UserError, match="group g is in two splits .a in train, b in test"):
     check_groups_apart(SplitAssignment("x", {"a": "train", "b": "test"}), clips)
   known = [Clip("a", "artist-138", ("x",)), Clip("b", "artist-138", ("x",))]
   check_groups_apart(SplitAssignment("fault_filtered", {"a": "train", "b": "test"}), known)

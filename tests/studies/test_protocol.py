@@ -9,7 +9,7 @@ import librosa
 import numpy as np
 import pytest
 
-from genre_jax.data.splits import published_lists
+from genre_jax.data.sources.gtzan.tracks import published_lists
 from genre_jax.errors import UserError
 from genre_jax.evaluation.calibration import (
   apply_temperature,

@@ -128,7 +128,7 @@ def test_overrides_reach_every_run_and_another_config_is_not_taken_for_done(plac
 @pytest.mark.parametrize(
   "sweeps,message",
   [
-    (["optimizer.learning_rate=1,2"], "did you mean optimizer.learning_rate?"),
+    (["optimiser.learning_rate=1,2"], "did you mean optimizer.learning_rate?"),
     (["seed=0", "optimizer.learning_rate=1,fast"], "learning_rate=fast"),
     (["seed=0,1.5"], "seed=1.5"),
     (["seed"], "give FIELD=VALUE"),

@@ -15,7 +15,7 @@ import soxr
 from genre_jax.data import audio, log_mel
 from genre_jax.data.audit.landmarks import DENSE, Landmarks, find_landmarks
 from genre_jax.data.frontend import FrontendConfig
-from genre_jax.data.source import Clip, Reader, Source, check_sound
+from genre_jax.data.source import Clip, Reader, Source, check_not_silent
 from genre_jax.data.sources.mel_archive import MelArchiveReader
 from genre_jax.errors import UserError
 
@@ -128,7 +128,7 @@ def _examine_file(clip, frontend):
         yield block
 
   levels = log_mel.log_mel_blocks(blocks(), frontend)
-  check_sound(samples.peak)
+  check_not_silent(samples.peak)
   if not len(levels):
     raise audio.UnreadableAudio("is too short for one frame")
   silent = np.concatenate(samples.window_peaks) < audio.SILENT_PEAK

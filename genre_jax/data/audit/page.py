@@ -13,9 +13,8 @@ import numpy as np
 
 from genre_jax.data.audio import UnreadableAudio
 from genre_jax.data.frontend import FrontendConfig
-from genre_jax.data.log_mel import mel_frequencies
-from genre_jax.data.source import Clip, Reader
-from genre_jax.data.splits import SPLITS
+from genre_jax.data.mel import mel_frequencies
+from genre_jax.data.source import SPLITS, Clip, Reader
 
 # Pairs with pictures: about 110 kB and a third of a second each. Rows of a table beyond.
 PICTURES, ROWS = 60, 2000

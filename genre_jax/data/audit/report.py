@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from genre_jax.data.audit import duplicates
 from genre_jax.data.audit.clip_facts import ClipFacts
 from genre_jax.data.groups import sets_of
-from genre_jax.data.source import Clip, Source
-from genre_jax.data.splits import SPLITS, SplitAssignment, assign_splits
+from genre_jax.data.source import SPLITS, Clip, Source
+from genre_jax.data.split_assignment import SplitAssignment
+from genre_jax.data.splits import assign_splits
 from genre_jax.errors import UserError
 
 # Flat peaks: two samples in a second of 22050. What clean real clips have is 0; below a quarter of

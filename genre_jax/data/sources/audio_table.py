@@ -10,7 +10,7 @@ one side of a split, several joined by ';'; `side` is train, valid or test, for
 import os
 
 from genre_jax.data.groups import tidy_groups
-from genre_jax.data.source import Clip, Request, Source
+from genre_jax.data.source import SPLITS, Clip, Request, Source
 from genre_jax.data.sources.metadata import (
   check_first,
   columns_of,
@@ -18,7 +18,6 @@ from genre_jax.data.sources.metadata import (
   metadata_source,
   read_rows,
 )
-from genre_jax.data.splits import SPLITS
 from genre_jax.errors import UserError
 
 ROLES = {

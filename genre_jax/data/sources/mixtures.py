@@ -17,9 +17,9 @@ import numpy as np
 from genre_jax.data.audio import UnreadableAudio, read_audio
 from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.log_mel import log_mel
-from genre_jax.data.source import Clip, Request, Source
+from genre_jax.data.source import SPLITS, Clip, Request, Source
 from genre_jax.data.sources.gtzan.folder import open_gtzan
-from genre_jax.data.splits import SPLITS, published_lists
+from genre_jax.data.sources.gtzan.tracks import published_lists
 from genre_jax.errors import UserError
 
 VERSION = 1  # changes whenever the sound does

@@ -15,7 +15,7 @@ from genre_jax.data.audio import UnreadableAudio
 from genre_jax.data.files import file_stamps
 from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.log_mel import log_mel
-from genre_jax.data.source import Clip, check_sound
+from genre_jax.data.source import Clip, check_not_silent
 from genre_jax.errors import UserError
 
 
@@ -119,7 +119,7 @@ class TfdsReader:
     audio = row["audio"].astype(np.float32).reshape(-1) / 32768.0
     if not len(audio):
       raise UnreadableAudio("holds no audio (0 samples)")
-    check_sound(float(np.max(np.abs(audio))))
+    check_not_silent(float(np.max(np.abs(audio))))
     if self.sample_rate != frontend.sample_rate:
       audio = soxr.resample(audio, self.sample_rate, frontend.sample_rate)
     return log_mel(audio, frontend)

@@ -21,7 +21,7 @@ from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.source import AudioFileReader, Clip, Source
 from genre_jax.data.sources.registry import open_source
 from genre_jax.data.sources.synthetic import synthesize
-from genre_jax.data.splits import SplitAssignment
+from genre_jax.data.split_assignment import SplitAssignment
 
 RATE = 22050
 ROOT = pathlib.Path(__file__).parents[2]

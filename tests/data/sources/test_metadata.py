@@ -8,7 +8,8 @@ import pytest
 from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.prepared import prepare
 from genre_jax.data.sources.registry import open_source
-from genre_jax.data.splits import assign_splits, check_groups_apart
+from genre_jax.data.split_assignment import check_groups_apart
+from genre_jax.data.splits import assign_splits
 from genre_jax.errors import UserError
 from tests.data.sources.audio_collections import by_track, open_several, write_audio
 

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from genre_jax.data.frontend import FrontendConfig
+from genre_jax.data.sources.gtzan.tracks import published_lists
 from genre_jax.data.sources.mixtures import PARTNERS, PIECE_SECONDS, _piece
 from genre_jax.data.sources.registry import open_source
-from genre_jax.data.splits import assign_splits, check_groups_apart, published_lists
+from genre_jax.data.split_assignment import check_groups_apart
+from genre_jax.data.splits import assign_splits
 from genre_jax.errors import UserError
 
 FRONTEND = FrontendConfig(db_ref="full_scale", top_db=0.0, frame_stride=1.0)

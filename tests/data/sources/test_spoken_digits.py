@@ -9,7 +9,8 @@ import soundfile
 from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.prepared import prepare
 from genre_jax.data.sources.registry import open_source, source_names
-from genre_jax.data.splits import assign_splits, check_groups_apart
+from genre_jax.data.split_assignment import check_groups_apart
+from genre_jax.data.splits import assign_splits
 from genre_jax.errors import UserError
 from tests.conftest import DATA
 
@@ -85,7 +86,7 @@ def test_a_test_speaker_in_training_is_found(digits):
   clips = open_source("spoken_digits", str(digits)).clips
   assignment = assign_splits(clips, name="speaker_kfold", num_folds=3, fold=0)
   assignment.splits["0_anna_11"] = "train"
-  with pytest.raises(UserError, match="the group anna stands on two sides"):
+  with pytest.raises(UserError, match="the group anna is in two splits"):
     check_groups_apart(assignment, clips)
 
 

@@ -1,4 +1,4 @@
-"""GTZAN's genres, track names and artists, and the `Source` of a list of its clips."""
+"""Genres, track names, artists and published lists of GTZAN, and the `Source` of its clips."""
 
 import csv
 import functools
@@ -7,7 +7,7 @@ import re
 
 from genre_jax.data.files import file_stamps
 from genre_jax.data.groups import grouped, read_groups
-from genre_jax.data.source import Clip, Source, choose_classes
+from genre_jax.data.source import SPLITS, Clip, Source, choose_classes
 
 GENRES = (
   "blues",
@@ -21,33 +21,31 @@ GENRES = (
   "reggae",
   "rock",
 )
-
-
 # The four of the published experiments, in their order.
 DEFAULT_GENRES = ("classical", "disco", "metal", "rock")
-
-
 TRACK = re.compile(rf"({'|'.join(GENRES)})\.\d{{5}}")
-
-
 FILE = re.compile(rf"(({'|'.join(GENRES)})\.\d{{5}})\.(wav|flac|au|mp3)")
-
-
 LISTS = pathlib.Path(__file__).parent / "lists"
-
-
 FORMATS = ("wav", "flac", "au", "mp3")
 
 
 @functools.lru_cache(maxsize=1)
+def published_lists() -> dict[str, str]:
+  """Return {track: split} of the lists of Kereliuk, Sturm and Larsen (2015)."""
+  return {
+    track: split for split in SPLITS for track in (LISTS / f"{split}.txt").read_text().split()
+  }
+
+
+@functools.lru_cache(maxsize=1)
 def artists() -> dict[str, str]:
-  """Artist id of each track, of Foleis and Tavares (2020): {'blues.00000': 'artist-0', ...}."""
+  """Return {track: artist id} of Foleis and Tavares (2020), such as {'blues.00000': 'artist-0'}."""
   with open(LISTS / "artists.csv", newline="") as file:
     return {row["name"]: f"artist-{row['artist']}" for row in csv.DictReader(file)}
 
 
 def gtzan_clip(track: str, path="", index=0) -> Clip:
-  """The clip of a GTZAN name, its artist as group."""
+  """Return the clip of a GTZAN track, with its artist as group."""
   artist = artists().get(track)
   return Clip(
     track=track,
@@ -59,10 +57,14 @@ def gtzan_clip(track: str, path="", index=0) -> Clip:
   )
 
 
-def gtzan_source(every, genres, groups, reader, *, notes=(), identity="", name="gtzan") -> Source:
-  """A Source of those GTZAN clips whose genre is asked for."""
-  classes = choose_classes(genres, (clip.labels[0] for clip in every), DEFAULT_GENRES)
-  clips = sorted((clip for clip in every if clip.labels[0] in classes), key=lambda clip: clip.track)
+def gtzan_source(
+  all_clips, genres, groups, reader, *, notes=(), identity="", name="gtzan"
+) -> Source:
+  """Return a Source of the GTZAN clips of the chosen genres."""
+  classes = choose_classes(genres, (clip.labels[0] for clip in all_clips), DEFAULT_GENRES)
+  clips = sorted(
+    (clip for clip in all_clips if clip.labels[0] in classes), key=lambda clip: clip.track
+  )
   notes = list(notes)
   if groups:
     clips, more = grouped(clips, read_groups(groups), groups)
