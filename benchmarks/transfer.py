@@ -5,7 +5,8 @@ probe into `split_cnn` with `split_cnn` from random weights. All train on short 
 fault-filtered train list and are evaluated on its validation list. Features, penalties, rates and
 lengths were chosen by cross-validation on the train list with disjoint artists. The validation list
 was also evaluated twelve times during these choices (docs/results/notebook.md). Classes are
-balanced in every row: ten train clips and 23 validation clips are country.
+balanced in every row: ten train clips and 23 validation clips are country. The results are stored
+in results/transfer.json.
 """
 
 import pathlib
@@ -35,49 +36,27 @@ from genre_jax.data.pipeline import segment_starts
 from genre_jax.evaluation import significance
 from genre_jax.evaluation.metrics import accuracy_interval, softmax
 from genre_jax.experiments import tf_split_10
-from genre_jax.files import write_block
 from genre_jax.inference import load
 from genre_jax.inference.track_log_mel import stack_segments
 from genre_jax.models.registry import build_model
+from genre_jax.studies.benchmark_sections import transfer_section
+from genre_jax.studies.markdown import percent
+from genre_jax.studies.stored_results import write_results
 from genre_jax.training.optimizer import make_optimizer
 from genre_jax.training.steps import create_state, make_eval_step, make_train_step
 
 DATA = flags.DEFINE_string(
   "data", "", "Folder of GENRE/FILE; gtzan/audio in GENRE_JAX_DATA if empty."
 )
-INTO = flags.DEFINE_string("into", "RESULTS.md", "Page with the lines <!-- transfer -->.")
+RESULTS = flags.DEFINE_string("results", "results", "Folder of the stored results.")
 WORKDIR = flags.DEFINE_string("workdir", "runs/transfer", "Folder of cached features.")
 SEEDS = flags.DEFINE_integer(
   "seeds", 3, "Seeds of the networks trained by gradient.", lower_bound=1
 )
 
-BEST = "penultimate layer, last convolution and tags, gains and speeds: linear probe"
+BEST = "linear probe: penultimate layer, last convolution and tags, with gains and speeds"
 PENALTY = 1e-3  # C of the logistic regressions
 LONG_SECONDS = 10.0
-
-ABOUT = """## Transfer from musicnn
-
-Written by `python -m benchmarks.transfer`. Data: the excerpts of `audio/`. Networks train on
-{train} clips of the `fault_filtered` train list and are evaluated on its validation list, the
-development set. Of its {valid} clips {long} have 15 s or more, the others 2 to 3 s.
-
-musicnn was trained on the Million Song Dataset, which may contain GTZAN's recordings. The
-accuracies state the effect of transfer here, not the accuracy on songs that musicnn was not trained
-on. Published on the official test list with full clips: 77.2 % (musicnn features, SVM), of ten
-genres. The validation list was evaluated twelve times while features and penalties were chosen,
-which flatters the probes.
-
-Intervals: Wilson's at the effective number of artists, of the mean over seeds; of differences, a
-bootstrap over artists and seeds. Length and genre are confounded: the longer excerpts are of six
-genres. `split_cnn` is trained with balanced classes here, unlike in P4, and evaluated with four
-segments of 2 s. The second probe and the rows after it are evaluated on all five changed versions
-of a clip, the first on the unchanged clip, both with all half-overlapping segments. The validation
-list has eight of the ten genres: blues 13 songs, classical 11 (of 1 artist), country 23, disco 15,
-jazz 17, metal 15, rock 3, pop 1.
-
-| network | seeds | validation n = {valid} | 15 s and more, n = {long} | 2 to 3 s, n = {short} |
-|---|---|---|---|---|
-"""
 
 
 def probe(features, clip, clips, rows):
@@ -249,42 +228,44 @@ class Table:
   """Table of accuracies on the validation clips.
 
   Attributes:
-    text: rows of Markdown so far.
+    rows: rows so far, as `benchmark_sections.transfer_section` reads them.
+    long: bool[validation clips], those of LONG_SECONDS or more.
   """
 
   def __init__(self, clips):
-    self._clips, self._correct, self.text = clips, {}, ""
+    self._clips, self._correct, self.rows = clips, {}, []
+    self.long = clips.seconds[clips.validation] >= LONG_SECONDS
 
   def add(self, name, predictions):
     """Add a row for one or several seeds' log-probabilities, float[clips, genres] each."""
-    rows, cells = self._clips.validation, []
+    rows, metrics = self._clips.validation, {}
     self._correct[name] = np.array([(a.argmax(1) == self._clips.labels)[rows] for a in predictions])
-    correct, long = self._correct[name].mean(0), self._clips.seconds[rows] >= LONG_SECONDS
-    for subset in (np.ones(len(rows), bool), long, ~long):
-      low, high = accuracy_interval(correct[subset], tuple(self._clips.groups[rows][subset]))
-      cells.append(f"{100 * correct[subset].mean():.1f} [{100 * low:.1f}, {100 * high:.1f}]")
-    row = f"| {name} | {len(predictions)} | " + " | ".join(cells) + " |\n"
-    print(row, end="", flush=True)
-    self.text += row
+    correct, every = self._correct[name].mean(0), np.ones(len(rows), bool)
+    subsets = {"accuracy": every, "accuracy_long": self.long, "accuracy_short": ~self.long}
+    for key, subset in subsets.items():
+      ends = accuracy_interval(correct[subset], tuple(self._clips.groups[rows][subset]))
+      metrics[key] = {"value": float(correct[subset].mean()), "ci95": [float(x) for x in ends]}
+    print(name, *(f"{key} {percent(metric)}" for key, metric in metrics.items()), flush=True)
+    self.rows.append({"entry": name, "seeds": len(predictions), "metrics": metrics})
 
   def differences(self, best):
-    """Return Markdown with the difference of one row to each other, on the same clips."""
-    rows = self._clips.validation
-    text = f"\n| {best} minus | points [95 %] |\n|---|---|\n"
+    """Return the difference of one row to each other, on the same clips."""
+    rows, differences = self._clips.validation, []
     for name, correct in self._correct.items():
       if name != best:
-        ends = significance.paired_difference(
+        value, *ends = significance.paired_difference(
           self._correct[best], correct, self._clips.groups[rows], self._clips.labels[rows]
         )
-        text += "| {} | {:+.1f} [{:+.1f}, {:+.1f}] |\n".format(name, *(100 * x for x in ends))
-    return text
+        metrics = {"accuracy": {"value": value, "ci95": ends}}
+        differences.append({"reference": best, "entry": name, "metrics": metrics})
+    return differences
 
 
 def main(_):
-  """Train and evaluate each method, and write the table."""
+  """Train and evaluate each method, and store the results."""
   clips, model = Clips(data_folder(DATA.value, "data", "gtzan/audio")), load("musicnn_msd")
   hot, table, seeds = np.eye(len(clips.genres))[clips.labels], Table(clips), range(SEEDS.value)
-  table.add("split_cnn from random weights", [train_split_cnn(clips, hot, s) for s in seeds])
+  table.add("split_cnn, random initialization", [train_split_cnn(clips, hot, s) for s in seeds])
   activations = cached_activations(model, clips, WORKDIR.value)
   front, counts, clip, change = activations
   of = jax.jit(features_of(model))
@@ -296,14 +277,14 @@ def main(_):
     hidden[plain & (clip == 0)], model.infer(*overlapping_segments(model, samples))[1], atol=0.02
   )
   table.add(
-    "penultimate layer: linear probe",
+    "linear probe: penultimate layer",
     [probe(clip_mean(hidden[plain], clip[plain], count), np.arange(count), clips, clips.train)[0]],
   )
   best = probe(features, clip, clips, clips.train)
   table.add(BEST, [best[0]])
   tuned = [fine_tune(model, activations, clips, best, s) for s in seeds]
-  table.add("the same, upper layers fine-tuned (rate 3e-4, head 1e-4, first layers 0)", tuned)
-  table.add("mean of the probe and the fine-tuned network", [best[0] + t for t in tuned])
+  table.add("upper layers fine-tuned from that probe (rate 3e-4, head 1e-4, first layers 0)", tuned)
+  table.add("mean of that probe and the fine-tuned network", [best[0] + t for t in tuned])
   # Predictions of the probe for train clips in folds with disjoint artists.
   teacher = np.log(hot + 1e-9)
   folds = StratifiedGroupKFold(5, shuffle=True, random_state=0)
@@ -314,20 +295,23 @@ def main(_):
     teacher[clips.train[others]] = prediction[clips.train[others]]
   targets = 0.5 * hot + 0.5 * softmax(teacher)
   table.add(
-    "the probe distilled into split_cnn", [train_split_cnn(clips, targets, s) for s in seeds]
+    "split_cnn, distilled from that probe", [train_split_cnn(clips, targets, s) for s in seeds]
   )
-  long = int((clips.seconds[clips.validation] >= LONG_SECONDS).sum())
-  write_block(
-    pathlib.Path(INTO.value),
-    "transfer",
-    ABOUT.format(
-      train=len(clips.train),
-      valid=len(clips.validation),
-      long=long,
-      short=len(clips.validation) - long,
-    )
-    + table.text
-    + table.differences(BEST),
+  results = {
+    "clips": {
+      "train": len(clips.train),
+      "validation": len(clips.validation),
+      "long": int(table.long.sum()),
+      "short": int((~table.long).sum()),
+    },
+    "rows": table.rows,
+    "differences": table.differences(BEST),
+  }
+  print(transfer_section(results))
+  write_results(pathlib.Path(RESULTS.value), "transfer", results)
+  print(
+    f"written   {RESULTS.value}/transfer.json; python -m genre_jax.protocol --entries=none"
+    " writes the page"
   )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from genre_jax.studies.markdown import paragraphs, percent, table
 
+PARITY_KEYS = ("same_input", "waveform", "waveform_float16")
 PARITY = (
   "`python -m benchmarks.musicnn` computes this section: the largest difference of 50 tags between"
   " the Flax network and the original TensorFlow 1 graph on {clips} real clips, 3 s of each. The"
@@ -29,7 +30,7 @@ TRANSFER = (
   "Length and genre are related: the longer excerpts are of six genres. `split_cnn` is trained here"
   " with balanced classes, unlike in P4, and evaluated on four segments of 2 s. The first probe is"
   " evaluated on the unchanged clip. The second probe, and what builds on it, is evaluated on five"
-  " versions of a clip, with changed gain and speed. Both use all half-overlapping patches. The"
+  " versions of a clip, with changed gain and speed. Both use all half-overlapping segments. The"
   " validation list has eight of the ten genres here: blues 13 tracks, classical 11 (of 1 artist),"
   " country 23, disco 15, jazz 17, metal 15, rock 3, pop 1.",
 )
@@ -44,8 +45,7 @@ def musicnn_section(results: dict[str, Any]) -> str:
       probability}}).
   """
   parity = [
-    (row["weights"], *(f"{row[key]:.1e}" for key in ("same_input", "waveform", "waveform_float16")))
-    for row in results["parity"]
+    (row["weights"], *(f"{row[key]:.1e}" for key in PARITY_KEYS)) for row in results["parity"]
   ]
   tags = [
     (clip, ", ".join(f"{tag} {probability:.2f}" for tag, probability in found.items()))
