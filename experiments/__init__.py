@@ -1,1 +1,1 @@
-"""One file per experiment: question, command, cost, result, and the config that answers it."""
+"""Configs of experiments: one file each, with its question, command, cost and result."""

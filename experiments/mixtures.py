@@ -1,23 +1,32 @@
-"""Does a network that hears time and frequency apart find both genres where two sound at once?
+"""Find both genres in mixtures of two songs.
 
-    python -m genre_jax.main --config=experiments/mixtures.py --config.dataset.path=GTZAN
+Question: How well does `split_cnn` find two genres that sound at once or one after the other?
 
-Pairs of real songs of different genres, mixed at random gains or joined end to end, artists apart
-(genre_jax/data/sources/mixtures.py). Other networks: --config.model.name=baseline or square_cnn.
+    genre-jax main --config=experiments/mixtures.py --config.dataset.path=GTZAN
+
+The data are pairs of real songs of different genres, mixed at random gains or joined end to end.
+Training and evaluation share no artist (genre_jax/data/sources/mixtures.py). To compare networks,
+set --config.model.name=square_cnn or baseline.
+
+Cost: 0.4 minutes of training on 1 or 2 shared CPU cores.
+
+Result: macro PR-AUC 0.487 [0.435, 0.543] on n = 784 mixtures of the validation list, mean of 3
+seeds. The brackets are the 95 % interval of a bootstrap over artists. The list is the development
+set: it was used to choose the number of epochs.
 """
 
 from genre_jax.experiments import base
 
 
 def get_config():
-  """split_cnn at its own sizes, ten sigmoids."""
+  """Return the config: `split_cnn` at its default sizes with ten sigmoid outputs."""
   config = base.get_config()
   config.model.name = "split_cnn"
   config.task = "multi_label"
   config.dataset.source = "mixtures"
   config.dataset.genres = "all"
   config.split.name = "official"
-  # 4 s: a joined pair whole; a mixed one lasts 2 s, whatever its genres.
+  # 4 s: the length of a joined pair. A mixed pair has 2 s and is padded.
   config.frontend.num_frames = 52
   config.segments.train_per_track = 1
   config.segments.eval_per_track = 1

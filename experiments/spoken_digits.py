@@ -1,23 +1,32 @@
-"""Does a network that hears time and frequency apart understand speech as well as music?
+"""Classify spoken digits with a CNN that is split in time and frequency.
 
-    python -m genre_jax.main --config=experiments/spoken_digits.py --config.dataset.path=FSDD
+Question: Does `split_cnn` classify speech as well as a plain CNN does?
 
-New takes of known speakers (split.name=takes); with --config.split.name=speaker_kfold
---config.split.fold=0 to 5 speakers who are not known. Other networks:
---config.model.name=baseline or square_cnn.
+    genre-jax main --config=experiments/spoken_digits.py --config.dataset.path=FSDD
+
+The default tests new takes of known speakers (split.name=takes). For new speakers, set
+--config.split.name=speaker_kfold and --config.split.fold=0 to 5. To compare networks, set
+--config.model.name=square_cnn or baseline.
+
+Cost: 1 minute 56 s for the whole command on two idle CPU cores.
+
+Result: known speakers: 99.7 % [99.1, 100.0] of n = 300 recordings (takes 5 to 9), mean of 3 seeds.
+These takes are the development set: they were used to choose the recipe. New speakers: 86.1 %
+[75.7, 94.7] of n = 2700 recordings, 1 seed. The brackets are 95 % intervals of a bootstrap over
+recordings and seeds, and over the six speakers.
 """
 
 from genre_jax.experiments import base
 
 
 def get_config():
-  """split_cnn at its own sizes; what is made for speech is the frontend."""
+  """Return the config: `split_cnn` at its default sizes with a front end for speech."""
   config = base.get_config()
   config.model.name = "split_cnn"
   config.dataset.source = "spoken_digits"
   config.split.name = "takes"
   config.split.num_folds = 6
-  # 8 kHz; 32 ms every 8 ms, so that the 20 frames that one vector sees are 160 ms: a speech sound.
+  # 8 kHz, 32 ms every 8 ms. The receptive field of 20 frames is then 160 ms, about one phone.
   config.frontend.sample_rate = 8000
   config.frontend.n_fft = 512
   config.frontend.win_length = 256
@@ -25,13 +34,13 @@ def get_config():
   config.frontend.frame_stride = 1.0
   config.frontend.n_mels = 64
   config.frontend.fmax = 4000.0
-  # What lies further below the loudest sound is the speaker's room and microphone.
+  # Levels below this range are mostly noise of the room and the microphone.
   config.frontend.top_db = 60.0
-  # 0.77 s: 97 in 100 clips fit, the others lose an end.
+  # 0.77 s: 97 % of the recordings fit; longer ones are cut.
   config.frontend.num_frames = 96
   config.segments.train_per_track = 1
   config.segments.eval_per_track = 2
-  # Other speakers: speed, length of the vocal tract, room and microphone.
+  # Simulate other speakers, rooms and microphones: speed, length of the vocal tract, equalization.
   config.augment.time_stretch = 0.15
   config.augment.mel_shift = 2.0
   config.augment.eq_db = 3.0

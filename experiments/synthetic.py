@@ -1,16 +1,27 @@
-"""Does the whole chain work, without any music at hand?
+"""Train on synthetic music to check an installation.
 
-    python -m genre_jax.main --config=experiments/synthetic.py[:NETWORK]
+Question: Does everything from preparing data to the report work, without any dataset?
 
-Trains on the built-in corpus: four styles made of two rhythms x two timbres, so that neither axis
-is enough. Accuracy on it says nothing about real music.
+    genre-jax main --config=experiments/synthetic.py[:NETWORK]
+
+The built-in corpus has four classes: two rhythms x two timbres. A network therefore needs both time
+and frequency. The accuracy does not apply to real music.
+
+Cost: about 1 minute on 2 CPU cores, including preparation.
+
+Result: a test requires more than 95 % of the validation and test tracks, together, with the network
+`axis_features`. No interval is reported.
 """
 
 from genre_jax.experiments import base
 
 
 def get_config(model: str = "axis_features"):
-  """A short training of `model`, a name of genre_jax/models."""
+  """Return the config of a short training.
+
+  Args:
+    model: Name of a network in the registry.
+  """
   config = base.get_config()
   config.dataset.source = "synthetic"
   config.split.name = "grouped_kfold"
@@ -19,7 +30,7 @@ def get_config(model: str = "axis_features"):
   config.segments.train_per_track = 4
   config.segments.eval_per_track = 2
   config.augment.mixup_alpha = 0.3
-  config.train.ema_decay = 0.0  # an average over so few steps would remember the random start
+  config.train.ema_decay = 0.0  # an average over so few steps still contains the random start
   config.train.batch_size = 64
   config.train.epochs = 12
   config.train.best_metric = "nll"
