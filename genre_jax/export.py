@@ -22,8 +22,8 @@ CHECK = flags.DEFINE_multi_string(
   " corpus if absent.",
 )
 SECONDS = flags.DEFINE_float("seconds", 30.0, "tflite, onnx: length of the input in seconds.")
-WINDOWS = flags.DEFINE_integer(
-  "windows",
+SEGMENTS = flags.DEFINE_integer(
+  "segments",
   0,
   "Segments of the input to predict on, evenly spaced; 0: the number used in evaluation.",
 )
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
     FORMAT.value,
     check=CHECK.value,
     seconds=SECONDS.value,
-    windows=WINDOWS.value,
+    segments=SEGMENTS.value,
   )
   size = done.path.stat().st_size
   print(

@@ -29,8 +29,8 @@ MIN_CONFIDENCE = flags.DEFINE_float(
   lower_bound=0,
   upper_bound=1,
 )
-WINDOWS = flags.DEFINE_integer(
-  "windows",
+SEGMENTS = flags.DEFINE_integer(
+  "segments",
   None,
   "Segments of each file to predict on, evenly spaced; 0: the whole file. If absent, the number"
   " used in evaluation for each 30 s.",
@@ -57,7 +57,8 @@ def main(argv: list[str]) -> int:
     raise UserError("--out needs --format=jsonl, csv or parquet: --format=table only prints")
   from tqdm import tqdm
 
-  from genre_jax.inference import playlists, predict_files, writers
+  from genre_jax.inference import parquet_writer, playlists, predict_files, prediction_rows
+  from genre_jax.inference.lines_writer import LinesWriter
   from genre_jax.inference.model import keep_compiled_programs, load
   from genre_jax.inference.prediction_table import PredictionTable
 
@@ -65,31 +66,32 @@ def main(argv: list[str]) -> int:
   model = load(MODEL.value)
   timeline = TIMELINE.value
   out = pathlib.Path(OUT.value) if OUT.value else None
-  names = writers.columns(model.classes, timeline)
+  names = prediction_rows.columns(model.classes, timeline)
   sinks = []
   if out and EMBEDDINGS.value and out.resolve() == pathlib.Path(EMBEDDINGS.value).resolve():
     raise UserError(f"--out and --embeddings are both {out}: give two files")
   if FORMAT.value == "parquet":
-    sinks.append(writers.predictions_as_parquet(out, names, timeline))
+    sinks.append(parquet_writer.prediction_writer(out, names, timeline))
   elif FORMAT.value != "table":
-    sinks.append(writers.Lines(out, FORMAT.value, names, timeline))
+    sinks.append(LinesWriter(out, FORMAT.value, names, timeline))
   if EMBEDDINGS.value:
-    sinks.append(writers.embeddings_as_parquet(pathlib.Path(EMBEDDINGS.value)))
+    sinks.append(parquet_writer.embedding_writer(pathlib.Path(EMBEDDINGS.value)))
   for sink in sinks:
-    writers.check_continued(sink.held, model, MIN_CONFIDENCE.value)
+    prediction_rows.check_continued(sink.existing, model, MIN_CONFIDENCE.value)
   lists = playlists.playlist_folder(PLAYLISTS.value) if PLAYLISTS.value else None
 
   found = list(predict_files.find_files(argv[1:]))
   # Predict a file again if any of the output files lacks it.
-  held = [sink.held for sink in sinks] if out else []
+  existing = [sink.existing for sink in sinks] if out else []
   known, todo, rows_done = 0, [], []
-  for path, wrong in found:
+  for path, fault in found:
     name = predict_files.printable_path(path)
-    if held and all(name in rows for rows in held):
+    if existing and all(name in rows for rows in existing):
       known += 1
-      rows_done.append((name, path, *(held[0][name][key] for key in ("status", "genre", "error"))))
+      row = existing[0][name]
+      rows_done.append((name, path, row["status"], row["genre"], row["error"]))
     else:
-      todo.append((path, wrong))
+      todo.append((path, fault))
   table = PredictionTable(model)
   if FORMAT.value == "table":
     print(table.header())
@@ -97,7 +99,7 @@ def main(argv: list[str]) -> int:
     predict_files.predict_found(
       todo,
       model,
-      windows=WINDOWS.value,
+      segments=SEGMENTS.value,
       timeline=timeline,
       min_confidence=MIN_CONFIDENCE.value,
       workers=WORKERS.value,

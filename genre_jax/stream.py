@@ -26,10 +26,10 @@ SAMPLES = flags.DEFINE_enum(
 SPEED = flags.DEFINE_float(
   "speed", 0.0, "FILE: speed relative to real time; 0: as fast as possible."
 )
-WINDOW = flags.DEFINE_float(
-  "window",
+SEGMENT_SECONDS = flags.DEFINE_float(
+  "segment_seconds",
   None,
-  "Seconds of audio for one prediction; 0: the length used in training; 3 if absent.",
+  "Length of the audio segment of each prediction; 0: the length used in training; 3 s if absent.",
 )
 SMOOTHING = flags.DEFINE_float("smoothing", 0.0, "Seconds over which predictions are smoothed.")
 UPDATE = flags.DEFINE_float("update", 0.1, "Minimum seconds between predictions.", lower_bound=0.1)
@@ -75,7 +75,7 @@ def main(argv: list[str]) -> int:
       blocks,
       model,
       sample_rate=rate,
-      window_seconds=WINDOW.value,
+      segment_seconds=SEGMENT_SECONDS.value,
       smoothing_seconds=SMOOTHING.value,
       update_seconds=UPDATE.value,
       min_confidence=MIN_CONFIDENCE.value,

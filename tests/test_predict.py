@@ -1,4 +1,4 @@
-"""The command `predict`: formats, resumption, playlists, exit status, a closed pipe."""
+"""Test the command `predict`: formats, resuming, playlists, exit status, a closed pipe."""
 
 import contextlib
 import csv
@@ -14,7 +14,9 @@ import pytest
 import soundfile
 
 from genre_jax.errors import UserError
-from genre_jax.inference import load, predict, writers
+from genre_jax.inference import load, predict
+from genre_jax.inference.lines_writer import LinesWriter
+from genre_jax.inference.prediction_rows import columns
 from tests.conftest import ROOT
 from tests.inference.conftest import small_model, songs, sound, write_small_model  # noqa: F401
 
@@ -62,10 +64,10 @@ def test_a_table_of_several_tags(tmp_path, songs, monkeypatch):  # noqa: F811
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
-def test_what_out_holds_is_not_asked_again(tmp_path, songs, model, kind):  # noqa: F811
+def test_files_in_out_are_not_predicted_again(tmp_path, songs, model, kind):  # noqa: F811
   pytest.importorskip("pyarrow")
-  os.rename(songs / "a.wav", os.fsencode(songs) + b"/\xff.wav")  # a name that is no UTF-8
-  out = tmp_path / f"answers.{kind}"
+  os.rename(songs / "a.wav", os.fsencode(songs) + b"/\xff.wav")  # a name that is not UTF-8
+  out = tmp_path / f"predictions.{kind}"
   arguments = (
     model,
     songs,
@@ -85,17 +87,19 @@ def test_what_out_holds_is_not_asked_again(tmp_path, songs, model, kind):  # noq
   soundfile.write(songs / "new.wav", sound(3, seed=9), 8000)
   (songs / "bad.wav").write_text("words")
   done = _predict(tmp_path, *arguments)
-  assert done.returncode == 1 and "6 files (4 from an earlier run): 5 predicted, 1 failed" in done.stderr
+  assert (
+    done.returncode == 1 and "6 files (4 from an earlier run): 5 predicted, 1 failed" in done.stderr
+  )
   again = _rows(out, kind)
   assert again[:4] == rows and len(again) == 6 and len(_listed(tmp_path / "lists")) == 5
   assert len(_embeddings(tmp_path / "e.parquet")) == 5
-  # A failure that is held is no success the next time.
+  # An earlier failure still gives exit status 1.
   assert _predict(tmp_path, *arguments).returncode == 1
   assert len(_rows(out, kind)) == 6
 
 
 def _listed(folder):
-  """Files of all playlists; each is there."""
+  """Return the files of all playlists; check that each exists."""
   lines = [
     line
     for path in folder.iterdir()
@@ -121,8 +125,8 @@ def _embeddings(path):
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
-def test_a_torn_line_is_made_anew(tmp_path, songs, model, kind):  # noqa: F811
-  out = tmp_path / "answers"
+def test_an_incomplete_line_is_written_again(tmp_path, songs, model, kind):  # noqa: F811
+  out = tmp_path / "predictions"
   arguments = (model, songs, f"--format={kind}", f"--out={out}", "--timeline")
   assert _predict(tmp_path, *arguments).returncode == 0
   whole = out.read_bytes()
@@ -131,10 +135,10 @@ def test_a_torn_line_is_made_anew(tmp_path, songs, model, kind):  # noqa: F811
   assert out.read_bytes() == whole
 
 
-def test_a_killed_command_goes_on(tmp_path, songs, model):  # noqa: F811
+def test_a_killed_command_resumes(tmp_path, songs, model):  # noqa: F811
   for number in range(60):
     soundfile.write(songs / f"x{number}.wav", sound(20, seed=number), 8000)
-  out = tmp_path / "answers.csv"
+  out = tmp_path / "predictions.csv"
   arguments = (model, songs, "--format=csv", f"--out={out}", "--workers=2")
   environment = {**os.environ, "PYTHONPATH": str(ROOT)}
   for number, status, lines in (
@@ -160,11 +164,11 @@ def test_a_killed_command_goes_on(tmp_path, songs, model):  # noqa: F811
   assert len(files) == len(set(files)) == 64
 
 
-def _wait_for_the_end_of(experiment):
-  """Its workers end, too."""
+def _wait_for_the_end_of(process_group):
+  """Wait until a command and its workers have ended."""
   for _ in range(500):
     try:
-      os.killpg(experiment, 0)
+      os.killpg(process_group, 0)
     except ProcessLookupError:
       return
     time.sleep(0.02)
@@ -186,7 +190,7 @@ def test_an_out_of_another_model_is_refused(tmp_path, songs, model):  # noqa: F8
     assert out.read_text() == before
 
 
-def test_an_out_that_is_something_else_is_left_alone(tmp_path, songs, model):  # noqa: F811
+def test_an_out_with_other_content_is_not_changed(tmp_path, songs, model):  # noqa: F811
   for kind in ("csv", "jsonl", "parquet"):
     out = tmp_path / "mine"
     out.write_bytes(b"my thesis\n\xff\n")
@@ -214,7 +218,7 @@ def test_mistakes(tmp_path, model, arguments, words):
   assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
 
 
-def test_a_closed_pipe_is_no_crash(tmp_path, songs, model):  # noqa: F811
+def test_a_closed_pipe_is_not_an_error(tmp_path, songs, model):  # noqa: F811
   command = f"{sys.executable} -m genre_jax.predict {model} {songs} --format=jsonl | head -n 1"
   done = subprocess.run(
     ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, cwd=ROOT
@@ -236,30 +240,30 @@ def test_no_tensorflow(songs, small_model):  # noqa: F811
 
 
 @pytest.mark.parametrize(("kind", "text"), [("csv", "my notes"), ("jsonl", '{"my": "settings"}')])
-def test_a_line_that_is_no_answer_is_kept(tmp_path, songs, model, kind, text):  # noqa: F811
+def test_a_line_that_is_not_a_prediction_is_kept(tmp_path, songs, model, kind, text):  # noqa: F811
   out = tmp_path / "notes.txt"
   out.write_text(text)
   done = _predict(tmp_path, model, songs, f"--format={kind}", f"--out={out}")
   assert done.returncode == 2 and str(out) in done.stderr and out.read_text() == text
 
 
-def test_a_link_leads_to_its_file_and_a_device_is_refused(tmp_path, songs, model):  # noqa: F811
+def test_links_are_resolved_and_devices_refused(tmp_path, songs, model):  # noqa: F811
   (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
   done = _predict(tmp_path, model, songs, "--format=csv", f"--out={tmp_path / 'link.csv'}")
   assert done.returncode == 0 and (tmp_path / "link.csv").is_symlink()
   assert len((tmp_path / "real.csv").read_text().splitlines()) == 5
   os.mkfifo(tmp_path / "pipe")
   done = _predict(tmp_path, model, songs, "--format=csv", f"--out={tmp_path / 'pipe'}")
-  assert done.returncode == 2 and "is no file" in done.stderr
+  assert done.returncode == 2 and "is not a regular file" in done.stderr
 
 
-def test_answers_of_two_models_do_not_mix(tmp_path, songs, model):  # noqa: F811
-  out = tmp_path / "answers.csv"
+def test_predictions_of_two_models_do_not_mix(tmp_path, songs, model):  # noqa: F811
+  out = tmp_path / "predictions.csv"
   assert _predict(tmp_path, model, songs, "--format=csv", f"--out={out}").returncode == 0
   before = out.read_text()
   out.write_text(before.replace(",small,", ",other,"))
   done = _predict(tmp_path, model, songs, "--format=csv", f"--out={out}")
-  assert done.returncode == 2 and "answers of the model other" in done.stderr
+  assert done.returncode == 2 and "predictions of the model other" in done.stderr
   out.write_text(before)
   done = _predict(tmp_path, model, songs, "--format=csv", f"--out={out}", "--min_confidence=1")
   assert done.returncode == 2 and "--min_confidence=1" in done.stderr and out.read_text() == before
@@ -268,7 +272,7 @@ def test_answers_of_two_models_do_not_mix(tmp_path, songs, model):  # noqa: F811
 def test_a_full_disk(tmp_path, songs, small_model):  # noqa: F811
   model = load(str(small_model))
   found = list(predict(songs, model))
-  lines = writers.Lines(tmp_path / "a.csv", "csv", writers.columns(model.classes, False), False)
+  lines = LinesWriter(tmp_path / "a.csv", "csv", columns(model.classes, False), False)
   limits = resource.getrlimit(resource.RLIMIT_FSIZE)
   resource.setrlimit(resource.RLIMIT_FSIZE, (200, limits[1]))
   try:
@@ -277,7 +281,7 @@ def test_a_full_disk(tmp_path, songs, small_model):  # noqa: F811
         lines.write(prediction)
   finally:
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    with contextlib.suppress(OSError):  # what the first try left is written now
+    with contextlib.suppress(OSError):  # the buffered rest is written now
       lines.close()
 
 

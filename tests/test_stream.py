@@ -1,4 +1,4 @@
-"""The command `stream`: files, pipes with odd blocks, a microphone, and what can go wrong."""
+"""Test the command `stream`: files, pipes with blocks that cut samples, a microphone, mistakes."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import soundfile
 from tests.conftest import ROOT
 from tests.inference.conftest import small_model, sound  # noqa: F401
 
-# A sound card that plays one file and is then unplugged.
+# A module sounddevice whose microphone records noise and is then disconnected.
 FAKE = """
 import os, threading
 import numpy as np
@@ -86,7 +86,7 @@ def test_a_file_and_a_pipe_are_the_same(tmp_path, small_model):  # noqa: F811
   )
   done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True)
   assert _updates(done) == from_file
-  assert b"3 bytes of a sample of 4" in done.stderr
+  assert b"3 bytes of a sample of 4 bytes" in done.stderr
 
 
 def test_formats_channels_and_rates_of_a_pipe(tmp_path, small_model):  # noqa: F811
@@ -118,7 +118,7 @@ def test_nan_and_noise_on_standard_input(tmp_path, small_model):  # noqa: F811
     tmp_path, small_model, "--source=-", "--samples=f32le", standard_input=audio.tobytes()
   )
   assert all(np.isfinite(update["confidence"]) for update in _updates(done))
-  assert done.stderr.count(b"taken as silence") == 1
+  assert done.stderr.count(b"replaced by silence") == 1
   noise = np.random.default_rng(0).bytes(100_001)
   assert (
     _updates(_stream(tmp_path, small_model, "--source=-", "--samples=f32le", standard_input=noise))
@@ -127,7 +127,7 @@ def test_nan_and_noise_on_standard_input(tmp_path, small_model):  # noqa: F811
 
 
 @pytest.mark.parametrize("raw", [b"", b"\0", b"\0" * 200])
-def test_too_little_sound_is_told_of(tmp_path, small_model, raw):  # noqa: F811
+def test_too_little_audio_gives_a_notice(tmp_path, small_model, raw):  # noqa: F811
   done = _stream(tmp_path, small_model, "--source=-", standard_input=raw)
   assert done.returncode == 1 and not done.stdout
   assert b"before the first prediction" in done.stderr and b"Traceback" not in done.stderr
@@ -137,13 +137,13 @@ def test_a_microphone(tmp_path, small_model):  # noqa: F811
   (tmp_path / "sounddevice.py").write_text(FAKE)
   done = _stream(tmp_path, small_model, "--source=mic", "--format=line")
   assert done.returncode == 0, done.stderr
-  assert done.stdout.count(b"\r") > 10 and b"microphone is gone" in done.stderr
+  assert done.stdout.count(b"\r") > 10 and b"microphone was disconnected" in done.stderr
 
 
 @pytest.mark.parametrize(
   ("arguments", "environment", "words"),
   [
-    (("--source=mic",), {"FAKE_MIC": "none"}, b"no microphone"),
+    (("--source=mic",), {"FAKE_MIC": "none"}, b"no usable microphone"),
     (("--source=mic", "--device=7"), {}, b"--device=NUMBER"),
     (("--source=absent.wav",), {}, b"no such file"),
     (("--source=text.mp3",), {}, b"text.mp3: cannot be decoded"),
@@ -162,14 +162,20 @@ def test_mistakes(tmp_path, small_model, arguments, environment, words):  # noqa
   assert b"Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("fault", ["raise ImportError('No module')", "raise OSError('PortAudio')"])
-def test_no_sounddevice(tmp_path, small_model, fault):  # noqa: F811
+@pytest.mark.parametrize(
+  ("fault", "words"),
+  [
+    ("raise ImportError('No module')", b"pip install 'genre-jax[mic]'"),
+    ("raise OSError('PortAudio')", b"install PortAudio"),
+  ],
+)
+def test_no_sounddevice(tmp_path, small_model, fault, words):  # noqa: F811
   (tmp_path / "sounddevice.py").write_text(fault)
   done = _stream(tmp_path, small_model)
-  assert done.returncode == 2 and b"--source=mic" in done.stderr
+  assert done.returncode == 2 and b"--source=mic" in done.stderr and words in done.stderr
 
 
-def test_a_damaged_file_keeps_what_was_said(tmp_path, small_model):  # noqa: F811
+def test_a_damaged_file_keeps_earlier_predictions(tmp_path, small_model):  # noqa: F811
   soundfile.write(tmp_path / "x.mp3", sound(20, 22050), 22050)
   raw = (tmp_path / "x.mp3").read_bytes()
   (tmp_path / "x.mp3").write_bytes(raw[: len(raw) * 2 // 3])
@@ -178,7 +184,7 @@ def test_a_damaged_file_keeps_what_was_said(tmp_path, small_model):  # noqa: F81
   assert len(done.stdout.splitlines()) > 20
 
 
-def test_a_closed_pipe_is_no_crash(tmp_path, small_model):  # noqa: F811
+def test_a_closed_pipe_is_not_an_error(tmp_path, small_model):  # noqa: F811
   soundfile.write(tmp_path / "x.wav", sound(20), 8000)
   command = (
     f"{sys.executable} -m genre_jax.stream --model={small_model}"

@@ -1,7 +1,7 @@
-"""A function of JAX as an ONNX graph: the part of exporting that needs jax2onnx.
+"""Convert a JAX function to an ONNX graph with jax2onnx, and run it with ONNX Runtime.
 
-Used by `exports.py`. jax2onnx wants an older orbax than training here does, so it has an
-environment of its own (requirements-onnx.txt); nothing that exporting imports is missing there.
+jax2onnx needs an older orbax than training does, so it has its own environment
+(requirements-onnx.txt).
 """
 
 import json
@@ -13,31 +13,33 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import jaxpr_as_fun
 
-from genre_jax.errors import UserError
+from genre_jax.errors import UserError, missing_extra
 
-OPSET = 21  # of 2024: what runs it need not be new
+OPSET = 21  # of 2024, so that older runtimes can run the graph
 
 
 def convert(function, samples: int) -> bytes:
-  """The graph of 'audio' float32[1, samples] -> 'probabilities' float32[1, classes].
+  """Convert a function to an ONNX graph.
 
   Args:
     function: float32[batch, samples] to float32[batch, classes].
-    samples: of the sound; jax2onnx 0.17.1 makes no valid Fourier transform of an open size.
+    samples: Number of samples of the input. It is fixed: jax2onnx 0.17.1 makes no valid Fourier
+      transform of a symbolic size.
+
+  Returns:
+    The graph of 'audio' float32[1, samples] to 'probabilities' float32[1, classes].
+
   Raises:
-    UserError: without jax2onnx, and for a network that it cannot convert.
+    UserError: If jax2onnx is not installed, or cannot convert the network.
   """
   try:
     from jax2onnx import to_onnx
   except ImportError as error:
-    raise UserError(
-      "--format=onnx needs jax2onnx, which wants an older orbax than training does and has an"
-      " environment of its own (requirements-onnx.txt): run ./run.sh onnx with the same flags"
-    ) from error
-  absl.logging.set_verbosity(absl.logging.ERROR)  # it tells how it converts
+    raise missing_extra("--format=onnx", "jax2onnx", "onnx") from error
+  absl.logging.set_verbosity(absl.logging.ERROR)  # the converter logs its progress
   try:
-    # Traced here: while jax2onnx traces, its own jnp.where and jnp.concatenate take values of no
-    # declared type for float64, and the graph is then of two types at once.
+    # Trace the function before jax2onnx does: its own jnp.where and jnp.concatenate treat weakly
+    # typed values as float64, and the graph would mix two types.
     traced = jaxpr_as_fun(jax.make_jaxpr(function)(jax.ShapeDtypeStruct((1, samples), jnp.float32)))
     model = to_onnx(
       lambda audio: traced(audio)[0],
@@ -47,12 +49,12 @@ def convert(function, samples: int) -> bytes:
       input_names=["audio"],
       output_names=["probabilities"],
     )
-  except Exception as error:  # the converter raises many kinds
+  except Exception as error:  # the converter raises many types
     raise UserError(
       "--format=onnx: jax2onnx cannot convert this network:"
       f" {(str(error).strip() or type(error).__name__).splitlines()[0][:200]}"
     ) from error
-  # What no node reads would be told of at every start of ONNX Runtime.
+  # ONNX Runtime warns at every start about constants that no node reads.
   read = {name for node in model.graph.node for name in node.input}
   kept = [constant for constant in model.graph.initializer if constant.name in read]
   del model.graph.initializer[:]
@@ -61,15 +63,15 @@ def convert(function, samples: int) -> bytes:
 
 
 def runner(content: bytes):
-  """A function that runs a graph: float32[1, samples] to float32[1, classes]."""
+  """Return a function that runs a graph: float32[1, samples] to float32[1, classes]."""
   import onnxruntime
 
-  experiment = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-  return lambda audio: experiment.run(None, {"audio": np.asarray(audio, np.float32)})[0]
+  session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+  return lambda audio: session.run(None, {"audio": np.asarray(audio, np.float32)})[0]
 
 
 def with_metadata(content: bytes, metadata: dict[str, Any]) -> bytes:
-  """The graph with metadata.json as its property of that name, where ONNX files have such."""
+  """Return a graph with the metadata as its metadata property 'metadata.json'."""
   import onnx
 
   model = onnx.load_model_from_string(content)

@@ -1,7 +1,7 @@
-"""Files and folders in, a genre for each out: `predict`.
+"""Predict the genre of audio files and folders: `predict`.
 
-Last step for those who have recordings. Files are decoded by several processes and the network is
-asked in this one; whatever is wrong with a file becomes its answer.
+Several processes decode the files; the network runs in this one. A file that cannot be used gives a
+prediction with status 'failed' and the reason.
 """
 
 import concurrent.futures.process
@@ -17,18 +17,27 @@ from genre_jax.data.workers import in_order
 from genre_jax.errors import UserError
 from genre_jax.inference import model_dir
 from genre_jax.inference.model import Model, load
-from genre_jax.inference.spectra import Spectrum, read_spectrum
+from genre_jax.inference.track_log_mel import TrackLogMel, read_track_log_mel
 
-FEW_FILES = 8  # up to so many, starting further processes costs more than they save
-# Clips of training and evaluation. Of a song as many windows are heard of each such part: four of
-# the whole would be half beginning and end, and a metal song that fades was called hip-hop.
+# Up to this many files, starting further processes takes longer than they save.
+MAX_FILES_IN_ONE_PROCESS = 8
+# Length of the clips in training and evaluation. A longer track gets the segments of one clip for
+# each 30 s: with four segments of the whole track, half of them are its beginning and end.
 CLIP_SECONDS = 30.0
-WINDOWS_AT_ONCE = 256  # of a timeline: bounds memory
+SEGMENTS_AT_ONCE = 256  # of a timeline; bounds memory
 
 
 @dataclasses.dataclass(frozen=True)
 class Span:
-  """What is heard in a part of a file: `start` to `end` in seconds."""
+  """Prediction for a part of a track.
+
+  Attributes:
+    start: Start in seconds.
+    end: End in seconds.
+    genre: The genre, 'unknown', or tags joined by ';'.
+    confidence: Highest probability.
+    probabilities: Calibrated probability of each class.
+  """
 
   start: float
   end: float
@@ -39,20 +48,20 @@ class Span:
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-  """What is said of one file.
+  """Prediction for one file.
 
   Attributes:
-    file: its name, as it was given or as found in a folder.
-    path: the same as the system has it (names that are not UTF-8 are escaped in `file`).
+    file: Name of the file in printable characters; others are escaped.
+    path: Path of the file as the operating system has it.
     status: 'ok' or 'failed'.
-    model: name of the model.
-    genre: the genre, 'unknown', or tags joined by ';'; '' where it failed.
-    confidence: the highest probability.
-    probabilities: of each class, calibrated.
-    error: why it failed.
-    seconds: length of the file.
-    timeline: where asked for.
-    embedding: float32[features], the penultimate layer, mean over the windows; none where failed.
+    model: Name of the model.
+    genre: The genre, 'unknown', or tags joined by ';'; '' if failed.
+    confidence: Highest probability; None if failed.
+    probabilities: Calibrated probability of each class; {} if failed.
+    error: Reason of a failure, else ''.
+    seconds: Length of the track; None if failed.
+    timeline: Predictions over time; () unless requested.
+    embedding: float32[features], the penultimate layer, mean over the segments; None if failed.
   """
 
   file: str
@@ -69,16 +78,21 @@ class Prediction:
 
 
 def printable_path(path: str) -> str:
-  """A path as one line of text; what a terminal would obey and what is no UTF-8 is escaped."""
+  """Return a path as one line of text, with control characters and non-UTF-8 bytes escaped."""
   text = os.fsencode(path).decode("utf-8", "backslashreplace")
   return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def find_files(paths: Iterable[str | os.PathLike]) -> Iterator[tuple[str, str]]:
-  """Audio files that paths name, as (path, what is wrong with it or '').
+  """Find audio files.
 
-  A file is taken whatever its name is; a folder is searched through, links included, for names
-  that end as audio does. No file and no folder comes twice.
+  Args:
+    paths: Files, which may have any name, and folders. Folders are searched with their subfolders
+      and links for names of audio files. Names that begin with a dot are left out.
+
+  Yields:
+    (path, fault): fault is '' for a file, or the reason why a folder gives no file. No file and no
+    folder is visited twice.
   """
   seen: set[str] = set()
   for path in paths:
@@ -89,27 +103,27 @@ def find_files(paths: Iterable[str | os.PathLike]) -> Iterator[tuple[str, str]]:
         yield path, ""
       continue
     found = False
-    unlisted: list[OSError] = []
-    for folder, inside, names in os.walk(path, followlinks=True, onerror=unlisted.append):
-      inside[:] = sorted(
+    unreadable: list[OSError] = []
+    for folder, subfolders, names in os.walk(path, followlinks=True, onerror=unreadable.append):
+      subfolders[:] = sorted(
         name
-        for name in inside
-        if not name.startswith(".") and not _met(os.path.join(folder, name), seen)
+        for name in subfolders
+        if not name.startswith(".") and not _seen_before(os.path.join(folder, name), seen)
       )
       for name in sorted(names):
         file = os.path.join(folder, name)
         if is_audio_name(name) and not name.startswith("."):
           found = True
-          if not _met(file, seen):
+          if not _seen_before(file, seen):
             yield file, ""
-    for error in unlisted:
+    for error in unreadable:
       yield error.filename, f"cannot be listed: {error.strerror}"
-    if not found and not unlisted:
+    if not found and not unreadable:
       yield path, "is a folder without audio files"
 
 
-def _met(path: str, seen: set[str]) -> bool:
-  """Whether a place was met before under any name; it is from now on."""
+def _seen_before(path: str, seen: set[str]) -> bool:
+  """Return whether a path, by any of its names, is in `seen`; add it."""
   real = os.path.realpath(path)
   if real in seen:
     return True
@@ -121,32 +135,34 @@ def predict(
   paths: str | os.PathLike | Iterable[str | os.PathLike],
   model: str | Model = model_dir.DEFAULT_MODEL,
   *,
-  windows: int | None = None,
+  segments: int | None = None,
   timeline: bool = False,
   min_confidence: float = 0.0,
   workers: int = 0,
 ) -> Iterator[Prediction]:
-  """The genre of each file.
+  """Predict the genre of files.
 
   Args:
-    paths: one or more files and folders.
-    model: what --model takes, or a Model that is loaded already.
-    windows: of a track, evenly spaced; 0 for as many as fit side by side; None for as many as in
-      evaluation, of each 30 s.
-    timeline: also tell the genre over time.
-    min_confidence: below it the genre is 'unknown'.
-    workers: processes that decode; 0 for one a core where there are many files.
+    paths: One or more files and folders.
+    model: A value of --model, or a loaded Model.
+    segments: Segments of a track, evenly spaced; 0 for adjacent segments of the whole track. None
+      means the number used in evaluation for each 30 s.
+    timeline: Also predict the genre over time.
+    min_confidence: Below this probability the genre is 'unknown'.
+    workers: Processes that decode audio; 0 for one per core if there are many files.
+
   Yields:
-    An Answer for each file, in order; one with status 'failed' for what cannot be heard.
+    A Prediction for each file, in order; status 'failed' for a file that cannot be used.
+
   Raises:
-    UserError: for a model or a number that cannot be used; never for a file.
+    UserError: If the model cannot be used or a number is out of range; never because of a file.
   """
   if isinstance(paths, (str, os.PathLike)):
     paths = [paths]
   return predict_found(
     find_files(paths),
     model,
-    windows=windows,
+    segments=segments,
     timeline=timeline,
     min_confidence=min_confidence,
     workers=workers,
@@ -157,74 +173,91 @@ def predict_found(
   files: Iterable[tuple[str, str]],
   model: str | Model,
   *,
-  windows: int | None = None,
+  segments: int | None = None,
   timeline: bool = False,
   min_confidence: float = 0.0,
   workers: int = 0,
 ) -> Iterator[Prediction]:
-  """`predict` of what `find_files` found."""
+  """Predict the genre of files that `find_files` found; further arguments as of `predict`."""
   model = load(model)
   if not 0 <= min_confidence <= 1:
     raise UserError(f"--min_confidence={min_confidence}: give a number from 0 to 1")
-  if windows is not None and windows < 0:
-    raise UserError(f"--windows={windows}: give 0 (the whole file) or more")
+  if segments is not None and segments < 0:
+    raise UserError(f"--segments={segments}: give 0 (the whole file) or more")
   if workers < 0:
-    raise UserError(f"--workers={workers}: give 0 (one a core) or more")
-  return _predictions(list(files), model, windows, timeline, min_confidence, workers)
+    raise UserError(f"--workers={workers}: give 0 (one per core) or more")
+  return _predictions(list(files), model, segments, timeline, min_confidence, workers)
 
 
-def _predictions(files, model, windows, timeline, min_confidence, workers):
-  workers = workers or (os.cpu_count() or 1 if len(files) > FEW_FILES else 1)
+def _predictions(files, model, segments, timeline, min_confidence, workers):
+  if not workers:
+    workers = (os.cpu_count() or 1) if len(files) > MAX_FILES_IN_ONE_PROCESS else 1
   with tempfile.TemporaryDirectory(prefix="genre_jax-") as folder:
-    tasks = [(path, model.frontend, folder) for path, wrong in files if not wrong]
-    spectra = read_all(read_spectrum, tasks, workers)
-    for path, wrong in files:
-      spectrum = wrong or next(spectra)
-      if isinstance(spectrum, str):
-        yield Prediction(printable_path(path), path, "failed", model.name, error=spectrum)
+    tasks = [(path, model.frontend, folder) for path, fault in files if not fault]
+    tracks = read_all(read_track_log_mel, tasks, workers)
+    for path, fault in files:
+      track = fault or next(tracks)
+      if isinstance(track, str):
+        yield Prediction(printable_path(path), path, "failed", model.name, error=track)
       else:
         yield predict_track(
           path,
-          spectrum.opened(),
+          track.opened(),
           model,
-          windows=windows,
+          segments=segments,
           timeline=timeline,
           min_confidence=min_confidence,
         )
 
 
-def read_all(read, tasks: list[tuple], workers: int) -> Iterator[Spectrum | str]:
-  """`read(*task)` of each task; one that ends its process costs no other task its answer."""
-  at = 0
-  while at < len(tasks):
+def read_all(read, tasks: list[tuple], workers: int) -> Iterator[TrackLogMel | str]:
+  """Call a function for each task in several processes; a crash costs one task its result.
+
+  Args:
+    read: A picklable function.
+    tasks: The arguments of each call.
+    workers: Processes; 1 works in this one.
+
+  Yields:
+    The result of each task, in order, or the reason if the task ended its process.
+  """
+  done = 0
+  while done < len(tasks):
     try:
-      for result in in_order(read, tasks[at:], workers):
+      for result in in_order(read, tasks[done:], workers):
         yield result
-        at += 1
+        done += 1
     except concurrent.futures.process.BrokenProcessPool:
-      # It broke for one of those in flight: the next in line is asked alone, in a pool of its own.
+      # One of the tasks in flight ended its process: run the next one alone, in its own pool.
       try:
-        result = next(in_order(read, tasks[at : at + 1], 2))
+        result = next(in_order(read, tasks[done : done + 1], 2))
       except concurrent.futures.process.BrokenProcessPool:
-        result = "ended the process that read it: its decoder failed, or memory did not suffice"
+        result = "ended the process that read it: the decoder crashed or memory was insufficient"
       yield result
-      at += 1
+      done += 1
 
 
 def predict_track(
   path: str,
-  spectrum: Spectrum,
+  track: TrackLogMel,
   model: Model,
   *,
-  windows: int | None = None,
+  segments: int | None = None,
   timeline: bool = False,
   min_confidence: float = 0.0,
 ) -> Prediction:
-  """The answer for a file that was read; arguments as those of `predict`."""
-  if windows is None:
-    windows = model.eval_per_track * max(1, round(spectrum.seconds / CLIP_SECONDS))
+  """Predict the genre of a track that has been read.
+
+  Args:
+    path: Path of the file.
+    track: Its log-mel, opened.
+    model: The loaded model.
+    segments, timeline, min_confidence: As of `predict`.
+  """
+  if segments is None:
+    segments = model.eval_per_track * max(1, round(track.seconds / CLIP_SECONDS))
   total, embedding, count = 0.0, 0.0, 0
-  for probabilities, embeddings in _ask(model, spectrum, spectrum.track_starts(windows)):
+  for probabilities, embeddings in _infer(model, track, track.track_starts(segments)):
     total += probabilities.sum(0)
     embedding += embeddings.sum(0)
     count += len(probabilities)
@@ -237,36 +270,33 @@ def predict_track(
     model.name,
     genre,
     confidence,
-    named(model, probabilities),
-    seconds=spectrum.seconds,
+    probabilities_by_class(model, probabilities),
+    seconds=track.seconds,
     embedding=(embedding / count).astype(np.float32),
-    timeline=_timeline(model, spectrum, min_confidence) if timeline else (),
+    timeline=_timeline(model, track, min_confidence) if timeline else (),
   )
 
 
-def _ask(model, spectrum, starts):
-  """Probabilities and embeddings of the windows, some at a time."""
-  for at in range(0, len(starts), WINDOWS_AT_ONCE):
-    yield model.infer(*spectrum.windows(starts[at : at + WINDOWS_AT_ONCE]))
+def _infer(model, track, starts):
+  """Yield probabilities and embeddings of segments, some at a time."""
+  for first in range(0, len(starts), SEGMENTS_AT_ONCE):
+    yield model.infer(*track.segments(starts[first : first + SEGMENTS_AT_ONCE]))
 
 
-def _timeline(model, spectrum, min_confidence):
-  """One span a window; they meet half way between the windows' middles."""
-  starts = spectrum.timeline_starts()
-  seconds = spectrum.frontend.seconds_per_frame
-  middles = (starts + spectrum.frontend.num_frames / 2) * seconds
-  edges = [0.0, *((middles[1:] + middles[:-1]) / 2), spectrum.seconds]
+def _timeline(model, track, min_confidence):
+  """Return one span per segment; spans meet halfway between the centers of their segments."""
+  starts = track.timeline_starts()
+  centers = (starts + track.frontend.num_frames / 2) * track.frontend.seconds_per_frame
+  edges = [0.0, *((centers[1:] + centers[:-1]) / 2), track.seconds]
   spans = []
-  for probabilities, _ in _ask(model, spectrum, starts):
+  for probabilities, _ in _infer(model, track, starts):
     for row in model.calibrated(probabilities):
       genre, confidence = model.decide_label(row, min_confidence)
-      number = len(spans)
-      spans.append(
-        Span(float(edges[number]), float(edges[number + 1]), genre, confidence, named(model, row))
-      )
+      start, end = map(float, edges[len(spans) : len(spans) + 2])
+      spans.append(Span(start, end, genre, confidence, probabilities_by_class(model, row)))
   return tuple(spans)
 
 
-def named(model: Model, probabilities: np.ndarray) -> dict[str, float]:
-  """{class: probability} in the model's order."""
+def probabilities_by_class(model: Model, probabilities: np.ndarray) -> dict[str, float]:
+  """Return {class: probability} in the model's order of classes."""
   return dict(zip(model.classes, probabilities.tolist(), strict=True))

@@ -1,17 +1,25 @@
-"""Name the published models that `pretrained fetch` can build."""
+"""List the published models that `pretrained fetch` can convert."""
 
 from typing import NamedTuple
 
 
-class Published(NamedTuple):
-  """One set of weights in the wheel."""
+class PublishedWeights(NamedTuple):
+  """One set of weights in the wheel of the package musicnn.
 
-  folder: str  # of the checkpoint, inside the package
-  tags: str  # name of the list of tags in the package's configuration
-  trained_on: str  # for people
+  Attributes:
+    folder: Folder of the checkpoint in the package.
+    tags: Name of the list of tags in the package's configuration.
+    trained_on: Training data, as text.
+  """
+
+  folder: str
+  tags: str
+  trained_on: str
 
 
 PUBLISHED = {
-  "musicnn_msd": Published("MSD_musicnn", "MSD_LABELS", "Million Song Dataset, 50 Last.fm tags"),
-  "musicnn_mtt": Published("MTT_musicnn", "MTT_LABELS", "MagnaTagATune, 50 tags"),
+  "musicnn_msd": PublishedWeights(
+    "MSD_musicnn", "MSD_LABELS", "Million Song Dataset, 50 Last.fm tags"
+  ),
+  "musicnn_mtt": PublishedWeights("MTT_musicnn", "MTT_LABELS", "MagnaTagATune, 50 tags"),
 }

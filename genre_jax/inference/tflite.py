@@ -1,7 +1,6 @@
-"""A function of JAX as a TFLite FlatBuffer: the part of exporting that needs TensorFlow.
+"""Convert a JAX function to a TFLite FlatBuffer with TensorFlow, and run it.
 
-Used by `exports.py`. TensorFlow's converter makes the file; ai-edge-litert, its interpreter, runs
-it where it is installed, else the interpreter that comes with TensorFlow.
+ai-edge-litert runs the FlatBuffer if it is installed, else TensorFlow's own interpreter.
 """
 
 import io
@@ -12,31 +11,46 @@ from typing import Any
 
 import numpy as np
 
-from genre_jax.errors import UserError
+from genre_jax.errors import UserError, missing_extra
 
 
 def convert(function, samples: int) -> bytes:
-  """The FlatBuffer of float32[1, samples] -> float32[1, classes]."""
+  """Convert a function to a FlatBuffer.
+
+  Args:
+    function: float32[batch, samples] to float32[batch, classes].
+    samples: Number of samples of the input.
+
+  Returns:
+    The FlatBuffer of float32[1, samples] to float32[1, classes].
+
+  Raises:
+    UserError: If TensorFlow is not installed, or cannot convert the network.
+  """
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
   import absl.logging
-  import tensorflow as tf
+
+  try:
+    import tensorflow as tf
+  except ImportError as error:
+    raise missing_extra("--format=tflite", "tensorflow", "tflite") from error
   from jax.experimental import jax2tf
 
-  absl.logging.set_verbosity(absl.logging.ERROR)  # it tells how it converts
+  absl.logging.set_verbosity(absl.logging.ERROR)  # the converter logs its progress
   converted = jax2tf.convert(function, with_gradient=False, native_serialization_platforms=("cpu",))
   traced = tf.function(
     converted,
     autograph=False,
     input_signature=[tf.TensorSpec((1, samples), tf.float32, name="audio")],
   )
-  owner = tf.Module()
-  owner.traced = traced
+  module = tf.Module()
+  module.traced = traced
   try:
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
-      [traced.get_concrete_function()], owner
+      [traced.get_concrete_function()], module
     )
     return converter.convert()
-  except Exception as error:  # the converter raises many kinds
+  except Exception as error:  # the converter raises many types
     raise UserError(
       "--format=tflite: TensorFlow's converter cannot convert this network:"
       f" {str(error).strip().splitlines()[0][:200]}"
@@ -44,7 +58,7 @@ def convert(function, samples: int) -> bytes:
 
 
 def runner(content: bytes):
-  """A function that runs a FlatBuffer: float32[1, samples] to float32[1, classes]."""
+  """Return a function that runs a FlatBuffer: float32[1, samples] to float32[1, classes]."""
   try:
     from ai_edge_litert.interpreter import Interpreter
   except ImportError:
@@ -53,18 +67,18 @@ def runner(content: bytes):
     Interpreter = lite.Interpreter
   interpreter = Interpreter(model_content=content)
   interpreter.allocate_tensors()
-  sound, prediction = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+  source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
 
   def run(audio):
-    interpreter.set_tensor(sound["index"], np.asarray(audio, np.float32))
+    interpreter.set_tensor(source["index"], np.asarray(audio, np.float32))
     interpreter.invoke()
-    return interpreter.get_tensor(prediction["index"]).copy()
+    return interpreter.get_tensor(target["index"]).copy()
 
   return run
 
 
 def with_metadata(content: bytes, metadata: dict[str, Any]) -> bytes:
-  """The FlatBuffer with metadata.json as a zip behind it, which is how TFLite files do it."""
+  """Return a FlatBuffer with metadata.json appended as a zip archive, the TFLite convention."""
   out = io.BytesIO(content)
   out.seek(0, io.SEEK_END)
   with zipfile.ZipFile(out, "a") as archive:

@@ -1,1 +1,1 @@
-"""The page for a browser."""
+"""Serve predictions as a web page."""

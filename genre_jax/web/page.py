@@ -1,7 +1,7 @@
-"""A page for a browser: drop a file or use the microphone, and see what is heard.
+"""Serve a web page that classifies uploaded files and live audio from a microphone.
 
-Last step for those who have neither a terminal nor a program. Gradio serves it; what a visitor
-uploads is deleted when it has been heard, and the page asks no other machine for anything.
+The page is a Gradio app. Uploads are deleted after prediction, and the page contacts no other
+machine.
 """
 
 import logging
@@ -14,17 +14,17 @@ import threading
 import numpy as np
 import soundfile
 
-from genre_jax.errors import UserError
+from genre_jax.errors import UserError, missing_extra
 from genre_jax.inference.model import Model
 from genre_jax.inference.predict_files import predict_track
-from genre_jax.inference.spectra import Spectrum, read_spectrum
-from genre_jax.inference.streaming import Listener, resampler
+from genre_jax.inference.streaming import StreamingClassifier, resampler
+from genre_jax.inference.track_log_mel import TrackLogMel, read_track_log_mel
 from genre_jax.reports.grad_cam import GradCam
 
-TOP = 5  # genres that are listed
-SHOWN_WINDOWS = 4  # of Grad-CAM
-SMOOTHING_SECONDS = 0.5  # of the microphone's answers
-# No font from elsewhere: Gradio's own theme asks Google for its.
+TOP_CLASSES = 5  # classes in the list of probabilities
+SHOWN_SEGMENTS = 4  # segments in the Grad-CAM plot
+SMOOTHING_SECONDS = 0.5  # of predictions from the microphone
+# Gradio's default theme loads fonts from Google; system fonts avoid that.
 FONT = ["system-ui", "sans-serif"]
 STYLE = """
 .gradio-container {max-width: 1000px !important; margin: auto}
@@ -33,126 +33,180 @@ STYLE = """
 
 
 class PredictionPage:
-  """What the visitors of a page share: the model, and Grad-CAM once it was asked for."""
+  """Predict files and explain predictions, for all visitors of a page.
+
+  Args:
+    model: The loaded model.
+    max_minutes: Longest accepted file in minutes.
+  """
 
   def __init__(self, model: Model, max_minutes: float):
     self.model, self._max_minutes = model, max_minutes
-    self._cam: GradCam | None = None
+    self._grad_cam: GradCam | None = None
     self._lock = threading.Lock()
 
-  def hear(self, path: str | None):
-    """(message, {genre: confidence}, figure, what `explain` needs) of an uploaded file."""
-    from genre_jax.web.plots import overview
+  def predict(self, path: str | None):
+    """Predict an uploaded file and delete it.
+
+    Args:
+      path: The upload; None or '' if the visitor removed the file.
+
+    Returns:
+      message: Markdown.
+      probabilities: {class: probability}, or None.
+      plot: Log-mel and timeline, or None.
+      explained: What `explain` takes: first frames, segments, frames that are not padding, and the
+        most probable class; or None.
+    """
+    from genre_jax.web.plots import plot_overview
 
     if not path:
       return "", None, None, None
     name = pathlib.Path(path).name
     with tempfile.TemporaryDirectory(prefix="genre_jax-") as folder:
-      spectrum = self._read(path, folder)
-      pathlib.Path(path).unlink(missing_ok=True)  # nothing is kept
-      if isinstance(spectrum, str):
-        return f"**{_plain(name)}**: {_plain(spectrum)}", None, None, None
-      spectrum = spectrum.opened()
-      prediction = predict_track(path, spectrum, self.model, timeline=True)
-      starts = spectrum.track_starts(self.model.eval_per_track)[:SHOWN_WINDOWS]
-      windows, counts = spectrum.windows(starts)
+      track = self._read(path, folder)
+      pathlib.Path(path).unlink(missing_ok=True)
+      if isinstance(track, str):
+        return f"**{escape_markdown(name)}**: {escape_markdown(track)}", None, None, None
+      track = track.opened()
+      prediction = predict_track(path, track, self.model, timeline=True)
+      starts = track.track_starts(self.model.eval_per_track)[:SHOWN_SEGMENTS]
+      segments, counts = track.segments(starts)
       message = (
-        f"**{_plain(name)}**, {spectrum.seconds:.0f} s: **{_plain(prediction.genre)}**,"
-        f" confidence {prediction.confidence:.2f}"
+        f"**{escape_markdown(name)}**, {track.seconds:.0f} s:"
+        f" **{escape_markdown(prediction.genre)}**, confidence {prediction.confidence:.2f}"
       )
       best = max(prediction.probabilities, key=prediction.probabilities.get)
       return (
         message,
         dict(prediction.probabilities),
-        overview(spectrum, prediction),
-        (starts, windows, counts, best),
+        plot_overview(track, prediction),
+        (starts, segments, counts, best),
       )
 
-  def _read(self, path: str, folder: str) -> Spectrum | str:
+  def _read(self, path: str, folder: str) -> TrackLogMel | str:
     try:
       if (minutes := soundfile.info(path).duration / 60) > self._max_minutes:
         return (
-          f"is {minutes:.0f} minutes long, this page takes {self._max_minutes:g}; use"
+          f"is {minutes:.0f} minutes long, this page accepts {self._max_minutes:g}; use"
           " python -m genre_jax.predict"
         )
     except (soundfile.LibsndfileError, RuntimeError):
-      pass  # what is wrong with it is told below
-    return read_spectrum(path, self.model.frontend, folder)
+      pass  # read_track_log_mel returns the reason
+    return read_track_log_mel(path, self.model.frontend, folder)
 
-  def explain(self, heard):
-    """(message, figure) of Grad-CAM for the file that was heard last."""
-    from genre_jax.web.plots import evidence
+  def explain(self, explained):
+    """Compute Grad-CAM for the last file.
 
-    if heard is None:
-      return "Give a file first.", None
-    starts, windows, counts, genre = heard
-    images = windows[..., None]
+    Args:
+      explained: The last value that `predict` returned, or None.
+
+    Returns:
+      message: Markdown.
+      plot: Grad-CAM of the segments, or None.
+    """
+    from genre_jax.web.plots import plot_evidence
+
+    if explained is None:
+      return "Choose a file first.", None
+    starts, segments, counts, label = explained
+    images = segments[..., None]
     with self._lock:
-      if self._cam is None:
-        self._cam = GradCam(self.model.network, self.model.variables, images[:2])
-    if not self._cam.maps:
+      if self._grad_cam is None:
+        self._grad_cam = GradCam(self.model.network, self.model.variables, images[:2])
+    if not self._grad_cam.maps:
       return f"{self.model.name} has no layer that keeps time and frequency.", None
-    mask = np.arange(windows.shape[1])[None] < counts[:, None]
-    heat = self._cam(images, mask, np.full(len(images), self.model.classes.index(genre)))
-    return "", evidence(self.model.frontend, windows, starts, heat, genre)
+    mask = np.arange(segments.shape[1])[None] < counts[:, None]
+    heat = self._grad_cam(images, mask, np.full(len(images), self.model.classes.index(label)))
+    return "", plot_evidence(self.model.frontend, segments, starts, heat, label)
 
-  def live(self, chunk, ear):
-    """({genre: confidence}, message, ear) after a chunk (rate, int16 or float) of a microphone."""
+  def classify_live(self, chunk, microphone):
+    """Process a chunk of audio from a visitor's microphone.
+
+    Args:
+      chunk: (sample rate in Hz, int or float array of [samples] or [samples, channels]), or None.
+      microphone: The visitor's Microphone; None at the start of a recording.
+
+    Returns:
+      probabilities: {class: probability}, or None.
+      message: Markdown.
+      microphone: The visitor's Microphone.
+    """
     if chunk is None:
       return None, "", None
     rate, values = chunk
-    if ear is None or ear.rate != rate:
-      ear = Microphone(self.model, rate)
-    return *ear.hear(np.asarray(values)), ear
+    if microphone is None or microphone.rate != rate:
+      microphone = Microphone(self.model, rate)
+    return *microphone.push(np.asarray(values)), microphone
 
 
 class Microphone:
-  """One visitor's microphone."""
+  """Classify the audio of one visitor's microphone.
+
+  Args:
+    model: The loaded model.
+    rate: Sample rate of the microphone in Hz.
+  """
 
   def __init__(self, model: Model, rate: int):
     self.rate = rate
-    self._listener = Listener(model, smoothing_seconds=SMOOTHING_SECONDS)
+    self._classifier = StreamingClassifier(model, smoothing_seconds=SMOOTHING_SECONDS)
     self._resample = resampler(rate, model.frontend.sample_rate)
     self._last = None
 
   def __deepcopy__(self, memo):
-    return self  # Gradio copies what a session begins with; sound under way cannot be two
+    return self  # Gradio copies the state of a visit, and a resampler cannot be copied
 
-  def hear(self, values: np.ndarray):
-    """({genre: confidence}, message) after more sound."""
+  def push(self, values: np.ndarray):
+    """Process audio and return the last prediction.
+
+    Args:
+      values: int or float array of [samples] or [samples, channels].
+
+    Returns:
+      {class: probability} or None, and a message in Markdown.
+    """
     if values.dtype.kind == "i":
       values = values / np.float32(-np.iinfo(values.dtype).min)
     mono = values.astype(np.float32) if values.ndim == 1 else values.mean(1, dtype=np.float32)
     for part in self._resample(np.nan_to_num(mono)):
-      for update in self._listener.push(part):
+      for update in self._classifier.push(part):
         self._last = update
     if self._last is None:
       return None, "listening ..."
     return (
       self._last.probabilities or None,
-      f"after {self._last.seconds:.1f} s: **{_plain(self._last.genre)}**",
+      f"after {self._last.seconds:.1f} s: **{escape_markdown(self._last.genre)}**",
     )
 
 
-def _plain(text: str) -> str:
-  """Text that Markdown and HTML leave as it is."""
+def escape_markdown(text: str) -> str:
+  """Return text with the special characters of Markdown and HTML as character references."""
   return "".join(f"&#{ord(c)};" if c in "<>&*_`[]()#|\\!~" else c for c in text)
 
 
 def build(model: Model, *, max_minutes: float):
-  """The page, a gradio.Blocks."""
+  """Build the page.
+
+  Args:
+    model: The loaded model.
+    max_minutes: Longest accepted file in minutes.
+
+  Returns:
+    A gradio.Blocks.
+  """
   gradio = import_gradio()
-  room = PredictionPage(model, max_minutes)
+  handlers = PredictionPage(model, max_minutes)
   with gradio.Blocks(
     title=f"genre_jax: {model.name}", analytics_enabled=False, delete_cache=(600, 600)
   ) as page:
     gradio.Markdown(
-      f"# What genre is it?\n{model.name} knows {', '.join(model.classes[:12])}"
+      f"# Music genre classification\n{model.name} classifies {', '.join(model.classes[:12])}"
       + (" and more." if len(model.classes) > 12 else ".")
-      + " Sound stays on the machine that serves this page, and is not kept."
+      + " Audio stays on the machine that serves this page and is deleted after prediction."
     )
-    with gradio.Tab("A file"):
-      heard = gradio.State(None)
+    with gradio.Tab("File"):
+      explained = gradio.State(None)
       file = gradio.File(
         label=f"WAV, FLAC, Ogg, Opus or MP3, up to {max_minutes:g} minutes",
         type="filepath",
@@ -160,16 +214,21 @@ def build(model: Model, *, max_minutes: float):
         height=140,
       )
       message = gradio.Markdown(elem_id="message")
-      genres = gradio.Label(label="genres", num_top_classes=TOP, elem_id="genres")
-      figure = gradio.Plot(show_label=False, elem_id="overview", format="png")
-      button = gradio.Button("Where does it hear that? (Grad-CAM)", elem_id="explain")
+      probabilities = gradio.Label(label="genres", num_top_classes=TOP_CLASSES, elem_id="genres")
+      overview = gradio.Plot(show_label=False, elem_id="overview", format="png")
+      button = gradio.Button("Show the evidence (Grad-CAM)", elem_id="explain")
       explanation = gradio.Markdown()
-      cam = gradio.Plot(show_label=False, elem_id="cam", format="png")
-      file.change(room.hear, file, [message, genres, figure, heard], api_visibility="private")
-      button.click(room.explain, heard, [explanation, cam], api_visibility="private")
+      evidence = gradio.Plot(show_label=False, elem_id="cam", format="png")
+      file.change(
+        handlers.predict,
+        file,
+        [message, probabilities, overview, explained],
+        api_visibility="private",
+      )
+      button.click(handlers.explain, explained, [explanation, evidence], api_visibility="private")
     with gradio.Tab("Microphone"):
-      ear = gradio.State(None)
-      microphone = gradio.Audio(
+      microphone = gradio.State(None)
+      audio = gradio.Audio(
         sources=["microphone"],
         streaming=True,
         type="numpy",
@@ -177,19 +236,19 @@ def build(model: Model, *, max_minutes: float):
         elem_id="microphone",
       )
       now = gradio.Markdown(elem_id="now")
-      live = gradio.Label(label="genres now", num_top_classes=TOP, elem_id="live")
-      # Without a limit of time, and each visitor beside the others, or the second one waits.
-      microphone.stream(
-        room.live,
-        [microphone, ear],
-        [live, now, ear],
+      live = gradio.Label(label="genres now", num_top_classes=TOP_CLASSES, elem_id="live")
+      # No time limit and no limit of concurrent visitors: otherwise a second visitor waits.
+      audio.stream(
+        handlers.classify_live,
+        [audio, microphone],
+        [live, now, microphone],
         stream_every=0.3,
         time_limit=None,
         concurrency_limit=None,
         show_progress="hidden",
         api_visibility="private",
       )
-      microphone.start_recording(lambda: None, None, ear, api_visibility="private")
+      audio.start_recording(lambda: None, None, microphone, api_visibility="private")
   return page
 
 
@@ -202,27 +261,29 @@ def serve(
   max_minutes: float = 60.0,
   block: bool = True,
 ):
-  """Serves the page.
+  """Serve the page.
 
   Args:
-    model: what it asks.
-    host: address to listen at; the default answers this machine alone.
-    port: as it says.
-    max_megabytes: of an upload.
-    max_minutes: of a file's sound.
-    block: until Ctrl-C.
+    model: The loaded model.
+    host: Address to listen on; the default accepts connections from this machine only.
+    port: Port to listen on.
+    max_megabytes: Largest upload in MB.
+    max_minutes: Longest file in minutes.
+    block: Whether to serve until Ctrl-C.
+
   Returns:
-    The page where it does not block; `close()` ends it.
+    The page if `block` is False, else None. `close()` stops the page.
+
   Raises:
-    UserError: without Gradio, and where the port cannot be had.
+    UserError: If Gradio is not installed, or the address or port cannot be used.
   """
-  try:  # Gradio says of every reason that the port is taken
+  try:  # Gradio reports every failure as a port in use
     family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     socket.create_server(address[:2], family=family).close()
   except OSError as error:
     raise UserError(
-      f"--host={host} --port={port}: cannot be listened at ({error.strerror}); give"
-      " an address of this machine and a port that no program has"
+      f"--host={host} --port={port}: cannot listen there ({error.strerror}); give an address of"
+      " this machine and a port that no other program uses"
     ) from error
   with tempfile.TemporaryDirectory(prefix="genre_jax-page-") as uploads:
     os.environ["GRADIO_TEMP_DIR"] = uploads
@@ -243,7 +304,7 @@ def serve(
       mcp_server=False,
       theme=gradio.themes.Default(font=FONT, font_mono=["monospace"]),
     )
-    print(f"http://{host}:{port}  (Ctrl-C ends it)", flush=True)
+    print(f"http://{host}:{port}  (Ctrl-C stops it)", flush=True)
     if not block:
       return page
     try:
@@ -253,15 +314,17 @@ def serve(
 
 
 def import_gradio():
-  """Gradio, told to send nothing anywhere."""
+  """Import Gradio with analytics and telemetry switched off.
+
+  Raises:
+    UserError: If it is not installed.
+  """
   os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
   os.environ["HF_HUB_OFFLINE"] = "1"
   os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-  logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells how Gradio asks itself
+  logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio's requests to itself are logged
   try:
     import gradio
   except ImportError as error:
-    raise UserError(
-      "the page needs the package gradio: pip install '.[page]' in the checkout"
-    ) from error
+    raise missing_extra("the page", "gradio", "web") from error
   return gradio

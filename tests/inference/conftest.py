@@ -1,4 +1,4 @@
-"""A model to ask and sound to ask it about."""
+"""Small models with random weights, and synthetic audio."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ import soundfile
 
 from genre_jax.data.frontend import FrontendConfig
 from genre_jax.inference import model_dir
+from genre_jax.inference.model import variable_shapes
 from genre_jax.models.registry import build_model
 
 SMALL = FrontendConfig(
@@ -24,27 +25,21 @@ CLASSES = ("calm", "loud", "odd")
 def write_small_model(
   folder, name="small", frontend=SMALL, network="axis_features", classes=CLASSES, **metadata
 ):
-  """A model directory with random weights and statistics, for whatever does not need a good one."""
-  import jax
-  import jax.numpy as jnp
-
+  """Write a model directory with random weights and statistics, and return its folder."""
   module = build_model({"name": network}, len(classes))
-  window = jax.ShapeDtypeStruct((1, frontend.num_frames, frontend.n_mels, 1), jnp.float32)
-  shapes = model_dir.flat(dict(jax.eval_shape(module.init, jax.random.key(0), window)))
   rng = np.random.default_rng(0)
 
-  def numbers(name, shape):
+  def random_values(name, shape):
     if name.endswith("kernel"):
       return rng.normal(0, np.sqrt(2 / np.prod(shape[:-1])), shape)
-    # No zeros and ones, lest a forgotten normalization pass.
+    # Neither zeros nor ones: a missing normalization must change the output.
     return (
       rng.uniform(0.8, 1.2, shape) if name.endswith(("var", "scale")) else rng.normal(0, 0.2, shape)
     )
 
   weights = {
-    name: numbers(name, leaf.shape).astype(np.float32)
-    for name, leaf in shapes.items()
-    if name.startswith(("params", "batch_stats"))
+    name: random_values(name, shape).astype(np.float32)
+    for name, shape in variable_shapes(module, frontend).items()
   }
   folder.mkdir(parents=True, exist_ok=True)
   model_dir.write_model(
@@ -68,12 +63,12 @@ def write_small_model(
 
 @pytest.fixture(scope="session")
 def small_model(tmp_path_factory):
-  """The folder of a small axis_features."""
+  """Return the folder of a small axis_features model."""
   return write_small_model(tmp_path_factory.mktemp("models"))
 
 
 def sound(seconds, rate=8000, seed=0):
-  """Noise whose color and loudness change, float32[samples]."""
+  """Return a tone with noise whose level and pitch change, float32[samples]."""
   rng = np.random.default_rng(seed)
   noise = rng.standard_normal(int(seconds * rate)).astype(np.float32)
   time = np.arange(len(noise)) / rate
@@ -83,7 +78,7 @@ def sound(seconds, rate=8000, seed=0):
 
 @pytest.fixture
 def songs(tmp_path):
-  """A folder of good files: rates, channels and formats."""
+  """Return a folder of four audio files with different rates, channels and formats."""
   folder = tmp_path / "songs"
   (folder / "deep" / "er").mkdir(parents=True)
   soundfile.write(folder / "a.wav", sound(4, seed=1), 8000)
@@ -91,5 +86,5 @@ def songs(tmp_path):
   stereo = np.stack([sound(5, 192000, 3), sound(5, 192000, 4)], 1)
   soundfile.write(folder / "deep" / "c.wav", stereo, 192000)
   soundfile.write(folder / "deep" / "er" / "d.mp3", sound(5, 22050, 5), 22050)
-  (folder / "notes.txt").write_text("no sound")
+  (folder / "notes.txt").write_text("not audio")
   return folder

@@ -1,4 +1,4 @@
-"""Exports: the model's answers from the waveform alone, of any length, without this package."""
+"""Test that exports compute the model's probabilities from a waveform, without this package."""
 
 import dataclasses
 import json
@@ -19,36 +19,38 @@ from genre_jax.inference import export, exports, load, predict
 from tests.conftest import ROOT
 from tests.inference.conftest import SMALL, sound, write_small_model
 
-RECIPES = {
-  "thinned": SMALL,
-  "plain": dataclasses.replace(SMALL, db_ref="full_scale", top_db=0.0),
+FRONTENDS = {
+  "default": SMALL,
+  "full_scale": dataclasses.replace(SMALL, db_ref="full_scale", top_db=0.0),
   "reflected": dataclasses.replace(SMALL, frame_stride=1.0, pad_mode="reflect", hop_length=200),
 }
 
 
 def _run(path):
-  """What the exported file answers."""
+  """Return the function of an exported file."""
   with zipfile.ZipFile(path) as files:
     module = jax.export.deserialize(bytearray(files.read("model.stablehlo")))
   assert set(module.platforms) == {"cpu", "cuda", "tpu"}
   return module.call
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", FRONTENDS)
 def test_any_length_and_batch(tmp_path, name):
-  model = load(str(write_small_model(tmp_path, frontend=RECIPES[name], temperature=1.7)))
-  done = export(model, tmp_path / "m.zip")
-  assert done.difference < 1e-5 and len(done.checked) == 3
+  model = load(str(write_small_model(tmp_path, frontend=FRONTENDS[name], temperature=1.7)))
+  exported = export(model, tmp_path / "m.zip")
+  assert exported.difference < 1e-5 and len(exported.checked) == 3
   run = _run(tmp_path / "m.zip")
   for samples in (513, 8000, 31_234, 200_000):
     batch = np.stack([sound(samples / 8000, seed=seed)[:samples] for seed in range(3)])
     predictions = np.asarray(run(batch))
     assert predictions.shape == (3, 3)
     for audio, prediction in zip(batch, predictions, strict=True):
-      np.testing.assert_allclose(prediction, exports.offline(model, audio, 3), atol=1e-5)
+      np.testing.assert_allclose(
+        prediction, exports.model_probabilities(model, audio, 3), atol=1e-5
+      )
 
 
-def test_it_is_what_predict_says(tmp_path, small_model):
+def test_export_equals_predict(tmp_path, small_model):
   soundfile.write(tmp_path / "x.wav", sound(9), 8000, subtype="FLOAT")
   prediction = next(predict(tmp_path / "x.wav", str(small_model)))
   export(str(small_model), tmp_path / "m.zip", check=[str(tmp_path / "x.wav")])
@@ -56,19 +58,19 @@ def test_it_is_what_predict_says(tmp_path, small_model):
   np.testing.assert_allclose(exported, list(prediction.probabilities.values()), atol=1e-5)
 
 
-def test_windows_are_those_of_evaluation():
-  """Every number of STFT frames: the windows' frames, and which of them count."""
+def test_segments_are_those_of_evaluation():
+  """Compare frames and weights of segments for many numbers of STFT frames."""
   from genre_jax.data.pipeline import segment_starts
 
-  stride = exports._stride(SMALL)
-  for windows in (1, 2, 3, 5):
+  stride = exports.frame_stride_fraction(SMALL)
+  for segments in (1, 2, 3, 5):
     for count in (1, 2, 99, 100, 101, 102, 103, 107, 350, 1291):
       kept = SMALL.frame_indices(count)
-      starts = segment_starts(len(kept), 40, windows)
+      starts = segment_starts(len(kept), 40, segments)
       for given in (count, jax.numpy.int32(count)):
-        index, valid, weight = map(np.asarray, exports._windows(given, 40, stride, windows))
-        mine = [list(index[k][valid[k]]) for k in range(windows) if weight[k]]
-        assert mine == [list(kept[start : start + 40]) for start in starts]
+        index, valid, weight = map(np.asarray, exports.segment_frames(given, 40, stride, segments))
+        result = [list(index[k][valid[k]]) for k in range(segments) if weight[k]]
+        assert result == [list(kept[start : start + 40]) for start in starts]
 
 
 def test_tags(tmp_path):
@@ -84,8 +86,8 @@ def test_tags(tmp_path):
     thresholds=[0.3, 0.6],
     temperature=2.0,
   )
-  done = export(str(folder), tmp_path / "m.zip")
-  assert done.difference < 1e-4 and done.metadata["thresholds"] == [0.3, 0.6]
+  exported = export(str(folder), tmp_path / "m.zip")
+  assert exported.difference < 1e-4 and exported.metadata["thresholds"] == [0.3, 0.6]
 
 
 def test_an_export_that_differs_is_refused(tmp_path, small_model, monkeypatch):
@@ -112,7 +114,7 @@ def test_mistakes(tmp_path, small_model, arguments, words):
 
 
 def program(marker):
-  """The README's program that holds `marker`."""
+  """Return the README's program that contains `marker`."""
   for name in ("README_predict.md", "README.md"):
     if (ROOT / name).exists():
       for block in re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.S):
@@ -122,7 +124,7 @@ def program(marker):
 
 
 def _lines(folder, marker, *arguments, python=sys.executable):
-  """What a program of the README prints where the package is not to be found."""
+  """Run a program of the README without this package and return {label: probability}."""
   (folder / "program.py").write_text(program(marker))
   environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
   done = subprocess.run(
@@ -204,14 +206,14 @@ def test_an_onnx_and_the_readme_runs_it(tmp_path, small_model):
 
 
 def test_onnx_without_its_converter(tmp_path, small_model):
-  with pytest.raises(UserError, match="requirements-onnx.txt"):
+  with pytest.raises(UserError, match=r"jax2onnx: pip install 'genre-jax\[onnx\]'"):
     export(str(small_model), tmp_path / "m.onnx", "onnx")
 
 
-def test_a_file_that_is_no_export_is_not_replaced(tmp_path, small_model):  # noqa: F811
+def test_a_file_that_is_not_an_export_is_not_replaced(tmp_path, small_model):
   song = tmp_path / "song.wav"
   soundfile.write(song, sound(5), 8000)
   before = song.read_bytes()
-  with pytest.raises(UserError, match="is no export"):
+  with pytest.raises(UserError, match="is not an export"):
     export(str(small_model), song, check=[str(song)])
   assert song.read_bytes() == before

@@ -1,4 +1,4 @@
-"""Model directories: packed from a run, found by name, and refused when damaged."""
+"""Test model directories: packed from a run, found by name, and refused when damaged."""
 
 import json
 import subprocess
@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
 from genre_jax.errors import UserError
 from genre_jax.inference import load, model_dir
@@ -35,7 +36,7 @@ def test_names_are_found_in_the_cache(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["", "absent/folder", ".", "../x"])
-def test_what_is_no_model_is_refused(name):
+def test_names_that_are_not_models_are_refused(name):
   with pytest.raises(UserError, match="give a name"):
     load(name)
 
@@ -53,7 +54,7 @@ def test_what_is_no_model_is_refused(name):
     (lambda metadata: metadata["model"].update(name="perceptron"), "perceptron"),
     (lambda metadata: metadata["frontend"].update(hop_length=0), "hop_length"),
     (lambda metadata: metadata.update(format_version=99), "99"),
-    (lambda metadata: metadata.update(model=7), "together"),
+    (lambda metadata: metadata.update(model=7), "inconsistent"),
   ],
 )
 def test_damaged_descriptions(tmp_path, damage, words):
@@ -79,7 +80,7 @@ def test_damaged_files(tmp_path, damage):
     metadata, variables = model_dir.read_model(folder)
     variables["params"]["logits_linear"]["bias"][0] = np.nan
     folder = folder.with_name("nan")
-    model_dir.write_model(folder, metadata, model_dir.flat(variables))
+    model_dir.write_model(folder, metadata, flatten_dict(variables, sep="/"))
   else:
     (folder / "model.json").write_text("no json" if damage == "text" else "[1]")
   with pytest.raises(UserError, match=str(folder)):
@@ -105,16 +106,16 @@ def test_temperature_keeps_the_order(tmp_path):
   assert model.decide_label(softer[0])[0] == "calm"
 
 
-def test_an_answer_does_not_depend_on_its_neighbors(small_model):
-  """Windows are asked in batches that are filled up."""
+def test_probabilities_do_not_depend_on_the_batch(small_model):
+  """Batches are filled to one size."""
   model = load(str(small_model))
   rng = np.random.default_rng(0)
-  windows = rng.normal(-40, 15, (7, 40, 32)).astype(np.float32)
+  segments = rng.normal(-40, 15, (7, 40, 32)).astype(np.float32)
   frames = np.array([40, 40, 12, 40, 33, 40, 40])
-  together, embeddings = model.infer(windows, frames)
+  together, embeddings = model.infer(segments, frames)
   assert together.shape == (7, 3) and embeddings.shape == (7, 128)
   for i in range(7):
-    alone, _ = model.infer(windows[i : i + 1], frames[i : i + 1])
+    alone, _ = model.infer(segments[i : i + 1], frames[i : i + 1])
     np.testing.assert_allclose(alone[0], together[i], atol=1e-6)
 
 
@@ -132,20 +133,21 @@ def test_pretrained_pack_names_the_flag(tmp_path):
 def test_a_packed_model_has_the_temperature_that_its_run_was_evaluated_with(tmp_path):
   checkpoint = tmp_path / "run" / "checkpoints" / "12"
   checkpoint.mkdir(parents=True)
-  assert model_dir._temperature(checkpoint) == 1.0
+  assert model_dir.run_temperature(checkpoint) == 1.0
   (tmp_path / "run" / "eval").mkdir()
   (tmp_path / "run" / "eval" / "valid.json").write_text('{"temperature": {"temperature": 1.25}}')
-  assert model_dir._temperature(tmp_path / "run") == model_dir._temperature(checkpoint) == 1.25
+  assert model_dir.run_temperature(tmp_path / "run") == 1.25
+  assert model_dir.run_temperature(checkpoint) == 1.25
   (tmp_path / "run" / "eval" / "valid.json").write_text('{"temperature": {"temperature": null}}')
-  assert model_dir._temperature(tmp_path / "run") == 1.0
+  assert model_dir.run_temperature(tmp_path / "run") == 1.0
 
 
-def test_the_packaged_model_answers():
-  """It is whole, says what it was trained on, and tells a tone from nothing at all."""
+def test_the_packaged_model_predicts():
+  """The packaged model is complete, states its training data, and predicts a tone."""
   model = load()
   assert model.name == model_dir.DEFAULT_MODEL and len(model.classes) == 10
   assert model.provenance["split"]["name"] == "fault_filtered" and model.temperature != 1
-  window = np.full((1, model.frontend.num_frames, model.frontend.n_mels), -80.0, np.float32)
-  window[:, :, 10:14] = -5.0
-  probabilities, embedding = model.infer(window, np.array([model.frontend.num_frames]))
+  segment = np.full((1, model.frontend.num_frames, model.frontend.n_mels), -80.0, np.float32)
+  segment[:, :, 10:14] = -5.0
+  probabilities, embedding = model.infer(segment, np.array([model.frontend.num_frames]))
   assert probabilities.sum() == pytest.approx(1) and embedding.shape[1] > 100

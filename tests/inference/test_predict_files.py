@@ -1,4 +1,4 @@
-"""`predict`: equal to evaluation, in constant memory, and no file stops it."""
+"""Test `predict`: equal to evaluation, constant memory, faulty files."""
 
 import csv
 import os
@@ -12,13 +12,13 @@ from genre_jax.data.audio import read_audio
 from genre_jax.data.log_mel import log_mel
 from genre_jax.errors import UserError
 from genre_jax.experiments import tf_split_10
-from genre_jax.inference import load, predict, predict_files, spectra
+from genre_jax.inference import load, predict, predict_files, track_log_mel
 from genre_jax.studies.run import train_and_evaluate
 from tests.inference.conftest import SMALL, sound, write_small_model
 
 
 def test_equal_to_evaluation(gtzan, tmp_path, monkeypatch):
-  """A run trained and evaluated on real clips: the same probabilities from the files alone."""
+  """A run on real clips: `predict` gives the probabilities of its evaluation."""
   folder = tmp_path / "clips"
   for genre in ("blues", "hiphop"):
     (folder / genre).mkdir(parents=True)
@@ -50,35 +50,35 @@ def test_equal_to_evaluation(gtzan, tmp_path, monkeypatch):
   assert compared == 7
 
 
-def test_the_frames_are_those_of_preparing(songs):
+def test_segments_equal_those_of_a_prepared_set(songs):
   path = str(songs / "b.flac")
-  spectrum = spectra.read_track_log_mel(path, SMALL, str(songs)).opened()
+  track = track_log_mel.read_track_log_mel(path, SMALL, str(songs)).opened()
   whole = log_mel(read_audio(path, 8000), SMALL)
-  windows, counts = spectrum.windows(np.array([0, 7]))
-  np.testing.assert_allclose(windows[1], whole[7:47], atol=1e-4)
-  assert list(counts) == [40, 40] and spectrum.seconds == pytest.approx(6, abs=0.01)
+  segments, counts = track.segments(np.array([0, 7]))
+  np.testing.assert_allclose(segments[1], whole[7:47], atol=1e-4)
+  assert list(counts) == [40, 40] and track.seconds == pytest.approx(6, abs=0.01)
 
 
-def test_long_files_wait_on_disk_and_leave_nothing(songs, tmp_path, small_model, monkeypatch):
+def test_long_files_are_stored_on_disk_and_deleted(songs, tmp_path, small_model, monkeypatch):
   path, model = str(songs / "b.flac"), load(str(small_model))
-  expected = next(predict(path, model, windows=0, timeline=True))
-  monkeypatch.setattr(spectra, "HELD_FRAMES", 10)
+  expected = next(predict(path, model, segments=0, timeline=True))
+  monkeypatch.setattr(track_log_mel, "MAX_FRAMES_IN_MEMORY", 10)
   monkeypatch.setenv("TMPDIR", str(tmp_path))
   monkeypatch.setattr("tempfile.tempdir", None)
   folder = tmp_path / "frames"
   folder.mkdir()
-  spectrum = spectra.read_track_log_mel(path, SMALL, str(folder))
-  assert isinstance(spectrum.frames, pathlib.Path) and len(list(folder.iterdir())) == 1
-  spectrum.opened()
+  track = track_log_mel.read_track_log_mel(path, SMALL, str(folder))
+  assert isinstance(track.power, pathlib.Path) and len(list(folder.iterdir())) == 1
+  track.opened()
   assert not list(folder.iterdir())
-  assert isinstance(spectra.read_track_log_mel(__file__, SMALL, str(folder)), str)
-  prediction = next(predict(path, model, windows=0, timeline=True))
+  assert isinstance(track_log_mel.read_track_log_mel(__file__, SMALL, str(folder)), str)
+  prediction = next(predict(path, model, segments=0, timeline=True))
   assert prediction.probabilities == pytest.approx(expected.probabilities, abs=1e-6)
   assert len(prediction.timeline) == len(expected.timeline)
   assert not list(tmp_path.glob("genre_jax-*"))
 
 
-def test_answers(songs, small_model):
+def test_predictions(songs, small_model):
   predictions = list(
     predict([songs, songs / "a.wav", songs / "notes.txt"], str(small_model), timeline=True)
   )
@@ -101,7 +101,7 @@ def test_answers(songs, small_model):
   assert predictions[4].status == "failed" and "audio" in predictions[4].error
 
 
-def test_min_confidence_says_unknown(songs, small_model):
+def test_min_confidence_gives_unknown(songs, small_model):
   sure = next(predict(songs / "a.wav", str(small_model)))
   unsure = next(predict(songs / "a.wav", str(small_model), min_confidence=0.9999))
   assert sure.genre != "unknown" and unsure.genre == "unknown" and unsure.status == "ok"
@@ -123,18 +123,18 @@ def _truncated_mp3(path):
   path.write_bytes(raw[: len(raw) // 2])
 
 
-def _liar(path, size=0x10000000):
+def _with_wrong_size(path, size=0x10000000):
   soundfile.write(path, sound(3), 8000)
   raw = bytearray(path.read_bytes())
   raw[40:44] = size.to_bytes(4, "little")
   path.write_bytes(raw)
 
 
-BAD = {
+FAULTS = {
   "empty.wav": (lambda path: path.write_bytes(b""), "empty"),
   "text.mp3": (lambda path: path.write_text("words " * 1000), "audio"),
   "truncated.mp3": (_truncated_mp3, "truncated"),
-  "liar.wav": (_liar, "truncated"),
+  "wrong_size.wav": (_with_wrong_size, "truncated"),
   "silent.wav": (lambda path: soundfile.write(path, np.zeros(8000), 8000), "silent"),
   "nan.wav": (
     lambda path: soundfile.write(path, np.full(8000, np.nan), 8000, subtype="FLOAT"),
@@ -147,16 +147,16 @@ BAD = {
 }
 
 
-def test_bad_files_have_reasons_and_good_ones_answers(songs, small_model):
-  for name, (make, _) in BAD.items():
+def test_faulty_files_have_reasons_and_others_predictions(songs, small_model):
+  for name, (make, _) in FAULTS.items():
     make(songs / name)
-  _liar(songs / "piped.wav", 0xFFFFFFFF)  # 4 GB: a recorder's way to say "until the end"
+  _with_wrong_size(songs / "piped.wav", 0xFFFFFFFF)  # recorders write 4 GB for "until the end"
   (songs / "nothing" / "here").mkdir(parents=True)
   predictions = {
     os.path.basename(a.file): a
     for a in predict([songs, songs / "absent.wav", songs / "nothing"], str(small_model))
   }
-  for name, (_, word) in BAD.items():
+  for name, (_, word) in FAULTS.items():
     assert predictions[name].status == "failed" and word in predictions[name].error, predictions[
       name
     ]
@@ -168,11 +168,11 @@ def test_bad_files_have_reasons_and_good_ones_answers(songs, small_model):
 def test_too_short_files_have_a_reason(tmp_path, small_model, samples, rate):
   soundfile.write(tmp_path / "s.wav", np.full(samples, 0.5), rate)
   prediction = next(predict(tmp_path / "s.wav", str(small_model)))
-  assert prediction.status == "failed" and "0.00 s long, too short to be judged" in prediction.error
+  assert prediction.status == "failed" and "0.00 s long, too short to classify" in prediction.error
 
 
 @pytest.mark.parametrize(("samples", "rate"), [(192000, 192000), (8000, 8000), (8000, 1000)])
-def test_short_and_very_slow_files_are_heard(tmp_path, small_model, samples, rate):
+def test_short_files_and_low_rates_are_predicted(tmp_path, small_model, samples, rate):
   soundfile.write(tmp_path / "s.wav", np.full(samples, 0.5), rate)
   prediction = next(predict(tmp_path / "s.wav", str(small_model), timeline=True))
   assert prediction.status == "ok", prediction.error
@@ -184,7 +184,7 @@ def test_a_folder_without_audio_is_a_row(tmp_path, small_model):
   assert prediction.status == "failed" and "without audio" in prediction.error
 
 
-def test_links_that_go_round_and_odd_names(songs, small_model):
+def test_circular_links_and_unprintable_names(songs, small_model):
   (songs / "deep" / "back").symlink_to(songs)
   (songs / "b2.flac").symlink_to(songs / "b.flac")
   odd = os.fsencode(songs) + b"/\xff\n\x1b[31m.wav"
@@ -203,28 +203,28 @@ def test_a_folder_that_cannot_be_listed_is_a_row(songs, small_model):
   assert [a.status for a in predictions] == ["ok", "ok", "failed"]
 
 
-@pytest.mark.parametrize("wrong", [{"min_confidence": 1.5}, {"windows": -1}, {"workers": -2}])
+@pytest.mark.parametrize("wrong", [{"min_confidence": 1.5}, {"segments": -1}, {"workers": -2}])
 def test_wrong_numbers(small_model, wrong):
   with pytest.raises(UserError, match=f"--{next(iter(wrong))}="):
     predict("x", str(small_model), **wrong)
 
 
 def read_or_die(name):
-  """Ends its process for one name, as a decoder with a fault would."""
+  """End the process for one name, as a crashing decoder would."""
   if name == "deadly":
     os._exit(1)
   return f"read {name}"
 
 
-def test_a_file_that_kills_its_process_costs_no_other_its_answer():
+def test_a_crash_costs_only_one_file_its_prediction():
   tasks = [(name,) for name in ("a", "b", "deadly", "c")]
   results = list(predict_files.read_all(read_or_die, tasks, 2))
   assert results[:2] + results[3:] == ["read a", "read b", "read c"]
   assert "ended the process" in results[2]
 
 
-def test_the_window_of_musicnn_is_its_own(tmp_path):
-  """A multi-label network that does not normalize, by another frontend."""
+def test_musicnn_uses_its_own_frontend(tmp_path):
+  """A multi-label network that does not normalize its input."""
   from genre_jax.inference.published_weights import FRONTEND
 
   folder = write_small_model(tmp_path, "tags", FRONTEND, "musicnn", ("a", "b"), task="multi_label")

