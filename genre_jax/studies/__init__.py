@@ -1,1 +1,1 @@
-"""One run, sweeps, and protocols of many runs."""
+"""Runs, sweeps, and protocols of many runs with their results."""

@@ -20,29 +20,31 @@ def train_and_evaluate(
   mode: str = "train_and_eval",
   checkpoint: str = "best",
 ) -> dict[str, dict]:
-  """Trains, evaluates, or both.
+  """Train, evaluate, or both.
 
   Args:
-    config: the experiment, resolved.
-    workdir: folder of config.json, metrics.jsonl, checkpoints/ and eval/.
+    config: The resolved experiment.
+    workdir: Folder of config.json, metrics.jsonl, checkpoints/ and eval/.
     mode: 'train_and_eval', 'train' or 'eval'.
-    checkpoint: which one is evaluated: 'best', 'last', or a folder.
+    checkpoint: Checkpoint to evaluate: 'best', 'last', or a folder.
+
   Returns:
-    The content of eval/valid.json and eval/test.json by side; empty in mode 'train'.
+    {split: content of eval/valid.json or eval/test.json}; {} in mode 'train'.
+
   Raises:
-    UserError: for whatever the user can mend.
-    Interrupted: when a signal ended training; the same command goes on.
+    UserError: If a value, file or folder is wrong.
+    Interrupted: If a signal ended training; the same call resumes it.
   """
   folder = pathlib.Path(workdir)
   if mode != "eval" and checkpoint not in ("best", "last"):
-    raise UserError(f"--checkpoint={checkpoint} goes with --mode=eval")
+    raise UserError(f"--checkpoint={checkpoint} needs --mode=eval")
   if mode == "eval" and checkpoint in ("best", "last"):
-    checkpoints.locate(workdir)  # no trained network: say so before hours of preparing
+    checkpoints.locate(workdir)  # fail before hours of preparing
   experiment = open_experiment(config)
   mesh = steps.device_mesh()
   try:
     folder.mkdir(parents=True, exist_ok=True)
-    with workdir_lib.sole_use(folder):
+    with workdir_lib.lock_workdir(folder):
       workdir_lib.claim_workdir(folder, config, experiment.prepared.path.name)
       if mode != "eval":
         train(experiment, folder, mesh)
@@ -59,10 +61,10 @@ def train_and_evaluate(
           mesh,
         )
       if experiment.prepared.source == "synthetic":
-        print("notice    accuracy on the synthetic corpus says nothing about real music")
+        print("notice    accuracy on the synthetic corpus does not apply to real music")
       return evaluation.reports
   except OSError as error:
     raise UserError(
       f"cannot write to {folder}: {error.strerror or error}; free space there or name"
-      " another folder with --workdir (checkpoints that were written are kept)"
+      " another folder with --workdir (written checkpoints are kept)"
     ) from error

@@ -1,7 +1,7 @@
-"""A product of config values, each trained in a process of its own.
+"""Plan and make the runs of a sweep: a product of config values, one process for each run.
 
-Used by `genre_jax/sweep.py`. A sweep's folder holds a run's folder for each member, `logs/`, and
-the tables of `sweep_tables.py`, which are written anew after each run.
+`genre_jax/sweep.py` and `protocol_runs.py` use it. A sweep's folder contains one folder for each
+run, `logs/`, and the tables of `sweep_tables.py`, which are rewritten after each run.
 """
 
 import copy
@@ -24,14 +24,23 @@ from genre_jax.errors import Interrupted, UserError, did_you_mean
 from genre_jax.evaluation.run_predictions import identity, read_config, read_evaluation
 from genre_jax.studies.sweep_tables import METRICS, Member, Row, write_tables
 
-SECONDS_TO_SAVE = 60  # a stopped run gets so long to write its checkpoint
+SECONDS_TO_SAVE = 60  # that a stopped run may take to write its checkpoint
 
 
 def split_values(text: str) -> list[str]:
-  """Splits at commas that stand outside brackets and quotes.
+  """Split a text at commas outside brackets and quotes.
 
-  '1e-4,3e-4' is two values, '(8,16),(16,32)' two tuples, '"a,b",c' the strings a,b and c: quotes
-  around a whole value are dropped.
+  '1e-4,3e-4' has two values, '(8,16),(16,32)' two tuples, and '"a,b",c' the strings a,b and c:
+  quotes around a whole value are removed.
+
+  Args:
+    text: Values separated by commas.
+
+  Returns:
+    The values, without surrounding spaces.
+
+  Raises:
+    UserError: If a bracket or quote is not closed.
   """
   values, depth, quote, begin = [], 0, "", 0
   for place, sign in enumerate(text + ","):
@@ -55,7 +64,17 @@ def split_values(text: str) -> list[str]:
 
 
 def parse_sweeps(sweeps: list[str]) -> dict[str, list[str]]:
-  """'optimizer.learning_rate=1e-4,3e-4' and so on as {field: values}."""
+  """Parse the values of --sweep.
+
+  Args:
+    sweeps: Texts such as 'optimizer.learning_rate=1e-4,3e-4'.
+
+  Returns:
+    {field: values}.
+
+  Raises:
+    UserError: If a text has another form, or a field or value is given twice.
+  """
   fields: dict[str, list[str]] = {}
   for text in sweeps:
     field, equals, values = text.partition("=")
@@ -71,10 +90,17 @@ def parse_sweeps(sweeps: list[str]) -> dict[str, list[str]]:
 
 
 def resolve(config: ConfigDict, values: dict[str, str]) -> dict[str, Any]:
-  """A config with some values as flags would give them, as plain JSON values.
+  """Return a config with some values set as flags would set them.
+
+  Args:
+    config: The config; it is not changed.
+    values: {field: value as given}.
+
+  Returns:
+    The config as plain JSON values.
 
   Raises:
-    UserError: for a field that does not exist or a value of the wrong type.
+    UserError: If a field does not exist or a value has the wrong type.
   """
   holder, argv = flags.FlagValues(), ["sweep", *arguments_of(values)]
   try:
@@ -93,11 +119,17 @@ def resolve(config: ConfigDict, values: dict[str, str]) -> dict[str, Any]:
 
 
 def plan(config: ConfigDict, fields: dict[str, list[str]]) -> list[Member]:
-  """All members, the last field changing fastest; every mistake shows before the first run.
+  """Plan all runs of a sweep; mistakes are reported before the first run.
 
   Args:
-    config: what all members share.
-    fields: what is swept.
+    config: The config that all runs share.
+    fields: {field: values}.
+
+  Returns:
+    A member for each combination of values; the last field changes fastest.
+
+  Raises:
+    UserError: If a value is wrong, or two members would have the same folder.
   """
   short = {field: field.rpartition(".")[2] for field in fields}
   names = {
@@ -120,20 +152,25 @@ def plan(config: ConfigDict, fields: dict[str, list[str]]) -> list[Member]:
 
 
 def arguments_of(values: dict[str, str]) -> list[str]:
-  """Values as arguments of `genre_jax.main`."""
+  """Return values as arguments of `genre_jax.main`."""
   return [f"--config.{field}={value}" for field, value in values.items()]
 
 
 def read_row(member: Member, folder: pathlib.Path) -> Row:
-  """What the member's folder holds: 'done' if it was evaluated with this very config."""
+  """Return the result of a member: 'done' if its folder has an evaluation of the same config.
+
+  Args:
+    member: The planned run.
+    folder: Folder of the sweep.
+  """
   row = Row(member)
   run = folder / member.name
   try:
     if read_config(run) != member.config:
       return row
     reports = {split: read_evaluation(run, split) for split in ("validation", "test")}
-    # Accuracy is of one label a clip, PR-AUC of several: a run has either.
-    row.figures = {name: reports[split][unit].get(figure) for name, split, unit, figure in METRICS}
+    # Accuracy is for one label a clip, PR-AUC for several: a run has one of them.
+    row.metrics = {name: reports[split][unit].get(key) for name, split, unit, key in METRICS}
     row.status = "done"
   except (OSError, ValueError, KeyError):
     pass
@@ -141,12 +178,15 @@ def read_row(member: Member, folder: pathlib.Path) -> Row:
 
 
 class Runner:
-  """Runs members one after another, and hands signals on to the one that runs.
+  """Make runs one after another, and pass signals to the process that runs.
 
   Args:
-    config_file: what --config names.
+    config_file: Value of --config.
     overrides: '--config.FIELD=VALUE' arguments that all members share.
-    folder: of the sweep.
+    folder: Folder of the sweep.
+
+  Attributes:
+    stopped_by: Number of the signal that stopped the sweep, or 0.
   """
 
   def __init__(self, config_file: str, overrides: list[str], folder: pathlib.Path):
@@ -155,14 +195,14 @@ class Runner:
     self._process: subprocess.Popen | None = None
     self.stopped_by, self._stopped_at = 0, 0.0
 
-  def note(self, number, _=None) -> None:
-    """A signal: the running member may save first; a second one ends it at once."""
+  def stop(self, number, _=None) -> None:
+    """Stop after a signal: the current run may save first; a second signal kills it."""
     if self._process and self._process.poll() is None:
       self._process.send_signal(signal.SIGKILL if self.stopped_by else number)
     self.stopped_by, self._stopped_at = number, time.monotonic()
 
   def run(self, member: Member) -> Row:
-    """Trains and evaluates one member in a process of its own."""
+    """Train and evaluate one member in its own process."""
     log = self._folder / "logs" / f"{member.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [
@@ -171,7 +211,7 @@ class Runner:
       f"--workdir={self._folder / member.name}",
     ]
     with open(log, "w") as file:
-      # A session of its own: a Ctrl-C reaches it once, through `note`, not twice.
+      # Its own session: Ctrl-C reaches it once, through `stop`, and not twice.
       self._process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -193,13 +233,13 @@ class Runner:
     if self.stopped_by:
       return row
     if status or row.status != "done":
-      row.status, row.figures = "failed", {}
+      row.status, row.metrics = "failed", {}
       row.reason = _reason(log, status) if status else _mismatch(member, self._folder)
     return row
 
 
 def _reason(log: pathlib.Path, status: int) -> str:
-  """Why a run failed: its error message, on one line."""
+  """Return why a run failed: its error message, on one line."""
   lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
   errors = [i for i, line in enumerate(lines) if line.startswith("error: ")]
   if errors:
@@ -210,18 +250,18 @@ def _reason(log: pathlib.Path, status: int) -> str:
 
 
 def _mismatch(member: Member, folder: pathlib.Path) -> str:
-  """Why a run that ended well is not the member that was planned."""
+  """Return why a run with exit status 0 is not the planned member."""
   try:
     config = read_config(folder / member.name)
   except (OSError, ValueError, KeyError):
-    return "it left no config.json"
+    return "it wrote no config.json"
   names = [
     name
     for name in sorted(config.keys() | member.config.keys())
     if config.get(name) != member.config.get(name)
   ]
   if not names:
-    return "it left no whole eval/"
+    return "it wrote no complete eval/"
   return (
     f"it ran with another config ({', '.join(names)}): the config file was changed during the"
     f" sweep. Delete {folder / member.name} to run it again"
@@ -229,16 +269,24 @@ def _mismatch(member: Member, folder: pathlib.Path) -> str:
 
 
 def run_all(members: list[Member], runner: Runner, folder: pathlib.Path) -> list[Row]:
-  """Runs what is not done yet, telling of each, and writes the tables.
+  """Make the runs that are not done, print each, and write the tables.
+
+  Args:
+    members: The planned runs.
+    runner: Makes a run.
+    folder: Folder of the sweep.
+
+  Returns:
+    A row for each member.
 
   Raises:
-    Interrupted: after a signal, with the tables written.
+    Interrupted: After a signal; the tables are written.
   """
   rows = [read_row(member, folder) for member in members]
   if done := sum(row.status == "done" for row in rows):
     print(f"sweep     {done} of {len(rows)} runs were finished before")
   before = {
-    number: signal.signal(number, runner.note) for number in (signal.SIGINT, signal.SIGTERM)
+    number: signal.signal(number, runner.stop) for number in (signal.SIGINT, signal.SIGTERM)
   }
   try:
     for i, member in enumerate(members):
@@ -262,9 +310,9 @@ def _one_line(row: Row) -> str:
     return f"failed: {row.reason}" if row.status == "failed" else "stopped"
   return (
     "  ".join(
-      f"{name} {100 * row.figures[name]:.1f} %"
+      f"{name} {100 * row.metrics[name]:.1f} %"
       for name, *_ in METRICS
-      if "segment" not in name and "nll" not in name and row.figures[name] is not None
+      if "segment" not in name and "nll" not in name and row.metrics[name] is not None
     )
     or "done"
   )

@@ -1,6 +1,6 @@
-"""What became of a sweep's runs, and its tables: runs.csv, table.csv and table.md.
+"""Summarize the runs of a sweep in tables: runs.csv, table.csv and table.md.
 
-Seeds of one setting are put together; failures stay, with their reason.
+Seeds of one setting share a row; failed runs are listed with their reason.
 """
 
 import csv
@@ -9,12 +9,12 @@ import pathlib
 import statistics
 from typing import Any
 
-# What the tables show of each side's eval JSON.
+# Column, and where eval/*.json has its value: split, unit, key.
 METRICS = (
-  ("valid track accuracy", "validation", "track", "accuracy"),
-  ("valid segment accuracy", "validation", "segment", "accuracy"),
-  ("valid track PR-AUC", "validation", "track", "pr_auc_macro"),
-  ("valid track nll", "validation", "track", "nll"),
+  ("validation track accuracy", "validation", "track", "accuracy"),
+  ("validation segment accuracy", "validation", "segment", "accuracy"),
+  ("validation track PR-AUC", "validation", "track", "pr_auc_macro"),
+  ("validation track nll", "validation", "track", "nll"),
   ("test track accuracy", "test", "track", "accuracy"),
   ("test segment accuracy", "test", "segment", "accuracy"),
   ("test track PR-AUC", "test", "track", "pr_auc_macro"),
@@ -24,12 +24,12 @@ METRICS = (
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-  """One run of a sweep.
+  """A planned run of a sweep.
 
   Attributes:
     values: {field: value as given}.
-    name: of its folder.
-    config: what it resolves to, as `run_folder.identity` has it.
+    name: Name of its folder.
+    config: Its config, as `run_predictions.identity` returns it.
   """
 
   values: dict[str, str]
@@ -39,18 +39,31 @@ class Member:
 
 @dataclasses.dataclass
 class Row:
-  """What became of a member: status 'done', 'failed' or 'not run', why, and its figures."""
+  """The result of a member.
+
+  Attributes:
+    member: The planned run.
+    status: 'done', 'failed' or 'not run'.
+    reason: Why it failed, or ''.
+    metrics: {column of METRICS: value}; None if the run does not have it.
+  """
 
   member: Member
   status: str = "not run"
   reason: str = ""
-  figures: dict[str, float | None] = dataclasses.field(default_factory=dict)
+  metrics: dict[str, float | None] = dataclasses.field(default_factory=dict)
 
 
 def summarize(rows: list[Row]) -> list[dict[str, Any]]:
-  """A line for each setting: the swept fields but the seed, n, failed, and mean and sd over seeds.
+  """Summarize the seeds of each setting.
 
-  A figure's mean is None where no seed has it, its sd where fewer than two have.
+  Args:
+    rows: Results of all members.
+
+  Returns:
+    A line for each setting: its swept fields except the seed, n and failed (numbers of runs), and
+    mean and sd of each metric over seeds. A mean without seeds is None, and so is an sd of fewer
+    than two.
   """
   settings: dict[tuple, list[Row]] = {}
   for row in rows:
@@ -62,7 +75,7 @@ def summarize(rows: list[Row]) -> list[dict[str, Any]]:
     line["n"] = sum(row.status == "done" for row in same)
     line["failed"] = sum(row.status == "failed" for row in same)
     for name, *_ in METRICS:
-      values = [row.figures[name] for row in same if row.figures.get(name) is not None]
+      values = [row.metrics[name] for row in same if row.metrics.get(name) is not None]
       line[f"{name} mean"] = statistics.fmean(values) if values else None
       line[f"{name} sd"] = statistics.stdev(values) if len(values) > 1 else None
     table.append(line)
@@ -70,7 +83,11 @@ def summarize(rows: list[Row]) -> list[dict[str, Any]]:
 
 
 def to_markdown(rows: list[Row]) -> str:
-  """The table over seeds, and below it what failed."""
+  """Return the table of `summarize`, followed by the failed runs.
+
+  Args:
+    rows: Results of all members.
+  """
   table = summarize(rows)
   fields = [field for field in rows[0].member.values if field != "seed"]
   visible = [
@@ -92,7 +109,10 @@ def to_markdown(rows: list[Row]) -> str:
         + ("" if sd is None else f" ({scale * sd:.{digits}f})")
       )
     lines.append("| " + " | ".join(cells) + " |")
-  lines += ["", "n: seeds. sd: over seeds, of n - 1; it holds nothing of the chance of tracks."]
+  lines += [
+    "",
+    "n: seeds. sd: over seeds, of n - 1; it does not include the variation between tracks.",
+  ]
   if failed := [row for row in rows if row.status == "failed"]:
     lines += ["", "| failed run | reason |", "|---|---|"]
     lines += [f"| {_cell(row.member.name)} | {_cell(row.reason)} |" for row in failed]
@@ -104,7 +124,12 @@ def _cell(text: str) -> str:
 
 
 def write_tables(rows: list[Row], folder: pathlib.Path) -> None:
-  """Writes runs.csv (a line a run), table.csv and table.md (a line a setting)."""
+  """Write runs.csv (one line for each run), table.csv and table.md (one for each setting).
+
+  Args:
+    rows: Results of all members.
+    folder: Folder of the sweep.
+  """
   names = [name for name, *_ in METRICS]
   lines = [
     {
@@ -112,7 +137,7 @@ def write_tables(rows: list[Row], folder: pathlib.Path) -> None:
       "run": row.member.name,
       "status": row.status,
       "reason": row.reason,
-      **{name: row.figures.get(name) for name in names},
+      **{name: row.metrics.get(name) for name in names},
     }
     for row in rows
   ]

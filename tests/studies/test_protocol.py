@@ -254,7 +254,7 @@ def _write_run(folder, fold, names, wrong=()):
   return folder
 
 
-def test_folds_become_one_run_in_which_each_track_is_asked_once(tmp_path):
+def test_folds_become_one_run_in_which_each_track_is_evaluated_once(tmp_path):
   folders = [
     _write_run(tmp_path / "0", 0, ["t3", "t1"], wrong=["t1"]),
     _write_run(tmp_path / "1", 1, ["t2", "t0"]),
@@ -265,15 +265,15 @@ def test_folds_become_one_run_in_which_each_track_is_asked_once(tmp_path):
   segments = pool_folds([read_run(folder, "test", "segment") for folder in folders])
   assert segments.tracks[:3] == ("t0/0", "t0/1", "t1/0") and segments.correct.mean() == 6 / 8
   again = _write_run(tmp_path / "2", 2, ["t0"])
-  with pytest.raises(UserError, match="asked in two folds"):
+  with pytest.raises(UserError, match="evaluated in two folds"):
     pool_folds([read_run(folder, "test") for folder in (*folders, again)])
 
 
-def test_temperature_is_found_again():
+def test_a_temperature_is_recovered():
   rng = np.random.default_rng(0)
   true = rng.dirichlet(np.full(5, 0.5), 4000)
   labels = (rng.random((4000, 1)) > true.cumsum(1)).sum(1)
-  sure = apply_temperature(true, 0.5)  # twice too sure
+  sure = apply_temperature(true, 0.5)  # overconfident
   assert fit_temperature(sure, labels) == pytest.approx(2, rel=0.06)
   np.testing.assert_allclose(apply_temperature(sure, 2), true, atol=1e-6)
   fitted = cross_fit_temperatures(sure, labels, np.arange(4000) // 4)

@@ -1,4 +1,4 @@
-"""Sweeps: the product, what is refused before the first run, resuming, failures, Ctrl-C, tables."""
+"""Test sweeps: the product, mistakes before the first run, resuming, failures, Ctrl-C, tables."""
 
 import csv
 import json
@@ -25,7 +25,7 @@ def get_config():
                      "optimizer": {"learning_rate": 1e-3}, "train": {"epochs": 1}})
 """
 
-# In place of genre_jax.main: costs nothing, counts its runs, fails at a rate of 9.
+# Replaces genre_jax.main: trains nothing, logs its runs, fails at a rate of 9.
 MAIN = """
 import json, pathlib, signal, sys, time
 signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -48,17 +48,17 @@ def main(_):
     sys.exit(130)
   (folder / "eval").mkdir(parents=True)
   (folder / "config.json").write_text('{"config": ' + config.to_json() + '}')
-  figures = {"n": 10, "accuracy": config.optimizer.learning_rate + config.seed / 10, "nll": 1.0}
+  metrics = {"n": 10, "accuracy": config.optimizer.learning_rate + config.seed / 10, "nll": 1.0}
   none = {"n": 0, "accuracy": None, "nll": None}
-  for side, f in (("valid", figures), ("test", none)):
-    (folder / "eval" / (side + ".json")).write_text(json.dumps({"track": f, "segment": f}))
+  for stem, m in (("valid", metrics), ("test", none)):
+    (folder / "eval" / (stem + ".json")).write_text(json.dumps({"track": m, "segment": m}))
 app.run(main)
 """
 
 
 @pytest.fixture
 def place(tmp_path):
-  """A folder whose genre_jax.main is the one above; the rest is the package's."""
+  """Return a folder in which genre_jax.main is MAIN; the rest is the package's."""
   (tmp_path / "tiny.py").write_text(CONFIG)
   package = tmp_path / "genre_jax"
   package.mkdir()
@@ -106,22 +106,22 @@ def test_a_sweep_runs_the_product_once_keeps_failures_and_ends_with_tables(place
     ("0.6", "2", "0"),
     ("9", "0", "2"),
   ]
-  assert float(table[0]["valid track accuracy mean"]) == pytest.approx(0.55)
-  assert table[0]["test track accuracy mean"] == table[2]["valid track accuracy sd"] == ""
+  assert float(table[0]["validation track accuracy mean"]) == pytest.approx(0.55)
+  assert table[0]["test track accuracy mean"] == table[2]["validation track accuracy sd"] == ""
 
   out = _sweep(place, *sweeps, status=1)
   assert "4 of 6 runs were finished before" in out
   assert _started(place)[6:] == ["learning_rate=9,seed=0", "learning_rate=9,seed=1"]
 
 
-def test_overrides_reach_every_run_and_another_config_is_not_taken_for_done(place):
+def test_overrides_reach_every_run_and_another_config_does_not_count_as_done(place):
   _sweep(place, "--sweep", "seed=0,1", "--config.optimizer.learning_rate=0.25")
   folder = place / "runs" / "sweep_tiny"
   config = json.loads((folder / "seed=1" / "config.json").read_text())["config"]
   assert (config["optimizer"]["learning_rate"], config["seed"]) == (0.25, 1)
   _sweep(place, "--sweep", "seed=0", "--workdir=other")
   assert len(_started(place)) == 3
-  # The stand-in refuses a folder that exists, as the real one refuses another config.
+  # MAIN refuses an existing folder, as genre_jax.main refuses another config.
   assert "failed" in _sweep(place, "--sweep", "seed=0", status=1)
 
 
@@ -137,14 +137,14 @@ def test_overrides_reach_every_run_and_another_config_is_not_taken_for_done(plac
     (["model.channels=(1,2"], "not closed"),
   ],
 )
-def test_a_mistake_is_told_before_the_first_run(place, sweeps, message):
+def test_a_mistake_is_reported_before_the_first_run(place, sweeps, message):
   out = _sweep(place, *(f"--sweep={sweep}" for sweep in sweeps), status=2)
   assert message in out
   assert not _started(place)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_sweep_and_it_goes_on_later(place, number):
+def test_a_signal_ends_the_sweep_and_it_resumes_later(place, number):
   arguments = _command("--sweep", "seed=0,1,2", "--config.train.epochs=31", "--workdir=s")
   process = subprocess.Popen(
     arguments,
@@ -164,7 +164,7 @@ def test_a_signal_ends_the_sweep_and_it_goes_on_later(place, number):
   with open(place / "s" / "runs.csv") as file:
     assert [run["status"] for run in csv.DictReader(file)] == ["not run"] * 3
   assert _started(place) == ["seed=0"]
-  assert (place / "saved").exists(), "the run was not left to save"
+  assert (place / "saved").exists(), "the run could not save"
 
 
 def test_values_are_split_outside_brackets_and_quotes():
@@ -192,7 +192,7 @@ def test_means_are_over_seeds_of_one_setting():
     return Row(
       Member({"rate": rate, "seed": seed}, f"{rate}{seed}", {}),
       status,
-      figures={"valid track accuracy": accuracy} if accuracy else {},
+      metrics={"validation track accuracy": accuracy} if accuracy else {},
     )
 
   rows = [
@@ -203,9 +203,9 @@ def test_means_are_over_seeds_of_one_setting():
   ]
   one, two = sweep_tables.summarize(rows)
   assert (one["rate"], one["n"], one["failed"]) == ("1", 2, 1)
-  assert one["valid track accuracy mean"] == pytest.approx(0.6)
-  assert one["valid track accuracy sd"] == pytest.approx(0.02**0.5)
-  assert two["n"] == 0 and two["valid track accuracy mean"] is None
+  assert one["validation track accuracy mean"] == pytest.approx(0.6)
+  assert one["validation track accuracy sd"] == pytest.approx(0.02**0.5)
+  assert two["n"] == 0 and two["validation track accuracy mean"] is None
 
 
 def test_the_reason_is_the_last_error_or_what_ended_it(tmp_path):
@@ -218,9 +218,9 @@ def test_the_reason_is_the_last_error_or_what_ended_it(tmp_path):
   assert sweep_runs._reason(log, 1) == "ValueError: b (exit status 1)"
 
 
-def test_a_run_that_is_not_the_planned_one_says_where_it_differs(tmp_path):
+def test_a_run_that_is_not_the_planned_one_reports_the_difference(tmp_path):
   member = Member({"seed": "1"}, "seed=1", {"seed": 1, "a.b": 2})
-  assert sweep_runs._mismatch(member, tmp_path) == "it left no config.json"
+  assert sweep_runs._mismatch(member, tmp_path) == "it wrote no config.json"
   (tmp_path / "seed=1").mkdir()
   path = tmp_path / "seed=1" / "config.json"
   path.write_text('{"config": {"seed": 1, "a": {"b": 3}}}')
@@ -228,4 +228,4 @@ def test_a_run_that_is_not_the_planned_one_says_where_it_differs(tmp_path):
     member, tmp_path
   )
   path.write_text('{"config": {"seed": 1, "a": {"b": 2}}}')
-  assert sweep_runs._mismatch(member, tmp_path) == "it left no whole eval/"
+  assert sweep_runs._mismatch(member, tmp_path) == "it wrote no complete eval/"

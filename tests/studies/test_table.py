@@ -1,4 +1,4 @@
-"""Tables from runs' files: a line a side, folds pooled, and the place in a page replaced."""
+"""Test tables of runs: a line for each split, pooled folds, and replacing a block of a page."""
 
 import json
 
@@ -17,7 +17,7 @@ def parsed():
 
 @pytest.fixture
 def folds(tmp_path):
-  """Two folds of one experiment: 3 of 4 and 1 of 4 tracks right."""
+  """Return two folds of one experiment: 3 of 4 and 1 of 4 tracks correct."""
   for fold, right in enumerate((3, 1)):
     folder = tmp_path / f"fold{fold}"
     (folder / "eval").mkdir(parents=True)
@@ -40,14 +40,14 @@ def folds(tmp_path):
         for step, rate in ((10, 5.0), (30, 10.0))
       )
     )
-    figures = {"n": 4, "accuracy": right / 4, "ci95": [0.1, 0.9]}
+    metrics = {"n": 4, "accuracy": right / 4, "ci95": [0.1, 0.9]}
     report = {
       "split": "artist_kfold",
       "leaky": False,
       "classes": ["a", "b"],
       "parameters": 1234,
-      "segment": figures,
-      "track": figures,
+      "segment": metrics,
+      "track": metrics,
       "seed": 0,
     }
     none = {**report, "track": {"n": 0}, "segment": {"n": 0}}
@@ -59,7 +59,7 @@ def folds(tmp_path):
   return [tmp_path / "fold0", tmp_path / "fold1"]
 
 
-def test_a_line_a_side_and_one_for_all_folds(folds, capsys):
+def test_a_line_for_each_split_and_one_for_all_folds(folds, capsys):
   table.main(["table", *map(str, folds)])
   lines = capsys.readouterr().out.splitlines()
   assert len(lines) == 2 + 2 + 1
