@@ -11,7 +11,7 @@ import soundfile
 from genre_jax.data.audio import read_audio
 from genre_jax.data.log_mel import log_mel
 from genre_jax.errors import UserError
-from genre_jax.experiments import tf_split_10
+from genre_jax.experiments import axis_features_10
 from genre_jax.inference import load, predict, predict_files, track_log_mel
 from genre_jax.studies.run import train_and_evaluate
 from tests.inference.conftest import SMALL, sound, write_small_model
@@ -25,7 +25,7 @@ def test_equal_to_evaluation(gtzan, tmp_path, monkeypatch):
     for path in sorted((gtzan / "audio" / genre).glob("*.flac"))[:7]:
       (folder / genre / path.name).symlink_to(path)
   monkeypatch.chdir(tmp_path)
-  config = tf_split_10.get_config()
+  config = axis_features_10.get_config()
   config.dataset.source = "audio_folder"
   config.dataset.path = str(folder)
   config.split.name = "grouped_kfold"
