@@ -1,4 +1,4 @@
-"""A user's mistakes at the command line: one clear message, exit status 2, no traceback."""
+"""Test user errors of commands: one clear message, exit status 2, no traceback."""
 
 import os
 import re
@@ -33,36 +33,36 @@ def get_config():
 """
 
 
-def _run(place, *arguments, module="main", prefix=()):
+def _run(folder, *arguments, module="main", prefix=()):
   return subprocess.run(
     [*prefix, sys.executable, "-m", f"genre_jax.{module}", *arguments],
-    cwd=place,
+    cwd=folder,
     capture_output=True,
     text=True,
     env={**os.environ, "PYTHONPATH": str(ROOT)},
   )
 
 
-def _refused(place, *arguments, **keywords):
-  done = _run(place, *arguments, **keywords)
+def _error(folder, *arguments, **keywords):
+  done = _run(folder, *arguments, **keywords)
   assert done.returncode == 2, done.stdout + done.stderr
   assert "Traceback" not in done.stderr and "error: " in done.stderr, done.stderr
   return done.stderr
 
 
 @pytest.fixture
-def place(tmp_path):
+def folder(tmp_path):
   (tmp_path / "tiny.py").write_text(TINY)
   return tmp_path
 
 
-def _music(place, count=6, seconds=1.0):
+def _music(folder, count=6, seconds=1.0):
   rng = np.random.default_rng(0)
   for genre in ("a", "b"):
-    (place / "music" / genre).mkdir(parents=True)
+    (folder / "music" / genre).mkdir(parents=True)
     for i in range(count):
       sound = rng.normal(size=int(22050 * seconds)) * 0.1
-      soundfile.write(place / "music" / genre / f"{i}.wav", sound, 22050)
+      soundfile.write(folder / "music" / genre / f"{i}.wav", sound, 22050)
   return "--config.dataset.path=music"
 
 
@@ -81,15 +81,15 @@ def _music(place, count=6, seconds=1.0):
     (("--config=tiny.py:small",), "tiny.py"),
   ],
 )
-def test_flags(place, arguments, words):
-  assert words in _refused(place, *arguments)
+def test_flags(folder, arguments, words):
+  assert words in _error(folder, *arguments)
 
 
-def _train(place, monkeypatch, mode="train_and_eval", path="", **changes):
-  """A run in this process, in `place`; names of fields have __ for dots."""
-  monkeypatch.chdir(place)
+def _train(folder, monkeypatch, mode="train_and_eval", path="", **changes):
+  """Run an experiment in this process, in `folder`; field names have __ for dots."""
+  monkeypatch.chdir(folder)
   names: dict = {}
-  exec(TINY, names)  # the same config as the command line gets
+  exec(TINY, names)  # the config of the commands above
   config = names["get_config"]()
   config.dataset.path = path
   config.dataset.workers = 1
@@ -114,7 +114,7 @@ def _train(place, monkeypatch, mode="train_and_eval", path="", **changes):
     ("dataset__genres", "a,polka", "polka"),
     ("dataset__path", "absent", "absent"),
     ("dataset__clip_seconds", float("nan"), "config.dataset.clip_seconds=nan"),
-    ("recipe__hop_length", 0, "config.frontend.hop_length"),
+    ("frontend__hop_length", 0, "config.frontend.hop_length"),
     ("model__name", "axis_featuress", "did you mean axis_features"),
     ("split__name", "artist_fold", "artist_kfold"),
     ("split__fold", 9, "config.split.fold"),
@@ -124,63 +124,63 @@ def _train(place, monkeypatch, mode="train_and_eval", path="", **changes):
     ("init_from", "absent", "no checkpoint here"),
   ],
 )
-def test_config_values(place, monkeypatch, field, value, words):
-  _music(place)
+def test_config_values(folder, monkeypatch, field, value, words):
+  _music(folder)
   with pytest.raises(UserError, match=re.escape(words)):
-    _train(place, monkeypatch, path="music", **{field: value})
-  assert not (place / "run" / "checkpoints").exists() or field == "init_from"
+    _train(folder, monkeypatch, path="music", **{field: value})
+  assert not (folder / "run" / "checkpoints").exists() or field == "init_from"
 
 
-def test_windows_too_short_for_the_network(place, monkeypatch):
-  _music(place)
+def test_segments_too_short_for_the_network(folder, monkeypatch):
+  _music(folder)
   with pytest.raises(
     UserError, match="--config.frontend.num_frames=16 x --config.frontend.n_mels=128"
   ):
     _train(
-      place,
+      folder,
       monkeypatch,
       path="music",
       model=ConfigDict({"name": "split_cnn"}),
-      recipe__n_mels=128,
+      frontend__n_mels=128,
     )
 
 
-def test_nothing_to_evaluate(place, monkeypatch):
+def test_nothing_to_evaluate(folder, monkeypatch):
   with pytest.raises(UserError, match="no checkpoint here"):
-    _train(place, monkeypatch, mode="eval")
+    _train(folder, monkeypatch, mode="eval")
 
 
-def test_empty_folder(place, monkeypatch):
-  (place / "empty").mkdir()
+def test_empty_folder(folder, monkeypatch):
+  (folder / "empty").mkdir()
   with pytest.raises(UserError, match="empty"):
-    _train(place, monkeypatch, path="empty")
+    _train(folder, monkeypatch, path="empty")
 
 
-def test_a_genre_with_one_file(place, monkeypatch):
-  _music(place)
+def test_a_genre_with_one_file(folder, monkeypatch):
+  _music(folder)
   for i in range(1, 6):
-    (place / "music" / "b" / f"{i}.wav").unlink()
+    (folder / "music" / "b" / f"{i}.wav").unlink()
   with pytest.raises(UserError, match="'b'"):
-    _train(place, monkeypatch, path="music")
+    _train(folder, monkeypatch, path="music")
 
 
-def test_all_kinds_of_bad_files_are_skipped_and_named(place, monkeypatch, capsys):
-  """Zero-length, truncated, silent, NaN, 8 channels, odd rates, text, and a clip under a window."""
-  _music(place)
-  folder = place / "music" / "a"
+def test_all_kinds_of_bad_files_are_skipped_and_named(folder, monkeypatch, capsys):
+  """Train on empty, cut, silent, NaN, 8-channel and text files, odd rates and a short clip."""
+  _music(folder)
+  music = folder / "music" / "a"
   tone = 0.1 * np.sin(np.arange(22050) / 10)
-  (folder / "empty.wav").write_bytes(b"")
-  (folder / "text.mp3").write_text("no sound here")
-  soundfile.write(folder / "whole.flac", tone, 22050)
-  whole = (folder / "whole.flac").read_bytes()
-  (folder / "cut.flac").write_bytes(whole[: len(whole) // 2])
-  soundfile.write(folder / "silent.wav", np.zeros(22050), 22050)
-  soundfile.write(folder / "nan.wav", np.full(22050, np.nan), 22050, subtype="FLOAT")
-  soundfile.write(folder / "eight.wav", np.stack([tone] * 8, axis=1), 22050)
-  soundfile.write(folder / "slow.wav", tone, 4000)
-  soundfile.write(folder / "fast.wav", np.resize(tone, 192000), 192000)
-  soundfile.write(folder / "short.wav", tone[:3000], 22050)
-  _train(place, monkeypatch, path="music")
+  (music / "empty.wav").write_bytes(b"")
+  (music / "text.mp3").write_text("no sound here")
+  soundfile.write(music / "whole.flac", tone, 22050)
+  whole = (music / "whole.flac").read_bytes()
+  (music / "cut.flac").write_bytes(whole[: len(whole) // 2])
+  soundfile.write(music / "silent.wav", np.zeros(22050), 22050)
+  soundfile.write(music / "nan.wav", np.full(22050, np.nan), 22050, subtype="FLOAT")
+  soundfile.write(music / "eight.wav", np.stack([tone] * 8, axis=1), 22050)
+  soundfile.write(music / "slow.wav", tone, 4000)
+  soundfile.write(music / "fast.wav", np.resize(tone, 192000), 192000)
+  soundfile.write(music / "short.wav", tone[:3000], 22050)
+  _train(folder, monkeypatch, path="music")
   out = capsys.readouterr().out
   for name in ("empty.wav", "text.mp3", "cut.flac", "silent.wav", "nan.wav"):
     assert f"skipped a/{name}: " in out, out
@@ -189,16 +189,16 @@ def test_all_kinds_of_bad_files_are_skipped_and_named(place, monkeypatch, capsys
 
 
 @pytest.mark.parametrize("kind", ["shape", "dtype", "objects", "names", "text", "rate"])
-def test_bad_archives(place, monkeypatch, kind):
+def test_bad_archives(folder, monkeypatch, kind):
   level = np.zeros((12, 16, 40), np.uint8)
   names = np.array([f"{g}.{i:05d}" for g in "ab" for i in range(6)])
   if kind == "text":
-    (place / "x.npz").write_text("not an archive")
+    (folder / "x.npz").write_text("not an archive")
   elif kind == "objects":
-    np.savez(place / "x.npz", log_mel=np.array([level, None], dtype=object), names=names)
+    np.savez(folder / "x.npz", log_mel=np.array([level, None], dtype=object), names=names)
   else:
     np.savez(
-      place / "x.npz",
+      folder / "x.npz",
       names=names[:5] if kind == "names" else names,
       log_mel=level[0]
       if kind == "shape"
@@ -207,7 +207,7 @@ def test_bad_archives(place, monkeypatch, kind):
       else level,
     )
   with pytest.raises(UserError, match="--config.frontend." if kind == "rate" else "x.npz"):
-    _train(place, monkeypatch, path="x.npz", dataset__clip_seconds=30.0 if kind == "rate" else 3.1)
+    _train(folder, monkeypatch, path="x.npz", dataset__clip_seconds=30.0 if kind == "rate" else 3.1)
 
 
 def _can_mount():
@@ -234,13 +234,13 @@ needs_mount = pytest.mark.skipif(not _can_mount(), reason="needs root and unshar
     ("ro", "--workdir=disk/run"),
   ],
 )
-def test_a_full_or_read_only_disk(place, options, flag):
-  """The run cannot go on, says where it could not write, and what was prepared before is kept."""
-  path = _music(place, count=12, seconds=20.0)
-  (place / "disk").mkdir()
+def test_a_full_or_read_only_disk(folder, options, flag):
+  """Check that the run names the path it cannot write and keeps prepared data."""
+  path = _music(folder, count=12, seconds=20.0)
+  (folder / "disk").mkdir()
   mounted = f'mount -t tmpfs -o {options} none disk && exec "$@"'
   inside = ("unshare", "-m", "sh", "-c", mounted, "sh")
-  message = _refused(place, "--config=tiny.py", path, flag, prefix=inside)
+  message = _error(folder, "--config=tiny.py", path, flag, prefix=inside)
   assert "disk" in message and "cannot write" in message
   if flag.startswith("--workdir"):
-    assert (place / "prepared").is_dir()  # what was prepared elsewhere is kept
+    assert (folder / "prepared").is_dir()  # prepared data on another disk is kept
