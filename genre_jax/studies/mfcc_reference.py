@@ -18,7 +18,7 @@ from genre_jax.data.pipeline import read_clips
 from genre_jax.data.prepared import Prepared, prepare
 from genre_jax.data.split_assignment import SplitAssignment, check_groups_apart
 from genre_jax.data.splits import assign_splits
-from genre_jax.errors import UserError
+from genre_jax.errors import missing_extra
 from genre_jax.evaluation.metrics import Predictions
 from genre_jax.files import write_whole
 from genre_jax.training.evaluate import write_evaluation
@@ -131,9 +131,7 @@ def fit_and_predict(
   try:
     from sklearn.linear_model import LogisticRegression  # here: an optional library
   except ImportError as error:
-    raise UserError(
-      f"{NAME} needs scikit-learn, which is not installed: pip install 'genre_jax[train]'"
-    ) from error
+    raise missing_extra(NAME, "scikit-learn", "train") from error
   mean, deviation = train_features.mean(0), train_features.std(0)
   deviation = np.where(deviation > 0, deviation, 1.0)
   classifier = LogisticRegression(C=PENALTY, max_iter=2000)
