@@ -114,17 +114,16 @@ def test_mistakes(tmp_path, small_model, arguments, words):
 
 
 def program(marker):
-  """Return the README's program that contains `marker`."""
-  for name in ("README_predict.md", "README.md"):
-    if (ROOT / name).exists():
-      for block in re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.S):
-        if marker in block:
-          return block
-  raise AssertionError(f"no program with {marker} in the README")
+  """Return the program of docs/how-to/export.md that contains `marker`."""
+  page = (ROOT / "docs" / "how-to" / "export.md").read_text()
+  for block in re.findall(r"```python\n(.*?)```", page, re.S):
+    if marker in block:
+      return block
+  raise AssertionError(f"no program with {marker} in docs/how-to/export.md")
 
 
 def _lines(folder, marker, *arguments, python=sys.executable):
-  """Run a program of the README without this package and return {label: probability}."""
+  """Run a documented program without this package and return {label: probability}."""
   (folder / "program.py").write_text(program(marker))
   environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
   done = subprocess.run(
@@ -146,7 +145,7 @@ def _lines(folder, marker, *arguments, python=sys.executable):
   return {line.split()[0]: float(line.split()[1]) for line in done.stdout.splitlines()}
 
 
-def test_the_readme_runs_a_stablehlo(tmp_path, small_model):
+def test_the_documented_program_runs_a_stablehlo(tmp_path, small_model):
   soundfile.write(tmp_path / "x.wav", sound(9), 8000, subtype="FLOAT")
   export(str(small_model), tmp_path / "m.zip")
   prediction = next(predict(tmp_path / "x.wav", str(small_model)))
@@ -157,7 +156,7 @@ def test_the_readme_runs_a_stablehlo(tmp_path, small_model):
   assert metadata["license"] == "CC0" and metadata["largest_difference"] < 1e-5
 
 
-def test_a_tflite_and_the_readme_runs_it(tmp_path, small_model):
+def test_a_tflite_and_its_documented_program(tmp_path, small_model):
   pytest.importorskip("ai_edge_litert", reason="needs the package ai-edge-litert")
   soundfile.write(tmp_path / "x.wav", sound(10), 8000, subtype="FLOAT")
   done = subprocess.run(
@@ -182,7 +181,7 @@ def test_a_tflite_and_the_readme_runs_it(tmp_path, small_model):
   assert list(pathlib.Path(tmp_path).glob(".m*")) == []
 
 
-def test_an_onnx_and_the_readme_runs_it(tmp_path, small_model):
+def test_an_onnx_and_its_documented_program(tmp_path, small_model):
   python = ROOT / ".venv-onnx" / "bin" / "python"
   if not python.exists():
     pytest.skip("needs the environment of requirements-onnx.txt in .venv-onnx")
