@@ -26,7 +26,7 @@ def main(argv: list[str]) -> None:
   from tqdm import tqdm
 
   from genre_jax.data.audit.clip_facts import analysis_config, knows_samples
-  from genre_jax.data.audit.clip_survey import examine_source, forget_chunks
+  from genre_jax.data.audit.clip_survey import examine_source, remove_chunks
   from genre_jax.data.audit.page import write_page
   from genre_jax.data.audit.report import assignment_of, make_report, summary
   from genre_jax.training.setup import open_dataset
@@ -58,7 +58,7 @@ def main(argv: list[str]) -> None:
     )
     for name, text in (("audit.json", json.dumps(report, indent=1)), ("audit.html", page)):
       write_whole(out / name, text)
-    forget_chunks(out)
+    remove_chunks(out)
   except OSError as error:
     raise UserError(
       f"--out={out}: cannot write: {error.strerror or error}; give another folder"

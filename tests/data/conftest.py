@@ -1,4 +1,4 @@
-"""Small audio material for the data room's tests."""
+"""Small audio files for the tests of the package data."""
 
 import numpy as np
 import pytest

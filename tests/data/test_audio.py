@@ -1,4 +1,4 @@
-"""Decoding: formats, rates, channels, and everything that can be wrong with a file."""
+"""Decoding of audio files: formats, rates, channels and damaged files."""
 
 import os
 import struct
@@ -23,7 +23,7 @@ def reason(path, rate=22050):
   return error.value.reason
 
 
-def test_wav_is_read_exactly_whatever_the_blocks(tmp_path, tone):
+def test_wav_is_read_exactly_for_all_block_sizes(tmp_path, tone):
   path = write(tmp_path / "a.wav", tone, subtype="FLOAT")
   np.testing.assert_array_equal(read_audio(path, 22050), tone)
   blocks = list(read_blocks(path, 22050, block_seconds=0.1))
@@ -122,13 +122,13 @@ def lying_header(path, tone, claimed, rate=22050, channels=1):
   return path
 
 
-def test_a_size_that_means_until_the_end_is_read(tmp_path, tone):
-  # What recorders write to a pipe: 0xFFFFFFFF, about 4 GiB.
+def test_unknown_size_reads_until_the_end(tmp_path, tone):
+  # Recorders write 0xFFFFFFFF, about 4 GiB, to a pipe.
   path = lying_header(tmp_path / "a.wav", tone, 0xFFFFFFFF)
   assert len(read_audio(path, 22050)) == len(tone)
 
 
-def test_a_header_that_lies_costs_no_memory(tmp_path, tone):
+def test_wrong_header_costs_no_memory(tmp_path, tone):
   tracemalloc.start()
   assert "truncated" in reason(lying_header(tmp_path / "a.wav", tone, 2_000_000_000))
   reason(lying_header(tmp_path / "b.wav", tone, 2_000_000_000, channels=1024))

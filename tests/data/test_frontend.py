@@ -1,4 +1,4 @@
-"""The recipe: validation, comparison, and which STFT frames are kept."""
+"""FrontendConfig: validation, comparison, and kept STFT frames."""
 
 import dataclasses
 import json

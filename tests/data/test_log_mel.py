@@ -1,4 +1,4 @@
-"""Log-mel: equal to librosa on real music, whole, in blocks, streamed and in JAX."""
+"""Log-mel of whole clips, in blocks, streamed and in JAX equals librosa on real music."""
 
 import dataclasses
 
@@ -126,7 +126,7 @@ def test_real_clips_equal_librosa(music):
   ],
   ids=str,
 )
-def test_other_recipes_equal_librosa(change, tone):
+def test_other_front_ends_equal_librosa(change, tone):
   frontend = dataclasses.replace(ALL_FRAMES, **change)
   expected = librosa_log_mel(tone, frontend)
   assert difference(log_mel(tone, frontend), expected) < 1e-3
@@ -136,7 +136,7 @@ def test_other_recipes_equal_librosa(change, tone):
 
 
 def test_thinning_keeps_the_reference_of_the_whole_clip(tone):
-  # The loudest frame is one that thinning drops.
+  # Thinning drops the loudest frame.
   frontend = FrontendConfig()
   tone[3 * 512 - 30 : 3 * 512 + 30] *= 3
   whole = log_mel(tone, ALL_FRAMES)
@@ -165,7 +165,7 @@ def test_stream_equals_offline_for_any_blocks(frontend, tone):
   assert difference(log_mel_jax(tone, frontend), expected) < 1e-3
 
 
-def test_a_stream_needs_frames_that_stand_alone():
+def test_a_stream_needs_independent_frames():
   with pytest.raises(
     UserError, match="config.frontend.db_ref=max.*config.frontend.db_ref=full_scale"
   ):

@@ -1,4 +1,4 @@
-"""Windows: where they are cut, that each is seen, and that a resumed order is the same order."""
+"""Segments: starts, completeness of an epoch, and the order after a resume."""
 
 import dataclasses
 import itertools
@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from genre_jax.data import pipeline, prepared
+from genre_jax.data import pipeline, prepared, prepared_writer
 from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.sources.registry import open_source
 from genre_jax.data.splits import assign_splits
@@ -42,7 +42,7 @@ def made(tmp_path_factory):
   )
   source = dataclasses.replace(source, clips=clips, reader=Ramp)
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(prepared, "CLIPS_PER_SHARD", 5)  # several shards, as large sets have
+    patch.setattr(prepared_writer, "CLIPS_PER_SHARD", 5)  # several shards, as in large sets
     return prepared.prepare(source, FRONTEND, root / "prepared", workers=1)
 
 
@@ -64,7 +64,7 @@ def _same(one, two):
 
 
 @pytest.mark.parametrize(
-  ("frames", "window", "count", "expected"),
+  ("frames", "length", "count", "expected"),
   [
     (30, 10, 3, [0, 10, 20]),
     (30, 10, 0, [0, 10, 20]),
@@ -76,27 +76,29 @@ def _same(one, two):
     (12, 10, 10**13, [0, 1, 2]),
   ],
 )
-def test_windows_are_evenly_spaced(frames, window, count, expected):
-  assert pipeline.segment_starts(frames, window, count).tolist() == expected
+def test_segments_are_evenly_spaced(frames, length, count, expected):
+  assert pipeline.segment_starts(frames, length, count).tolist() == expected
 
 
-def test_a_window_is_the_clips_own_frames(made, assignment):
+def test_a_segment_contains_consecutive_frames_of_the_clip(made, assignment):
   batches, _ = _take(made, assignment, 6)
   for batch in batches:
     for row in range(5):
-      track, valid = batch["track_index"][row], batch["num_frames"][row]
-      window = batch["log_mel"][row, :, 0, 0]
-      assert valid == min(10, made.num_frames[track])
-      np.testing.assert_array_equal(np.diff(window[:valid]), 1)
-      assert 100 * track <= window[0] and window[valid - 1] < 100 * track + made.num_frames[track]
-      assert (window[valid:] == 100 * track).all()  # the clip's own minimum
+      track, num_frames = batch["track_index"][row], batch["num_frames"][row]
+      segment = batch["log_mel"][row, :, 0, 0]
+      assert num_frames == min(10, made.num_frames[track])
+      np.testing.assert_array_equal(np.diff(segment[:num_frames]), 1)
+      assert (
+        100 * track <= segment[0] and segment[num_frames - 1] < 100 * track + made.num_frames[track]
+      )
+      assert (segment[num_frames:] == 100 * track).all()  # the minimum of the clip
       assert assignment.splits[made.clips[track].track] == "train"
       np.testing.assert_array_equal(
         batch["labels"][row], [c in made.clips[track].labels for c in made.classes]
       )
 
 
-def test_an_epoch_sees_every_window(made, assignment):
+def test_an_epoch_contains_every_segment(made, assignment):
   batches, steps = _take(made, assignment, 100, random=False, per_track=3)
   plan = pipeline.plan_segments(made, assignment, "train", 3)
   expected = {(int(i), int(k)) for i, k in np.argwhere(plan >= 0)}
@@ -110,7 +112,7 @@ def test_an_epoch_sees_every_window(made, assignment):
     assert seen == expected
 
 
-def test_epochs_differ_in_order_and_in_place(made, assignment):
+def test_epochs_differ_in_order_and_in_starts(made, assignment):
   batches, steps = _take(made, assignment, 100)
   first, second = batches[0], batches[steps]
   assert (first["track_index"] != second["track_index"]).any()
@@ -134,7 +136,7 @@ def test_order_depends_on_the_seed_alone(made, assignment):
 
 
 @pytest.mark.parametrize("batch_size", [4, 7, 100])
-def test_evaluation_sees_every_window_once(made, assignment, batch_size):
+def test_evaluation_uses_every_segment_once(made, assignment, batch_size):
   plan = pipeline.plan_segments(made, assignment, "validation", 0)
   batches = list(
     pipeline.eval_batches(made, assignment, "validation", batch_size=batch_size, per_track=0)
@@ -149,12 +151,12 @@ def test_evaluation_sees_every_window_once(made, assignment, batch_size):
   assert seen == [(int(i), int(k)) for i, k in np.argwhere(plan >= 0)]
 
 
-def test_an_empty_side_has_no_batches(made, assignment):
+def test_an_empty_split_has_no_batches(made, assignment):
   nobody = dataclasses.replace(assignment, splits={})
   assert not list(pipeline.eval_batches(made, nobody, "test", batch_size=4, per_track=0))
 
 
-def test_leaky_segments_stand_on_both_sides_of_one_song(made):
+def test_leaky_segments_of_one_track_are_in_several_splits(made):
   leaky = assign_splits(
     made.clips, name="leaky_segments", num_folds=3, fold=0, seed=0, segments_per_track=5
   )

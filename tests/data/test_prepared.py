@@ -1,5 +1,7 @@
-"""Prepared sets: whole or absent, reused when the same, readable without this package."""
+"""Prepared sets: complete or absent, reused if equal, readable without this package."""
 
+import csv
+import dataclasses
 import json
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import soundfile
 from genre_jax.data import prepared
 from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.log_mel import log_mel
+from genre_jax.data.source import AudioFileReader
 from genre_jax.data.sources.registry import open_source
 from genre_jax.errors import UserError
 
@@ -35,7 +38,7 @@ def _source(music, frontend=FRONTEND):
   return open_source("auto", str(music), "", groups="", clip_seconds=30.0, frontend=frontend)
 
 
-def test_a_set_holds_each_clips_log_mel_and_labels(music, tmp_path):
+def test_a_set_contains_log_mel_and_labels_of_each_clip(music, tmp_path):
   import tensorflow_datasets as tfds
 
   source = _source(music)
@@ -84,18 +87,16 @@ def test_bare_script_reads_a_set(music, tmp_path):
   assert out.stdout.split() == ["40", "32", "False"]
 
 
-def test_second_time_it_is_found(music, tmp_path, capsys):
+def test_an_existing_set_is_reused(music, tmp_path, capsys):
   prepared.prepare(_source(music), FRONTEND, tmp_path / "prepared", workers=1)
   assert "prepared 40 clips" in capsys.readouterr().out
   prepared.prepare(_source(music), FRONTEND, tmp_path / "prepared", workers=1)
   assert capsys.readouterr().out == ""
 
 
-def test_another_window_is_the_same_set_and_another_recipe_is_not(music):
+def test_segment_length_does_not_change_the_set_but_the_front_end_does(music):
   source = _source(music)
   name = prepared.content_hash(source, FRONTEND, "single_label")
-  import dataclasses
-
   assert name == prepared.content_hash(
     source, dataclasses.replace(FRONTEND, num_frames=9), "single_label"
   )
@@ -104,24 +105,26 @@ def test_another_window_is_the_same_set_and_another_recipe_is_not(music):
   )
 
 
-def test_changed_material_is_another_set(music):
+def test_changed_audio_is_another_set(music):
   name = prepared.content_hash(_source(music), FRONTEND, "single_label")
   _tone(music / "high" / "0.wav", 2.0)
   assert name != prepared.content_hash(_source(music), FRONTEND, "single_label")
 
 
-def test_an_interrupted_set_is_not_read_and_goes_on(music, tmp_path, monkeypatch, capsys):
-  source = _source(music)
-  whole = prepared.prepare(source, FRONTEND, tmp_path / "whole", workers=1)
+def test_an_interrupted_set_is_not_read_and_resumes(music, tmp_path, capsys):
   calls = []
 
-  def interrupted(reader, frontend, clip):
-    calls.append(clip.track)
-    if len(calls) == 35:
-      raise KeyboardInterrupt
-    return reader.log_mel(clip, frontend)
+  class InterruptedReader(AudioFileReader):
+    def log_mel(self, clip, frontend):
+      calls.append(clip.track)
+      if len(calls) == 35:
+        raise KeyboardInterrupt
+      return super().log_mel(clip, frontend)
 
-  monkeypatch.setattr(prepared, "_one_clip", interrupted)
+  source = dataclasses.replace(_source(music), reader=InterruptedReader())
+  calls.extend([""] * 100)
+  whole = prepared.prepare(source, FRONTEND, tmp_path / "whole", workers=1)
+  calls.clear()
   root = tmp_path / "prepared"
   with pytest.raises(KeyboardInterrupt):
     prepared.prepare(source, FRONTEND, root, workers=1)
@@ -130,10 +133,31 @@ def test_an_interrupted_set_is_not_read_and_goes_on(music, tmp_path, monkeypatch
   calls.clear()
   calls.extend([""] * 100)
   made = prepared.prepare(source, FRONTEND, root, workers=1)
-  assert len(calls) == 100 + 8  # the first shard of 32 clips was kept
-  assert "32 of 40 clips were prepared before" in capsys.readouterr().out
+  assert len(calls) == 100 + 8  # the first shard of 32 clips is kept
+  assert "32 of 40 clips are prepared already" in capsys.readouterr().out
   for path in whole.path.glob("*.tfrecord*"):
     assert path.read_bytes() == (made.path / path.name).read_bytes()
+
+
+def test_a_set_of_an_earlier_version_is_read(music, tmp_path):
+  """Sets named the front end `recipe`, the split `side`, and the validation split `valid`."""
+  source = _source(music)
+  clips = tuple(dataclasses.replace(clip, split="validation") for clip in source.clips)
+  source = dataclasses.replace(source, clips=clips)
+  made = prepared.prepare(source, FRONTEND, tmp_path / "prepared", workers=1)
+  with open(made.path / "clips.csv", newline="") as file:
+    rows = list(csv.DictReader(file))
+  for row in rows:
+    row["side"] = {"validation": "valid"}[row.pop("split")]
+  with open(made.path / "clips.csv", "w", newline="") as file:
+    writer = csv.DictWriter(file, rows[0])
+    writer.writeheader()
+    writer.writerows(rows)
+  metadata = json.loads((made.path / "about.json").read_text())
+  metadata["recipe"] = metadata.pop("frontend")
+  metadata["bytes"]["clips.csv"] = (made.path / "clips.csv").stat().st_size
+  (made.path / "about.json").write_text(json.dumps(metadata))
+  assert prepared.read(made.path, FRONTEND) == made
 
 
 def test_unreadable_files_are_skipped_with_a_reason(music, tmp_path, capsys):
@@ -156,7 +180,7 @@ def test_nothing_readable_is_an_error(tmp_path):
     prepared.prepare(_source(tmp_path / "music"), FRONTEND, tmp_path / "prepared", workers=1)
 
 
-def test_a_damaged_set_says_so(music, tmp_path):
+def test_a_damaged_set_is_an_error(music, tmp_path):
   made = prepared.prepare(_source(music), FRONTEND, tmp_path / "prepared", workers=1)
   for path in sorted(made.path.iterdir()):
     whole = path.read_bytes()
@@ -168,15 +192,15 @@ def test_a_damaged_set_says_so(music, tmp_path):
   prepared.prepare(_source(music), FRONTEND, tmp_path / "prepared", workers=1)
 
 
-def test_deafening_sound_is_skipped(music, tmp_path):
-  """Samples of 1e30 are finite, their spectrum in float32 is not."""
+def test_extremely_loud_audio_is_skipped(music, tmp_path):
+  """Samples of 1e30 are finite, but their float32 spectrum is not."""
   soundfile.write(music / "high" / "loud.wav", np.full(22050, 1e30), 22050, subtype="FLOAT")
   made = prepared.prepare(_source(music), FRONTEND, tmp_path / "prepared", workers=1)
   assert [track for track, _ in made.skipped] == ["high/loud.wav"]
   assert "too loud" in made.skipped[0][1]
 
 
-def test_a_file_counts_once_and_by_its_own_name(music):
+def test_a_file_counts_once_by_its_real_path(music):
   tracks = [clip.track for clip in _source(music).clips]
   (music / "high" / "again.wav").symlink_to(music / "high" / "0.wav")
   (music / "high" / "up").symlink_to(music)
@@ -191,7 +215,7 @@ def test_names_that_are_not_utf_8(music, tmp_path):
   assert len(made.clips) == 40 and any("caf" in clip.track for clip in made.clips)
 
 
-def test_other_sound_with_the_same_size_and_time_is_another_set(music):
+def test_other_audio_of_the_same_size_and_time_is_another_set(music):
   import os
 
   path = music / "high" / "0.wav"
@@ -204,7 +228,7 @@ def test_other_sound_with_the_same_size_and_time_is_another_set(music):
 
 
 def test_stored_log_mel_is_that_of_the_file(gtzan, tmp_path):
-  """From a real file to the stored array."""
+  """The stored array of a real file is its log-mel."""
   import tensorflow_datasets as tfds
 
   from genre_jax.data.audio import read_audio
@@ -217,8 +241,6 @@ def test_stored_log_mel_is_that_of_the_file(gtzan, tmp_path):
     clip_seconds=30.0,
     frontend=FrontendConfig(),
   )
-  import dataclasses
-
   source = dataclasses.replace(source, clips=source.clips[:2])
   made = prepared.prepare(source, FrontendConfig(), tmp_path / "prepared", workers=1)
   stored = tfds.builder_from_directory(made.path).as_dataset(split="clips")

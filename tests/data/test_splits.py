@@ -1,4 +1,4 @@
-"""Splits: groups stay together, genres are spread, mistakes are named."""
+"""Splits: groups stay in one split, genres are in all splits, mistakes have messages."""
 
 import collections
 from collections import Counter, defaultdict
@@ -18,7 +18,7 @@ ALL_GTZAN = [gtzan_clip(f"{genre}.{number:05d}") for genre in GENRES for number 
 GROUP_SPLITS = ("artist_kfold", "grouped_kfold", "random_tracks")
 
 
-def sides_of(assignment):
+def splits_of(assignment):
   result = defaultdict(set)
   for track, split in assignment.splits.items():
     result[split].add(track)
@@ -43,12 +43,12 @@ def test_published_lists_with_parts_missing():
 
 
 @pytest.mark.parametrize("name", GROUP_SPLITS)
-def test_groups_stay_on_one_side_and_genres_on_all(name):
+def test_groups_stay_in_one_split_and_genres_are_in_all(name):
   for seed in range(5):
     assignment = assign_splits(ALL_GTZAN, name=name, num_folds=5, fold=seed, seed=seed)
     check_groups_apart(assignment, ALL_GTZAN)
     assert not assignment.leaky
-    for tracks in sides_of(assignment).values():
+    for tracks in splits_of(assignment).values():
       assert {track.split(".")[0] for track in tracks} == set(GENRES)
     assert assignment == assign_splits(
       ALL_GTZAN[::-1], name=name, num_folds=5, fold=seed, seed=seed
@@ -60,9 +60,9 @@ def test_artist_kfold_tests_each_known_track_once():
   tested = Counter()
   for fold in range(5):
     assignment = assign_splits(ALL_GTZAN, name="artist_kfold", num_folds=5, fold=fold)
-    splits = sides_of(assignment)
+    splits = splits_of(assignment)
     tested.update(splits["test"])
-    # Reggae has one artist with 35 tracks, blues 9 artists in all: no even folds exist.
+    # Reggae has one artist with 35 tracks, blues only 9 artists: no even folds exist.
     assert 130 < len(splits["test"]) < 250 and 60 < len(splits["validation"]) < 180
   assert set(tested.values()) == {1} and len(tested) == 948
   assert "52 clips without an artist id: left out" in assignment.notes
@@ -92,7 +92,7 @@ def test_leaky_segments():
   check_groups_apart(assignment, clips)
 
 
-def test_side_of_a_track():
+def test_split_of_a_track():
   assignment = SplitAssignment("x", {"a": "train"})
   assert assignment.split_of("a", 7) == "train" and assignment.split_of("b") is None
 
@@ -106,7 +106,7 @@ def test_synthetic_falls_back(audio_folder):
     assign_splits(open_source("auto", str(audio_folder)).clips, name="fault_filtered")
 
 
-def test_groups_on_two_sides_are_found():
+def test_groups_in_two_splits_are_found():
   clips = [Clip("a", "g", ("x",)), Clip("b", "g", ("x",))]
   check_groups_apart(SplitAssignment("x", {"a": "train"}), clips)
   with pytest.raises(UserError, match="group g is in two splits .a in train, b in test"):
@@ -151,7 +151,7 @@ def test_genres_that_cannot_be_split(name):
 
 @pytest.mark.parametrize("name", GROUP_SPLITS)
 def test_groups_that_share_a_clip_stay_together(name):
-  """A duet joins its singers, and whoever sings with them."""
+  """A duet joins the groups of its singers, and of all who sing with them."""
   clips = clips_in_groups(a=10, b=10)
   for genre, k in (("a", 0), ("a", 1), ("b", 4)):
     clips.append(Clip(f"duet-{genre}{k}", f"{genre}-{k};{genre}-{k + 1}", (genre,)))
@@ -166,12 +166,12 @@ def test_groups_that_share_a_clip_stay_together(name):
     assert assignment.splits["a9"] == assignment.splits["b9"] == assignment.splits["quartet"]
 
 
-def test_a_speaker_fold_takes_both_speakers_of_a_clip():
+def test_a_speaker_fold_includes_both_speakers_of_a_clip():
   clips = [Clip(f"{k}{s}", s, ("x",), split="train") for s in "abc" for k in range(3)]
   clips.append(Clip("both", "c;b", ("x",), split="train"))
   assignment = assign_splits(clips, name="speaker_kfold", num_folds=2, fold=1)
   check_groups_apart(assignment, clips)
-  assert sides_of(assignment)["test"] == {"both", *(f"{k}{s}" for s in "bc" for k in range(3))}
+  assert splits_of(assignment)["test"] == {"both", *(f"{k}{s}" for s in "bc" for k in range(3))}
 
 
 def test_groups_that_are_all_joined_cannot_be_split():
@@ -181,7 +181,7 @@ def test_groups_that_are_all_joined_cannot_be_split():
 
 
 @pytest.mark.parametrize("name", GROUP_SPLITS)
-def test_clips_of_no_class_stand_on_all_sides(name):
+def test_clips_without_a_label_are_in_all_splits(name):
   clips = clips_in_groups(a=12) + [Clip(f"none{k}", f"n{k // 3}", ()) for k in range(90)]
   assignment = assign_splits(clips, name=name, num_folds=5)
   counts = Counter(split for track, split in assignment.splits.items() if track.startswith("none"))
@@ -194,7 +194,7 @@ def test_one_class_needs_groups_without_it():
   clips = clips_in_groups(a=10) + [Clip(f"n{k}", "n", ()) for k in range(4)]
   with pytest.raises(UserError, match="4 clips in 1 groups .* are not of the genre 'a', and 5 gr"):
     assign_splits(clips, name="grouped_kfold")
-  # Of several classes each is spread; clips of none are, as far as they can be.
+  # With several classes, each is in all splits; clips without a label as far as possible.
   clips += clips_in_groups(b=10)
   assert len(assign_splits(clips, name="grouped_kfold").splits) == len(clips)
 

@@ -1,8 +1,7 @@
-"""What one clip is like, for the audit: readable, silent, clipped, broken off, and its landmarks.
+"""Examine one clip for the audit: is it readable, silent, clipped, truncated; its landmarks.
 
-After the sources in the flow. A clip that is a file is decoded once, for its samples and its
-landmarks; of one that is only a spectrogram, samples stay unknown. What goes wrong with a clip
-becomes a reason, never an error.
+A clip that is a file is decoded once, for its samples and its landmarks. The samples of a clip that
+is only a spectrogram are unknown. A clip that fails gets a reason, not an exception.
 """
 
 import dataclasses
@@ -19,28 +18,28 @@ from genre_jax.data.source import Clip, Reader, Source, check_not_silent
 from genre_jax.data.sources.mel_archive import MelArchiveReader
 from genre_jax.errors import UserError
 
-# Silence is looked for in windows of this length.
-WINDOW_SECONDS = 0.1
-# A clipped peak is flat: at least so many samples in a row at the clip's largest value.
+# Length of the blocks in which silence is searched.
+BLOCK_SECONDS = 0.1
+# A clipped peak is flat: at least this number of consecutive samples at the clip's largest value.
 FLAT_SAMPLES = 3
-# Steps of 16-bit audio by which they may differ: one for dither.
+# Allowed difference of these samples: 1.5 steps of 16-bit audio, for dither.
 FLAT_STEPS = 1.5 * 2.0**-15
 
 
 @dataclasses.dataclass(frozen=True)
 class ClipFacts:
-  """What was found out about one clip.
+  """Facts of one clip.
 
   Attributes:
-    track: its name.
-    reason: why it cannot be used; '' where it can.
-    seconds: its length.
-    content: hash of the decoded samples, or of the spectrogram where there are none.
-    peak: largest sample; None where samples are unknown.
-    flat_share: share of samples in flat peaks; None where samples are unknown.
-    silent_seconds: digital silence altogether.
-    silent_end_seconds: digital silence at the end.
-    landmarks: for finding its copies; None where it cannot be used.
+    track: Name of the track.
+    reason: Why it cannot be used; '' if it can.
+    seconds: Length.
+    content: Hash of the decoded samples, or of the spectrogram if there are none.
+    peak: Largest absolute sample; None if samples are unknown.
+    flat_share: Share of samples in flat peaks; None if samples are unknown.
+    silent_seconds: Total digital silence.
+    silent_end_seconds: Digital silence at the end.
+    landmarks: Landmarks, to find copies; None if the clip cannot be used.
   """
 
   track: str
@@ -55,22 +54,25 @@ class ClipFacts:
 
 
 def analysis_config(reader: Reader, frontend: FrontendConfig) -> FrontendConfig:
-  """How a source is heard by the audit: densely where it holds sound, else as it was stored."""
+  """Return the front end of the audit: every frame of audio, or that of stored spectrograms."""
   return frontend if isinstance(reader, MelArchiveReader) else DENSE
 
 
 def knows_samples(source: Source) -> bool:
-  """Whether clips are files, so that samples, and with them level and clipping, are known."""
+  """Return True if clips are files, so that samples, level and clipping are known."""
   return any(clip.path for clip in source.clips)
 
 
 def examine(reader: Reader, clip: Clip, frontend: FrontendConfig) -> ClipFacts:
-  """Reads one clip and finds out what it is like; never raises for what the clip holds.
+  """Return the facts of one clip; a clip that fails gets a reason.
 
   Args:
-    reader: of the source.
-    clip: of the source.
-    recipe: what `hearing` returned.
+    reader: Reader of the source.
+    clip: Clip of the source.
+    frontend: Result of `analysis_config`.
+
+  Raises:
+    UserError: If the front end disagrees with a mel_archive.
   """
   try:
     if clip.path:
@@ -80,21 +82,21 @@ def examine(reader: Reader, clip: Clip, frontend: FrontendConfig) -> ClipFacts:
     return ClipFacts(clip.track, error.reason)
   except UserError:
     raise
-  except Exception as error:  # one clip never stops the audit of a hundred thousand
+  except Exception as error:  # one clip does not stop the audit
     return ClipFacts(clip.track, f"cannot be examined: {type(error).__name__}: {error}"[:300])
 
 
 def examine_all(reader: Reader, clips: list[Clip], frontend: FrontendConfig) -> list[ClipFacts]:
-  """A worker's unit."""
+  """Return the facts of some clips; runs in a worker."""
   return [examine(reader, clip, frontend) for clip in clips]
 
 
 def _examine_spectrogram(reader, clip, frontend):
-  """Facts of a clip that has no file: what its spectrogram shows."""
+  """Return the facts of a clip without a file, from its spectrogram."""
   levels = reader.log_mel(clip, frontend)
   if not len(levels):
     raise audio.UnreadableAudio("has no frames")
-  # A frame of nothing lies whole on the floor; a quiet one has some band above it.
+  # In a silent frame all bands are at the floor; a quiet frame has some band above it.
   silent = (levels == levels.min()).all(axis=1)
   frame = frontend.seconds_per_frame
   return ClipFacts(
@@ -108,7 +110,7 @@ def _examine_spectrogram(reader, clip, frontend):
 
 
 def _examine_file(clip, frontend):
-  """Facts of an audio file, decoded block by block at its own rate."""
+  """Return the facts of an audio file, decoded block by block at its own rate."""
   samples = SampleFacts()
   rate = _sample_rate(clip.path, frontend.sample_rate)
   resampler = None
@@ -131,22 +133,21 @@ def _examine_file(clip, frontend):
   check_not_silent(samples.peak)
   if not len(levels):
     raise audio.UnreadableAudio("is too short for one frame")
-  silent = np.concatenate(samples.window_peaks) < audio.SILENT_PEAK
-  window = WINDOW_SECONDS
+  silent = np.concatenate(samples.block_peaks) < audio.SILENT_PEAK
   return ClipFacts(
     clip.track,
     seconds=samples.count / rate,
     content=samples.digest.hexdigest(),
     peak=samples.peak,
     flat_share=samples.flat / samples.count,
-    silent_seconds=float(silent.sum() * window),
-    silent_end_seconds=_at_end(silent) * window,
+    silent_seconds=float(silent.sum() * BLOCK_SECONDS),
+    silent_end_seconds=_at_end(silent) * BLOCK_SECONDS,
     landmarks=find_landmarks(levels, frontend.frame_rate),
   )
 
 
 def _sample_rate(path, default):
-  """Hz of a file; the default where it cannot be opened, which reading it then explains."""
+  """Return the sample rate of a file in Hz, or the default if reading the file will fail."""
   try:
     return soundfile.info(path).samplerate
   except (OSError, RuntimeError):
@@ -154,29 +155,29 @@ def _sample_rate(path, default):
 
 
 def _at_end(flags):
-  """How many of the last flags are set without a gap."""
+  """Return the number of consecutive True flags at the end."""
   unset = np.flatnonzero(~flags)
   return int(len(flags) if not len(unset) else len(flags) - 1 - unset[-1])
 
 
 class SampleFacts:
-  """Peak, flat peaks, silence and a hash of samples that come block by block, in one pass.
+  """Peak, flat peaks, silence and a hash of samples, computed in one pass over blocks.
 
   Attributes:
-    count: samples.
-    peak: largest size of a sample.
-    flat: samples in runs of FLAT_SAMPLES or more at that size.
-    window_peaks: list of float32[windows].
+    count: Number of samples.
+    peak: Largest absolute sample.
+    flat: Number of samples in runs of at least FLAT_SAMPLES at the peak.
+    block_peaks: List of float32[blocks]: peaks of blocks of BLOCK_SECONDS.
     digest: sha256 of the samples.
   """
 
   def __init__(self):
     self.count, self.peak, self.flat = 0, 0.0, 0
-    self.window_peaks = []
+    self.block_peaks = []
     self.digest = hashlib.sha256()
 
   def push(self, block: np.ndarray, rate: int) -> None:
-    """Takes float32[samples], not empty. A run that crosses two blocks counts as two."""
+    """Add float32[samples], not empty. A run that crosses two pushed blocks counts as two runs."""
     self.count += len(block)
     self.digest.update(block.tobytes())
     size = np.abs(block)
@@ -188,5 +189,5 @@ class SampleFacts:
     edges = np.flatnonzero(at_peak[1:] != at_peak[:-1])
     lengths = edges[1::2] - edges[::2]
     self.flat += int(lengths[lengths >= FLAT_SAMPLES].sum())
-    window = max(1, int(WINDOW_SECONDS * rate))
-    self.window_peaks.append(np.maximum.reduceat(size, np.arange(0, len(size), window)))
+    length = max(1, int(BLOCK_SECONDS * rate))
+    self.block_peaks.append(np.maximum.reduceat(size, np.arange(0, len(size), length)))

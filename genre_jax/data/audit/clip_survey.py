@@ -1,7 +1,7 @@
-"""Facts of every clip of a source: on all cores, resumable, and never stopped by a clip.
+"""Compute the facts of every clip of a source on all cores.
 
-Between the facts of one clip and the report of the audit. What is finished is kept in chunks, as
-arrays and JSON, until the report is written.
+An interrupted survey resumes: finished chunks are stored as arrays and JSON until the report of the
+audit is written. A clip that fails does not stop the survey.
 """
 
 import contextlib
@@ -22,62 +22,63 @@ from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.source import Source
 from genre_jax.data.workers import in_order
 
-# Clips kept at a time, so that an interrupted audit goes on; and given to a worker at a time.
+# Clips stored at a time, so that an interrupted audit resumes, and clips per task of a worker.
 CLIPS_PER_CHUNK, CLIPS_PER_TASK = 256, 8
 
 
 def examine_source(
   source: Source, frontend: FrontendConfig, folder: str | os.PathLike, workers: int = 0
 ) -> list[ClipFacts]:
-  """Facts of every clip, in the order of the source, computed on all cores.
+  """Return the facts of every clip, in the order of the source.
 
   Args:
-    source: what clips there are.
-    recipe: of the config; see `clip_facts.hearing`.
-    folder: where finished chunks are kept until the audit ends; see `forget_chunks`.
-    workers: processes; 0 for one a core.
+    source: Clips and their reader.
+    frontend: Front end of the config; see `clip_facts.analysis_config`.
+    folder: Folder for finished chunks; see `remove_chunks`.
+    workers: Number of processes; 0 for one per core.
   """
-  heard = analysis_config(source.reader, frontend)
-  metadata = [landmarks.VERSION, source.fingerprint(), heard.to_dict()]
+  analysis = analysis_config(source.reader, frontend)
+  metadata = [landmarks.VERSION, source.fingerprint(), analysis.to_dict()]
   name = hashlib.sha256(json.dumps(metadata).encode()).hexdigest()[:12]
-  kept = pathlib.Path(folder) / "partial"
-  kept.mkdir(parents=True, exist_ok=True)
+  chunk_folder = pathlib.Path(folder) / "partial"
+  chunk_folder.mkdir(parents=True, exist_ok=True)
   paths = [
-    kept / f"{name}-{start:08d}.npz" for start in range(0, len(source.clips), CLIPS_PER_CHUNK)
+    chunk_folder / f"{name}-{start:08d}.npz"
+    for start in range(0, len(source.clips), CLIPS_PER_CHUNK)
   ]
   chunks = [
     list(source.clips[start : start + CLIPS_PER_CHUNK])
     for start in range(0, len(source.clips), CLIPS_PER_CHUNK)
   ]
   done = [path.exists() for path in paths]
-  todo = [clip for chunk, there in zip(chunks, done, strict=True) if not there for clip in chunk]
-  facts = _facts(source.reader, todo, heard, workers or os.cpu_count() or 1)
+  todo = [clip for chunk, exists in zip(chunks, done, strict=True) if not exists for clip in chunk]
+  facts = _facts(source.reader, todo, analysis, workers or os.cpu_count() or 1)
   result = []
   with (
     tqdm(total=len(source.clips), desc="examining", unit="clip", disable=None, leave=False) as bar,
     contextlib.closing(facts),
   ):
-    for path, chunk, there in zip(paths, chunks, done, strict=True):
-      if there:
+    for path, chunk, exists in zip(paths, chunks, done, strict=True):
+      if exists:
         result += load_facts(path)
         bar.update(len(chunk))
         continue
-      here = []
+      chunk_facts = []
       for _ in chunk:
-        here.append(next(facts))
+        chunk_facts.append(next(facts))
         bar.update()
-      save_facts(path, here)
-      result += here
+      save_facts(path, chunk_facts)
+      result += chunk_facts
   return result
 
 
-def forget_chunks(folder: str | os.PathLike) -> None:
-  """Removes what `examine_source` kept, once the report is written."""
+def remove_chunks(folder: str | os.PathLike) -> None:
+  """Remove the chunks that `examine_source` stored."""
   shutil.rmtree(pathlib.Path(folder) / "partial", ignore_errors=True)
 
 
 def _facts(reader, clips, frontend, workers) -> Iterator[ClipFacts]:
-  """Facts in order, with few tasks in flight."""
+  """Yield facts in order, with few tasks in flight."""
   tasks = [
     (reader, clips[at : at + CLIPS_PER_TASK], frontend)
     for at in range(0, len(clips), CLIPS_PER_TASK)
@@ -86,7 +87,7 @@ def _facts(reader, clips, frontend, workers) -> Iterator[ClipFacts]:
     yield from facts
 
 
-# Of Landmarks, with the type that each is stored in.
+# Arrays of Landmarks, and the type in which each is stored.
 ARRAYS = {
   "times": np.int32,
   "bands": np.uint8,
@@ -97,7 +98,7 @@ ARRAYS = {
 
 
 def save_facts(path: pathlib.Path, facts: Sequence[ClipFacts]) -> None:
-  """Writes facts as arrays and JSON, no Python objects; the file is either whole or absent."""
+  """Write facts as arrays and JSON, without Python objects; the file is either whole or absent."""
   rows, arrays = [], {name: [] for name in ARRAYS}
   for fact in facts:
     row = {name: value for name, value in vars(fact).items() if name != "landmarks"}
@@ -116,7 +117,7 @@ def save_facts(path: pathlib.Path, facts: Sequence[ClipFacts]) -> None:
 
 
 def load_facts(path: pathlib.Path) -> list[ClipFacts]:
-  """Reads what `save_facts` wrote."""
+  """Read the facts that `save_facts` wrote."""
   with np.load(path, allow_pickle=False) as stored:
     rows = json.loads(stored["rows"].tobytes())
     arrays = {name: stored[name] for name in ARRAYS}

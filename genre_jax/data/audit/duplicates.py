@@ -1,10 +1,9 @@
-"""Which clips of a collection are the same recording: an inverted index over keys, then a check.
+"""Find clips of a collection that are copies of one recording.
 
-Part of the audit, after landmarks in the flow. Two clips that share keys at one distance in time
-are candidates; a candidate is a pair if, laid over each other at that distance, far more of their
-landmarks meet than chance explains. A clip has a bounded number of keys and each key is compared
-with a bounded number of its equals, so the work grows as sorting the keys does, N log N, and not
-with the number of pairs.
+An inverted index over the keys of landmarks gives candidates: pairs of clips that share keys at one
+time offset. A candidate is a pair of copies if far more landmarks match at that offset than chance
+explains. A clip has a bounded number of keys, and each key is compared with a bounded number of
+equal keys. The work thus grows as N log N, as sorting the keys does, not with the number of pairs.
 """
 
 import dataclasses
@@ -15,45 +14,45 @@ import numpy as np
 
 from genre_jax.data.audit.landmarks import Landmarks
 
-# Equal keys that one is compared with: the next ones in the order of clips. A key that more clips
-# have says little, and copies of one recording stand next to each other in every key they share.
+# Number of equal keys that a key is compared with: the next ones in the order of clips. A key that
+# more clips have is of little use, and copies are neighbors in every key that they share.
 MAX_EQUALS = 16
-# Keys that must agree on the distance in time before a pair is looked at: so many, and this share
-# of the keys of the clip that has fewer. Copies of 15 s from sound had 4.9 % or more in the worst
-# of the transformations measured, from 12.9 frames a second 0.4 %.
+# Keys that must agree on the offset before a pair is compared: this number, and this share of the
+# keys of the clip with fewer keys. In the worst transformation measured, copies of 15 s had 4.9 %
+# or more from audio, and 0.4 % from 12.9 frames per second.
 MIN_VOTES, MIN_VOTES_SHARE = 3, 0.004
-# Distances looked at for one pair of clips; loops repeat, and the best votes may be a bar off.
+# Offsets compared for one pair of clips: in loops, the most frequent offset may be off by a bar.
 MAX_OFFSETS = 2
-# Landmarks meet within one frame and one band.
-MEET_FRAMES, MEET_BANDS = 1, 1
-# A pair: see `evidence`, and the share of landmarks that meet. Of 258,000 pairs of real clips that
-# are no copies none had more than 5, but for two songs over one loop, 9.8 at a share of 0.25.
+# Landmarks match within one frame and one band.
+MATCH_FRAMES, MATCH_BANDS = 1, 1
+# Least `evidence` and least share of matching landmarks of a pair of copies. Of 258,000 pairs of
+# real clips that are not copies, none had an evidence above 5, except two tracks over one loop (9.8
+# at a share of 0.25).
 MIN_EVIDENCE, MIN_SHARE = 8.0, 0.3
-# Two pieces of one beat and key agree at many distances in time, copies at one: so much evidence
-# must remain against the distances where they agree best, the highest twentieth; unless the share
-# leaves no doubt.
+# Two tracks of one beat and key agree at many offsets, copies at one. This evidence must remain
+# against the best 5 % of the other offsets, unless the share is at least SURE_SHARE.
 MIN_CONTRAST, SURE_SHARE = 4.0, 0.8
-# Distances nearer than this are not other ones; and less overlap than this share says nothing.
+# Other offsets differ by more than this, and have at least this share of the overlap.
 OTHER_SECONDS, OTHER_OVERLAP = 0.25, 0.5
-# Clips looked at for one clip, those with most votes; bounds the work where keys are common.
+# Clips compared with one clip, those with most votes; bounds the work if keys are common.
 MAX_CANDIDATES = 16
-# Clips whose votes are counted together; bounds memory.
+# Clips whose votes are counted at once; bounds memory.
 BLOCK = 1024
 
 
 @dataclasses.dataclass(frozen=True)
 class Match:
-  """Two clips that hold one recording.
+  """Two clips that contain one recording.
 
   Attributes:
-    a: index of the earlier clip.
-    b: index of the other.
-    offset: frames; what sounds at t in `a` sounds at t + offset in `b`.
-    share: of the landmarks in the overlap, how many meet, 0 to 1.
-    evidence: minus log10 of how probable that is by chance.
-    meeting: number of landmarks that meet.
-    level_change: median of b minus a over them, dB.
-    overlap: frames.
+    a: Index of the first clip.
+    b: Index of the second clip.
+    offset: Frames; frame t of `a` corresponds to frame t + offset of `b`.
+    share: Share of the landmarks in the overlap that match, 0 to 1.
+    evidence: Minus log10 of the probability of that share by chance.
+    num_matching: Number of landmarks that match.
+    level_change: Median level of b minus a over the matching landmarks, dB.
+    overlap: Length of the overlap in frames.
   """
 
   a: int
@@ -61,16 +60,16 @@ class Match:
   offset: int
   share: float
   evidence: float
-  meeting: int
+  num_matching: int
   level_change: float
   overlap: int
 
 
 def find_duplicates(clips: Sequence[Landmarks], frame_rate: float) -> list[Match]:
-  """Every pair of clips that holds one recording, the surest first.
+  """Return all pairs of clips that contain one recording, by decreasing evidence.
 
   Args:
-    clips: all of one frame rate.
+    clips: Landmarks of the clips, all of one frame rate.
     frame_rate: Hz.
   """
   best: dict[tuple[int, int], Match] = {}
@@ -86,12 +85,12 @@ def find_duplicates(clips: Sequence[Landmarks], frame_rate: float) -> list[Match
 
 
 def candidates(clips: Sequence[Landmarks]) -> Iterator[tuple[int, int, int]]:
-  """Yields (a, b, offset) of clips that share keys at one distance in time, a < b."""
+  """Yield (a, b, offset) of clips that share keys at one offset in frames, a < b."""
   starts = np.concatenate([[0], np.cumsum([len(clip.keys) for clip in clips])])
   total = int(starts[-1])
   if not total:
     return
-  # Sorted by key, then by clip, in one integer: half the memory and a third of the time of argsort.
+  # Sorted by key, then clip, in one integer: half the memory and a third of the time of argsort.
   order = np.empty(total, np.uint64)
   for clip, start in zip(clips, starts, strict=False):
     order[start : start + len(clip.keys)] = clip.keys
@@ -100,7 +99,7 @@ def candidates(clips: Sequence[Landmarks]) -> Iterator[tuple[int, int, int]]:
   keys = (order >> np.uint64(32)).astype(np.uint32)
   entries = (order & np.uint64(0xFFFFFFFF)).astype(np.uint32)
   del order
-  places = np.empty(total, np.uint32)  # of each entry in the sorted order
+  places = np.empty(total, np.uint32)  # index of each entry in the sorted order
   places[entries] = np.arange(total, dtype=np.uint32)
   times = np.concatenate([clip.key_times for clip in clips])[entries]
   owners = np.repeat(np.arange(len(clips), dtype=np.uint32), np.diff(starts))[entries]
@@ -122,9 +121,9 @@ def candidates(clips: Sequence[Landmarks]) -> Iterator[tuple[int, int, int]]:
 
 
 def _elect(votes, low, key_counts):
-  """(a, b, offset) with enough votes of one block: MAX_OFFSETS a pair, MAX_CANDIDATES a clip."""
+  """Yield (a, b, offset) with enough votes: at most MAX_OFFSETS a pair, MAX_CANDIDATES a clip."""
   votes, counts = np.unique(votes, return_counts=True)
-  # A shift that is no whole number of frames spreads votes over neighboring distances.
+  # A shift by a fraction of a frame spreads votes over neighboring offsets.
   near = counts.copy()
   for step in (1, 2):
     if len(votes) > step:
@@ -152,12 +151,14 @@ def _elect(votes, low, key_counts):
 
 
 def compare(one: Landmarks, other: Landmarks, offset: int, a: int = 0, b: int = 1) -> Match:
-  """How well two clips agree at one distance in time.
+  """Compare two clips at one offset.
 
   Args:
-    one: of clip `a`.
-    other: of clip `b`.
-    offset: frames; the frame t of `a` is laid over t + offset of `b`.
+    one: Landmarks of clip `a`.
+    other: Landmarks of clip `b`.
+    offset: Frames; frame t of `a` is compared with frame t + offset of `b`.
+    a: Index of the first clip.
+    b: Index of the second clip.
   """
   begin, end = max(0, -offset), min(one.num_frames, other.num_frames - offset)
   first = slice(*np.searchsorted(one.times, (begin, end)))
@@ -167,26 +168,26 @@ def compare(one: Landmarks, other: Landmarks, offset: int, a: int = 0, b: int = 
   smaller = min(len(times_a), len(times_b))
   if not smaller:
     return Match(a, b, offset, 0.0, 0.0, 0, 0.0, max(0, end - begin))
-  # One integer for time and band; neighbors in time are a row apart, and the margin keeps the
-  # last band of one frame from the first of the next.
+  # One integer for time and band. 512 leaves a margin between the last band of a frame and the
+  # first band of the next.
   codes_a = times_a.astype(np.int64) * 512 + bands_a
   codes_b = times_b.astype(np.int64) * 512 + bands_b
   partner = np.full(len(codes_a), -1)
-  met = np.zeros(len(codes_b), bool)
-  for frames in range(-MEET_FRAMES, MEET_FRAMES + 1):
-    # Landmarks of one frame stand more than MEET_BANDS apart: the first in reach is the only one.
+  matched = np.zeros(len(codes_b), bool)
+  for frames in range(-MATCH_FRAMES, MATCH_FRAMES + 1):
+    # Landmarks of one frame are more than MATCH_BANDS apart, so at most one matches.
     wanted = codes_a + frames * 512
-    place = np.minimum(np.searchsorted(codes_b, wanted - MEET_BANDS), len(codes_b) - 1)
-    hit = np.abs(codes_b[place] - wanted) <= MEET_BANDS
+    place = np.minimum(np.searchsorted(codes_b, wanted - MATCH_BANDS), len(codes_b) - 1)
+    hit = np.abs(codes_b[place] - wanted) <= MATCH_BANDS
     partner[hit] = place[hit]
-    met[place[hit]] = True
-  meeting = int(min((partner >= 0).sum(), met.sum()))
-  # By chance, a landmark meets one of the other clip as often as that has landmarks in its bands.
-  density = np.bincount(bands_b, minlength=256 + 2 * MEET_BANDS)
-  width = 2 * MEET_BANDS + 1
-  density = np.convolve(density, np.ones(width), "same")[bands_a] * (2 * MEET_FRAMES + 1)
+    matched[place[hit]] = True
+  num_matching = int(min((partner >= 0).sum(), matched.sum()))
+  # By chance, a landmark matches as often as the other clip has landmarks in the same bands.
+  density = np.bincount(bands_b, minlength=256 + 2 * MATCH_BANDS)
+  width = 2 * MATCH_BANDS + 1
+  density = np.convolve(density, np.ones(width), "same")[bands_a] * (2 * MATCH_FRAMES + 1)
   chance = float(np.mean(-np.expm1(-density / max(end - begin, 1))))
-  share = meeting / smaller
+  share = num_matching / smaller
   change = other.levels[second][partner[partner >= 0]].astype(np.float32) - one.levels[first][
     partner >= 0
   ].astype(np.float32)
@@ -196,27 +197,29 @@ def compare(one: Landmarks, other: Landmarks, offset: int, a: int = 0, b: int = 
     offset,
     share,
     evidence(share, chance, smaller),
-    meeting,
+    num_matching,
     float(np.median(change)) if len(change) else 0.0,
     end - begin,
   )
 
 
 def contrast(one: Landmarks, other: Landmarks, match: Match, frame_rate: float) -> float:
-  """The evidence for a match where chance is what the two clips reach at other distances in time.
+  """Return the evidence for a match if chance is the share of matches at other offsets.
 
   Args:
-    one: of clip `match.a`.
-    other: of clip `match.b`.
-    match: of `compare`.
+    one: Landmarks of clip `match.a`.
+    other: Landmarks of clip `match.b`.
+    match: Result of `compare`.
     frame_rate: Hz.
   """
   bands, others = one.bands.astype(np.int64), other.bands.astype(np.int64)
-  row, column = np.nonzero(np.abs(bands[:, None] - others) <= MEET_BANDS)
-  # How many landmarks meet at every offset from -one.num_frames on.
+  row, column = np.nonzero(np.abs(bands[:, None] - others) <= MATCH_BANDS)
+  # Number of matching landmarks at each offset from -one.num_frames on.
   length = one.num_frames + other.num_frames + 1
-  meeting = np.bincount(other.times[column] - one.times[row] + one.num_frames, minlength=length)
-  meeting = np.convolve(meeting, np.ones(2 * MEET_FRAMES + 1), "same")
+  num_matching = np.bincount(
+    other.times[column] - one.times[row] + one.num_frames, minlength=length
+  )
+  num_matching = np.convolve(num_matching, np.ones(2 * MATCH_FRAMES + 1), "same")
   offsets = np.arange(length) - one.num_frames
   begin = np.maximum(0, -offsets)
   end = np.maximum(begin, np.minimum(one.num_frames, other.num_frames - offsets))
@@ -228,12 +231,20 @@ def contrast(one: Landmarks, other: Landmarks, match: Match, frame_rate: float) 
   away &= (end - begin >= OTHER_OVERLAP * match.overlap) & (smaller > 0)
   if not away.any():
     return match.evidence
-  level = float(np.quantile(np.minimum(meeting[away] / smaller[away], 1.0), 0.95))
-  return evidence(match.share, level, round(match.meeting / match.share))
+  level = float(np.quantile(np.minimum(num_matching[away] / smaller[away], 1.0), 0.95))
+  return evidence(match.share, level, round(match.num_matching / match.share))
 
 
 def evidence(share: float, chance: float, count: int) -> float:
-  """Minus log10 of the chance of so large a share, by Chernoff's bound for independent trials."""
+  """Return minus log10 of the probability of a share by chance.
+
+  It is bounded by Chernoff's inequality for independent trials: count * KL(share || chance).
+
+  Args:
+    share: Observed share of successes.
+    chance: Probability of a success.
+    count: Number of trials.
+  """
   chance = min(max(chance, 1e-6), 1 - 1e-6)
   if share <= chance:
     return 0.0

@@ -1,14 +1,13 @@
-"""Landmarks of a clip: the peaks of its spectrogram, and keys under which they are found again.
+"""Find landmarks of a clip: peaks of its spectrogram, and keys that index them.
 
-Part of the audit, after log-mel in the flow. A landmark is a local maximum in time and frequency;
-which band and when survives re-encoding, a change of level, noise and missing bands. A key names
-three landmarks near each other by their bands and distances in time, so that it is the same
-wherever in the clip they stand. Works at any frame rate: 43 a second from sound, 12.9 from the
-GTZAN archive.
+A landmark is a local maximum in time and frequency. Its band and time survive re-encoding, a change
+of level, noise and missing bands. A key encodes the bands and time differences of three close
+landmarks, so it does not depend on their time in the clip. The method works at any frame rate, such
+as 43 frames per second of audio or the 12.9 of the GTZAN archive.
 
-Reference: peaks and their combination into hashes are those of Wang (2003), "An industrial-strength
-audio search algorithm"; three peaks instead of two, so that keys stay rare in a large collection,
-as Six and Leman (2014), "Panako", have it.
+References: Wang (2003), "An industrial-strength audio search algorithm", for peaks combined into
+hashes; Six and Leman (2014), "Panako", for three peaks instead of two, which keeps keys rare in a
+large collection.
 """
 
 import dataclasses
@@ -18,41 +17,41 @@ import scipy.ndimage
 
 from genre_jax.data.frontend import FrontendConfig
 
-# Changes whenever a landmark or key does: what was kept of an interrupted audit is then not reused.
+# Changes whenever landmarks or keys do: chunks of an interrupted audit are then not reused.
 VERSION = 1
-# How sound is heard where the material leaves a choice: every frame of the usual log-mel, the level
-# kept. A hop of half the length finds no more (measured on re-encoded and shifted real clips).
+# Front end for audio: every frame of the usual log-mel, with its level. A hop of half the length
+# finds no more copies (measured on re-encoded and shifted real clips).
 DENSE = FrontendConfig(frame_stride=1.0, db_ref="full_scale", top_db=0.0)
 
-# A landmark is the maximum within so many seconds and bands to either side. Of (0.06, 3), (0.12, 5)
-# and (0.2, 8) the first kept most keys of clips of 2-3 s.
+# A landmark is the maximum within this distance in seconds and bands. Of (0.06, 3), (0.12, 5) and
+# (0.2, 8), the first gave most keys for clips of 2-3 s.
 NEAR_SECONDS, NEAR_BANDS = 0.06, 3
-# Below the clip's maximum; what is weaker drowns in the noise of an encoder.
+# Lowest level below the clip's maximum; lower peaks are masked by the noise of an encoder.
 FLOOR_DB = 60.0
-# Kept in each second: those that stand out most from their surroundings.
+# Landmarks kept per second: the most prominent ones over their surroundings.
 PER_SECOND = 20
 AROUND_SECONDS, AROUND_BANDS = 0.5, 12
-# The other two landmarks of a key: from the next FAN within these bounds.
+# The other two landmarks of a key are among the next FAN within these bounds.
 FAN = 4
 NEAREST_SECONDS, FARTHEST_SECONDS, FARTHEST_BANDS = 0.04, 1.2, 40
-# Landmarks looked at for that: as many as FARTHEST_SECONDS hold on average.
+# Landmarks searched for that: the average number in FARTHEST_SECONDS.
 AHEAD = 24
-# Keys of one clip: those of the lowest hashes, so that two copies keep the same ones. It bounds the
-# index, and what a full song costs.
+# Keys of one clip: those of the lowest hashes, so that two copies keep the same keys. It bounds the
+# index and the cost of a full track.
 MAX_KEYS = 1000
 
 
 @dataclasses.dataclass(frozen=True)
 class Landmarks:
-  """What is kept of a clip in order to find it again.
+  """Landmarks and keys of a clip.
 
   Attributes:
-    num_frames: length of the clip.
-    times: int32[landmarks], frames, rising.
+    num_frames: Length of the clip in frames.
+    times: int32[landmarks], frames, increasing.
     bands: uint8[landmarks].
-    levels: float16[landmarks], dB as the log-mel has them.
-    keys: uint32[keys], rising, no two the same.
-    key_times: int32[keys], frame of a key's first landmark.
+    levels: float16[landmarks], dB of the log-mel.
+    keys: uint32[keys], strictly increasing.
+    key_times: int32[keys], frame of the first landmark of a key.
   """
 
   num_frames: int
@@ -64,17 +63,20 @@ class Landmarks:
 
 
 def find_landmarks(log_mel: np.ndarray, frame_rate: float) -> Landmarks:
-  """Landmarks and keys of one clip.
+  """Find the landmarks and keys of one clip.
 
   Args:
     log_mel: float32[frames, n_mels] in dB, n_mels at most 256; any reference.
     frame_rate: Hz.
+
+  Raises:
+    ValueError: If n_mels exceeds 256.
   """
   num_frames, n_mels = log_mel.shape
   if n_mels > 256:
-    raise ValueError(f"landmarks count bands in 8 bits: {n_mels} bands are too many")
+    raise ValueError(f"bands of landmarks are stored in 8 bits: n_mels={n_mels} exceeds 256")
   top = log_mel.max()
-  # Digital silence would otherwise stand infinitely far below.
+  # Digital silence would otherwise be infinitely low.
   levels = np.maximum(log_mel, top - 80.0)
   near = max(1, round(NEAR_SECONDS * frame_rate))
   highest = scipy.ndimage.maximum_filter(levels, (2 * near + 1, 2 * NEAR_BANDS + 1))
@@ -89,7 +91,7 @@ def find_landmarks(log_mel: np.ndarray, frame_rate: float) -> Landmarks:
 
 
 def with_keys(num_frames, times, bands, levels, frame_rate) -> Landmarks:
-  """Landmarks of int[landmarks] times, rising, and bands, with the keys that they make."""
+  """Return Landmarks with the keys of int[landmarks] times (increasing) and bands."""
   times, bands = np.asarray(times, np.int32), np.asarray(bands, np.int32)
   keys, key_times = _keys(times, bands, frame_rate)
   return Landmarks(
@@ -98,7 +100,7 @@ def with_keys(num_frames, times, bands, levels, frame_rate) -> Landmarks:
 
 
 def _most_prominent(times, prominence, frame_rate):
-  """Indices, rising, of the PER_SECOND most prominent of each second."""
+  """Return the indices, increasing, of the PER_SECOND most prominent landmarks of each second."""
   second = (times / frame_rate).astype(np.int64)
   order = np.lexsort((-prominence, second))
   second = second[order]
@@ -107,7 +109,7 @@ def _most_prominent(times, prominence, frame_rate):
 
 
 def _keys(times, bands, frame_rate):
-  """(uint32 keys, int32 times) of landmarks in the order of time."""
+  """Return (uint32[keys], int32[keys] times) of landmarks in the order of time."""
   count = len(times)
   ahead = np.arange(count)[:, None] + np.arange(1, AHEAD + 1)
   inside = ahead < count
@@ -141,7 +143,7 @@ def _keys(times, bands, frame_rate):
 
 
 def _mix(codes):
-  """uint32 hash of uint64 codes: the finaliser of splitmix64 (Steele, Lea and Flood, 2014)."""
+  """Return uint32 hashes of uint64 codes by splitmix64 (Steele, Lea and Flood, 2014)."""
   codes = (codes ^ (codes >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
   codes = (codes ^ (codes >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
   return ((codes ^ (codes >> np.uint64(31))) >> np.uint64(32)).astype(np.uint32)

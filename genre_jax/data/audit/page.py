@@ -1,7 +1,7 @@
-"""The audit's report as one self-contained page, pairs side by side.
+"""Write the report of the audit as one self-contained page.
 
-Last of the audit. Spectrograms of the first pairs are drawn into the page; it needs no network, no
-script, and no file beside it, and holds no sound.
+The page shows the spectrograms of the first pairs next to each other. It contains no script and no
+audio, and needs no other file and no network.
 """
 
 import base64
@@ -16,9 +16,9 @@ from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.mel import mel_frequencies
 from genre_jax.data.source import SPLITS, Clip, Reader
 
-# Pairs with pictures: about 110 kB and a third of a second each. Rows of a table beyond.
-PICTURES, ROWS = 60, 2000
-# dB below the maximum where the colors end.
+# Pairs with pictures, about 110 kB and a third of a second each, and largest length of a table.
+MAX_PICTURES, MAX_ROWS = 60, 2000
+# Range of the colors below the maximum, dB.
 RANGE_DB = 70.0
 TICKS_HZ = (100, 500, 1000, 2000, 5000, 10000)
 
@@ -54,17 +54,15 @@ def write_page(
   frontend: FrontendConfig,
   progress: Callable = iter,
 ) -> str:
-  """The page.
+  """Return the page as HTML.
 
   Args:
-    report: of `audit.make_report`.
-    title: what was audited.
-    reader: of the source, for the pictures.
-    clips: of the source.
-    recipe: how the audit hears; see `clip_facts.hearing`.
-    progress: wraps the pairs that are drawn, as tqdm does.
-  Returns:
-    HTML.
+    report: Result of `report.make_report`.
+    title: Name of the collection.
+    reader: Reader of the source, for the pictures.
+    clips: Clips of the source.
+    frontend: Front end of the audit; see `clip_facts.analysis_config`.
+    progress: Wraps the pairs that are drawn, as tqdm does.
   """
   by_track = {clip.track: clip for clip in clips}
   pairs = report["pairs"]
@@ -75,21 +73,21 @@ def write_page(
     f"<h1>Audit of {_text(title)}</h1>",
     _summary(report),
   ]
-  parts.append("<h2>Pairs of clips that hold one recording</h2>")
+  parts.append("<h2>Pairs of clips with the same recording</h2>")
   if not pairs:
-    parts.append("<p>None was found.</p>")
+    parts.append("<p>None.</p>")
   else:
     parts.append(
-      "<p class='quiet'>Score: share of the spectrogram's peaks in the overlap that meet within one"
-      " frame and one mel band. The pictures of a pair are set so that the same sound stands at the"
-      " same place; a positive shift means that it comes later in the second clip.</p>"
+      "<p class='quiet'>Score: share of the peaks in the overlap that match within one frame and"
+      " one mel band. The pictures of a pair are aligned in time; a positive shift means"
+      " that the recording is later in the second clip.</p>"
     )
-  for pair in progress(pairs[:PICTURES]):
+  for pair in progress(pairs[:MAX_PICTURES]):
     parts.append(_pair(pair, by_track, reader, frontend))
-  if len(pairs) > PICTURES:
+  if len(pairs) > MAX_PICTURES:
     parts.append(
-      f"<p>The next {min(len(pairs), ROWS) - PICTURES} of {len(pairs)} pairs, without"
-      " pictures; audit.json has all.</p>"
+      f"<p>The next {min(len(pairs), MAX_ROWS) - MAX_PICTURES} of {len(pairs)} pairs, without"
+      " pictures; audit.json contains all.</p>"
     )
     parts.append(
       _table(
@@ -103,7 +101,7 @@ def write_page(
             f"{pair['offset_seconds']:+.2f}",
             _splits(pair),
           )
-          for pair in pairs[PICTURES:ROWS]
+          for pair in pairs[MAX_PICTURES:MAX_ROWS]
         ],
         (3, 4),
       )
@@ -111,7 +109,7 @@ def write_page(
   larger = [group for group in report["sets"] if len(group) > 2]
   if larger:
     parts.append("<h2>Sets of more than two</h2>" + _list(", ".join(group) for group in larger))
-  parts.append("<h2>Groups on both sides of the split</h2>")
+  parts.append("<h2>Groups in more than one split</h2>")
   parts.append(_groups(report))
   for name, heading in (
     ("unreadable", "Unreadable clips"),
@@ -122,11 +120,11 @@ def write_page(
     rows = [(row["clip"], row["reason"]) for row in report[name]]
     parts.append(f"<h2>{heading}</h2>")
     if name == "clipped" and not report["has_samples"]:
-      parts.append("<p>Spectrograms do not tell: clipping shows in samples.</p>")
+      parts.append("<p>Unknown: clipping is visible in samples only, not in spectrograms.</p>")
     else:
-      parts.append(_table(("clip", "what"), rows[:ROWS]) if rows else "<p>None.</p>")
-      if len(rows) > ROWS:
-        parts.append(f"<p>{len(rows) - ROWS} more are in audit.json.</p>")
+      parts.append(_table(("clip", "reason"), rows[:MAX_ROWS]) if rows else "<p>None.</p>")
+      if len(rows) > MAX_ROWS:
+        parts.append(f"<p>{len(rows) - MAX_ROWS} more are in audit.json.</p>")
   parts.append(
     "<h2>Classes</h2>"
     + _table(
@@ -147,15 +145,17 @@ def write_page(
 
 
 def _text(value):
+  """Return a value as escaped text."""
   return html.escape(str(value))
 
 
 def _list(lines):
+  """Return lines as an HTML list."""
   return "<ul>" + "".join(f"<li>{_text(line)}</li>" for line in lines) + "</ul>"
 
 
 def _table(heads, rows, numbers=()):
-  """A table that scrolls by itself on a narrow screen; `numbers` are columns set to the right."""
+  """Return a table that scrolls on a narrow screen; the columns `numbers` are right-aligned."""
 
   def cells(row, tag):
     return "".join(
@@ -173,16 +173,16 @@ def _table(heads, rows, numbers=()):
 
 
 def _summary(report):
-  """What was read, and a tile for each kind of finding."""
+  """Return the totals, and a tile for each kind of finding."""
   counts = report["counts"]
-  assignment = f"split {report['split']}" if report["split"] else "no split"
+  split = f"split {report['split']}" if report["split"] else "no split"
   tiles = [("clips read", f"{report['usable']} of {report['clips']}", False)]
   for key, name in (
     ("exact_pairs", "exact pairs"),
     ("near_pairs", "near pairs"),
-    ("pairs_across_sides", "pairs across the split"),
-    ("pairs_of_two_labels", "pairs of two labels"),
-    ("groups_across", "groups across the split"),
+    ("pairs_across_splits", "pairs across splits"),
+    ("pairs_of_two_labels", "pairs with two labels"),
+    ("groups_across", "groups across splits"),
     ("unreadable", "unreadable"),
     ("truncated", "truncated"),
     ("silent", "silent"),
@@ -193,7 +193,7 @@ def _summary(report):
     tiles.append((name, counts[key], counts[key] > 0))
   return (
     f"<p class='quiet'>{_text(report['source'])}, {report['hours']:.2f} h,"
-    f" {report['frames_per_second']:g} frames a second, {_text(assignment)}.</p>"
+    f" {report['frames_per_second']:g} frames per second, {_text(split)}.</p>"
     "<div class='tiles'>"
     + "".join(
       f"<div class='tile{' found' if found else ''}'><b>{_text(value)}</b>{_text(name)}</div>"
@@ -204,22 +204,23 @@ def _summary(report):
 
 
 def _groups(report):
-  """The groups across sides, or why nothing can be said."""
+  """Return the groups across splits, or the reason why they are unknown."""
   if report["split"] is None:
     return "<p>There is no split; see the notes.</p>"
   rows = [
     (row["group"], ", ".join(f"{clip['clip']} ({clip['split']})" for clip in row["clips"]))
     for row in report["groups_across"]
   ]
-  return _table(("group", "clips"), rows[:ROWS]) if rows else "<p>None.</p>"
+  return _table(("group", "clips"), rows[:MAX_ROWS]) if rows else "<p>None.</p>"
 
 
 def _splits(pair):
-  return f"{pair['side_a'] or 'no split'} / {pair['side_b'] or 'no split'}"
+  """Return the splits of a pair as text."""
+  return f"{pair['split_a'] or 'no split'} / {pair['split_b'] or 'no split'}"
 
 
 def _pair(pair, by_track, reader, frontend):
-  """Two clips side by side, with what is known of them."""
+  """Return two clips next to each other, with their facts."""
   level = pair["level_change_db"]
   facts = [
     pair["kind"],
@@ -233,22 +234,23 @@ def _pair(pair, by_track, reader, frontend):
   if pair["overlap_seconds"] is not None:
     facts.append(f"overlap {pair['overlap_seconds']:.1f} s")
   badges = "".join(f"<span class='badge'>{_text(fact)}</span>" for fact in facts)
-  for key, text in (("across_sides", "across the split"), (None, "two labels")):
+  for key, text in (("across_splits", "across splits"), (None, "two labels")):
     if pair[key] if key else not pair["same_label"]:
       badges += f"<span class='badge warn'>{text}</span>"
-  heard = [_levels(reader, by_track[pair[name]], frontend) for name in "ab"]
+  levels_of_both = [_levels(reader, by_track[pair[name]], frontend) for name in "ab"]
   lengths = [
-    0.0 if isinstance(levels, str) else len(levels) * frontend.seconds_per_frame for levels in heard
+    0.0 if isinstance(levels, str) else len(levels) * frontend.seconds_per_frame
+    for levels in levels_of_both
   ]
-  # Both axes span the same time, shifted, so that one sound stands at one place in both pictures.
+  # Both axes span the same time, shifted by the offset, so that the recordings are aligned.
   offset = pair["offset_seconds"]
   begin, end = min(0.0, -offset), max(lengths[0], lengths[1] - offset)
-  figures = []
-  for name, levels, shift in zip("ab", heard, (0.0, offset), strict=True):
+  pictures = []
+  for name, levels, shift in zip("ab", levels_of_both, (0.0, offset), strict=True):
     caption = [
       f"<b>{_text(pair[name])}</b>",
       _text(", ".join(pair[f"labels_{name}"])),
-      _text(pair[f"side_{name}"] or "no side"),
+      _text(pair[f"split_{name}"] or "no split"),
     ]
     if pair[f"group_{name}"]:
       caption.append(_text(pair[f"group_{name}"]))
@@ -259,12 +261,12 @@ def _pair(pair, by_track, reader, frontend):
         levels, frontend, (begin + shift, end + shift), f"log-mel spectrogram of {pair[name]}"
       )
     )
-    figures.append(f"<figure><figcaption>{' · '.join(caption)}</figcaption>{picture}</figure>")
-  return f"<div class='pair'><p>{badges}</p><div class='two'>{''.join(figures)}</div></div>"
+    pictures.append(f"<figure><figcaption>{' · '.join(caption)}</figcaption>{picture}</figure>")
+  return f"<div class='pair'><p>{badges}</p><div class='two'>{''.join(pictures)}</div></div>"
 
 
 def _levels(reader, clip, frontend):
-  """Log-mel of a clip, or the reason why there is none."""
+  """Return the log-mel of a clip, or the reason why it cannot be read."""
   try:
     return reader.log_mel(clip, frontend)
   except UnreadableAudio as error:
@@ -272,12 +274,12 @@ def _levels(reader, clip, frontend):
 
 
 def _picture(levels, frontend, span, alt):
-  """A spectrogram as an <img>; `span` is what the axis shows, in seconds of this clip."""
-  # Here: only pages with pairs need it. Figure without pyplot, which would look for a screen.
+  """Return a spectrogram as an <img>; `span` is the range of the time axis in seconds."""
+  # Here: only pages with pairs need it. Without pyplot, which would look for a display.
   from matplotlib.figure import Figure
 
   seconds = len(levels) * frontend.seconds_per_frame
-  # More frames than pixels only cost time.
+  # More frames than pixels would only cost time.
   step = max(1, len(levels) // 900)
   figure = Figure(figsize=(4.8, 2.3), dpi=110)
   axes = figure.add_axes((0.12, 0.21, 0.86, 0.74))
@@ -300,7 +302,7 @@ def _picture(levels, frontend, span, alt):
   axes.set_ylabel("kHz")
   axes.set_xlabel("seconds")
   stream = io.BytesIO()
-  # A fifth of the size of PNG at the same look.
+  # A fifth of the size of PNG at the same quality.
   figure.savefig(stream, format="webp", pil_kwargs={"quality": 75})
   data = base64.b64encode(stream.getvalue()).decode()
   return f"<img alt='{_text(alt)}' src='data:image/webp;base64,{data}'>"

@@ -1,12 +1,11 @@
-"""What is wrong with a collection before anything is trained on it, as one report.
+"""Make the report of an audit: duplicates, damaged clips and groups across splits.
 
-After the survey of clips and duplicates in the flow; the command line and the page stand on it. The
-report is plain values, as `audit.json` holds them.
+The report consists of plain values, as they are written to `audit.json`.
 """
 
 import collections
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from genre_jax.data.audit import duplicates
 from genre_jax.data.audit.clip_facts import ClipFacts
@@ -16,29 +15,33 @@ from genre_jax.data.split_assignment import SplitAssignment
 from genre_jax.data.splits import assign_splits
 from genre_jax.errors import UserError
 
-# Flat peaks: two samples in a second of 22050. What clean real clips have is 0; below a quarter of
-# full scale, waves that are merely low look flat in 16 bits.
+# Least share of flat peaks of a clipped clip (two samples per second at 22050 Hz) and its least
+# peak. Clean real clips have no flat peaks; below a quarter of full scale, low waves look flat in
+# 16 bits.
 CLIPPED_SHARE, CLIPPED_PEAK = 1e-4, 0.25
-# Digital silence: this long at the end, or this share of the clip, is more than a pause.
+# Digital silence of this length at the end, or this share of the clip, is more than a pause.
 SILENT_END_SECONDS, SILENT_SHARE = 1.0, 0.5
 # A clip is short below this share of the median length.
 SHORT_SHARE = 0.5
-# Two clips are shifted, or differ in level, from so much on; less is within the measurement.
+# Least shift and level difference that are reported; smaller ones are measurement errors.
 SHIFTED_SECONDS, LEVEL_DB = 0.1, 0.5
-# Of so many identical clips each is paired with each; of more, each with the first.
+# Up to this number of identical clips, all pairs are reported; above, those with the first clip.
 ALL_PAIRS_OF = 20
 
 
 def assignment_of(
   source: Source, facts: Sequence[ClipFacts], config, segments_per_track: int
 ) -> tuple[SplitAssignment | None, str]:
-  """The split that a run would make of the clips that can be used, or None and why not.
+  """Return the splits of a run on the usable clips.
 
   Args:
-    source: what was examined.
-    facts: of each of its clips, in order.
-    config: with name, num_folds, fold and seed.
-    segments_per_track: of a leaky split.
+    source: The source.
+    facts: Facts of its clips, in order.
+    config: `config.split`, with name, num_folds, fold and seed.
+    segments_per_track: Number of segments of a track, for leaky_segments.
+
+  Returns:
+    (assignment, note); the assignment is None if the clips cannot be split, and the note says why.
   """
   clips = [clip for clip, fact in zip(source.clips, facts, strict=True) if not fact.reason]
   try:
@@ -63,29 +66,29 @@ def make_report(
   has_samples: bool,
   note: str = "",
 ) -> dict:
-  """Everything that was found, as plain values.
+  """Return the report as plain values.
 
   Args:
-    source: what was examined.
-    facts: of each of its clips, in order.
-    split: who stands where; None where there is no split.
-    frame_rate: of the landmarks, Hz.
-    has_samples: whether clips are sound, whose level and clipping can be known.
-    note: a line for the user about the split.
+    source: The source.
+    facts: Facts of its clips, in order.
+    assignment: Splits; None if there are none.
+    frame_rate: Frame rate of the landmarks, Hz.
+    has_samples: True if clips are audio, so that level and clipping are known.
+    note: A line for the user about the splits.
   """
   clips = source.clips
-  splits = {clip.track: _split(assignment, clip) for clip in clips}
+  splits = {clip.track: split_of_clip(assignment, clip) for clip in clips}
   usable = [index for index, fact in enumerate(facts) if not fact.reason]
-  pairs = [_pair(clips, splits, *row) for row in _exact_pairs(facts, usable)]
+  pairs = [_pair(clips, splits, *row) for row in exact_pairs(facts, usable)]
   first_of = {}
   for index in usable:
     first_of.setdefault(facts[index].content, index)
   unique = list(first_of.values())
-  found = duplicates.find_duplicates([facts[index].landmarks for index in unique], frame_rate)
-  for match in found:
+  matches = duplicates.find_duplicates([facts[index].landmarks for index in unique], frame_rate)
+  for match in matches:
     pairs.append(_near_pair(clips, splits, unique, match, frame_rate, has_samples))
   index_of = {clip.track: index for index, clip in enumerate(clips)}
-  joined = sets_of(((index_of[pair["a"]], index_of[pair["b"]]) for pair in pairs), len(clips))
+  sets = sets_of(((index_of[pair["a"]], index_of[pair["b"]]) for pair in pairs), len(clips))
   groups = groups_across(clips, splits) if assignment and not assignment.leaky else []
   report = {
     "source": source.name,
@@ -98,14 +101,14 @@ def make_report(
     "notes": [*source.notes, *([note] if note else ())],
     "classes": _class_counts(source, facts, splits),
     "pairs": pairs,
-    "sets": [[clips[index].track for index in group] for group in joined],
+    "sets": [[clips[index].track for index in group] for group in sets],
     "groups_across": groups,
     **_flagged(source, facts),
   }
   report["counts"] = {
     "exact_pairs": sum(pair["kind"] == "exact" for pair in pairs),
     "near_pairs": sum(pair["kind"] == "near" for pair in pairs),
-    "pairs_across_sides": sum(pair["across_sides"] for pair in pairs),
+    "pairs_across_splits": sum(pair["across_splits"] for pair in pairs),
     "pairs_of_two_labels": sum(not pair["same_label"] for pair in pairs),
     **{
       name: len(report[name])
@@ -115,18 +118,28 @@ def make_report(
   return report
 
 
-def _split(assignment, clip):
-  """The side of a clip; '' where it has none; of a leaky split, those of its segments."""
+def split_of_clip(assignment: SplitAssignment | None, clip: Clip) -> str:
+  """Return the split of a clip, '' if it has none; those of its segments if leaky."""
   if assignment is None:
     return ""
   if assignment.leaky:
-    there = set(assignment.segments.get(clip.track, ()))
-    return "+".join(split for split in SPLITS if split in there)
+    present = set(assignment.segments.get(clip.track, ()))
+    return "+".join(split for split in SPLITS if split in present)
   return assignment.splits.get(clip.track, "")
 
 
-def _exact_pairs(facts, usable):
-  """(a, b) of clips whose samples, or spectrograms, are the same to the last bit."""
+def exact_pairs(facts: Sequence[ClipFacts], usable: Sequence[int]) -> Iterator[tuple[int, int]]:
+  """Yield pairs of clips with identical samples or spectrograms.
+
+  Of more than ALL_PAIRS_OF identical clips, only the pairs with the first clip are given.
+
+  Args:
+    facts: Facts of all clips.
+    usable: Indices of the clips to compare.
+
+  Yields:
+    (index, index) in `facts`.
+  """
   same = collections.defaultdict(list)
   for index in usable:
     same[facts[index].content].append(index)
@@ -137,9 +150,9 @@ def _exact_pairs(facts, usable):
 
 
 def _pair(clips, splits, a, b):
-  """The JSON object of two identical clips."""
+  """Return the JSON object of two identical clips."""
   one, other = clips[a], clips[b]
-  side_a, side_b = splits[one.track], splits[other.track]
+  split_a, split_b = splits[one.track], splits[other.track]
   return {
     "a": one.track,
     "b": other.track,
@@ -155,14 +168,14 @@ def _pair(clips, splits, a, b):
     "same_label": one.labels == other.labels,
     "group_a": one.group if one.has_group else None,
     "group_b": other.group if other.has_group else None,
-    "side_a": side_a or None,
-    "side_b": side_b or None,
-    "across_sides": bool(side_a and side_b and (side_a != side_b or "+" in side_a)),
+    "split_a": split_a or None,
+    "split_b": split_b or None,
+    "across_splits": bool(split_a and split_b and (split_a != split_b or "+" in split_a)),
   }
 
 
 def _near_pair(clips, splits, unique, match, frame_rate, has_samples):
-  """The JSON object of two clips that hold one recording."""
+  """Return the JSON object of two clips that contain one recording."""
   offset = match.offset / frame_rate
   level = round(match.level_change, 1) if has_samples else None
   changes = ["shifted in time"] if abs(offset) >= SHIFTED_SECONDS else []
@@ -183,7 +196,15 @@ def _near_pair(clips, splits, unique, match, frame_rate, has_samples):
 
 
 def groups_across(clips: Sequence[Clip], splits: dict[str, str]) -> list[dict]:
-  """Groups with clips on more than one side of a split."""
+  """Return the groups with clips in more than one split.
+
+  Args:
+    clips: Clips with their groups.
+    splits: {track: split}, '' if it has none.
+
+  Returns:
+    [{'group', 'clips': [{'clip', 'split'}, ...]}, ...], sorted by group.
+  """
   places = collections.defaultdict(list)
   for clip in clips:
     if clip.has_group and splits[clip.track]:
@@ -196,27 +217,27 @@ def groups_across(clips: Sequence[Clip], splits: dict[str, str]) -> list[dict]:
 
 
 def _class_counts(source, facts, splits):
-  """Clips, usable clips, hours and clips of each side, for each class."""
+  """Return clips, usable clips, hours, groups and clips of each split, for each class."""
   rows = []
   for name in source.classes:
-    here = [
+    of_class = [
       (clip, fact) for clip, fact in zip(source.clips, facts, strict=True) if name in clip.labels
     ]
     row = {
       "class": name,
-      "clips": len(here),
-      "usable": sum(not fact.reason for _, fact in here),
-      "hours": round(sum(fact.seconds for _, fact in here) / 3600, 4),
-      "groups": len({clip.group for clip, _ in here if clip.has_group}),
+      "clips": len(of_class),
+      "usable": sum(not fact.reason for _, fact in of_class),
+      "hours": round(sum(fact.seconds for _, fact in of_class) / 3600, 4),
+      "groups": len({clip.group for clip, _ in of_class if clip.has_group}),
     }
     for split in SPLITS:
-      row[split] = sum(split in splits[clip.track].split("+") for clip, _ in here)
+      row[split] = sum(split in splits[clip.track].split("+") for clip, _ in of_class)
     rows.append(row)
   return rows
 
 
 def _flagged(source, facts):
-  """Lists of clips with something wrong, each as {'clip', 'reason'}."""
+  """Return lists of damaged clips by kind, each clip as {'clip', 'reason'}."""
   flagged = {"unreadable": [], "silent": [], "truncated": [], "clipped": []}
 
   def flag(kind, name, reason):
@@ -257,18 +278,18 @@ def _flagged(source, facts):
         flag(
           "clipped",
           fact.track,
-          f"{fact.flat_share:.2%} of its samples lie in flat peaks at {fact.peak:.3f}",
+          f"{fact.flat_share:.2%} of its samples are in flat peaks at {fact.peak:.3f}",
         )
   return flagged
 
 
 def summary(report: dict) -> list[str]:
-  """The report in a few lines, for a terminal."""
+  """Return the report as a few lines, for a terminal."""
   counts = report["counts"]
   lines = [
     f"audited   {report['usable']} of {report['clips']} clips, {report['hours']:.2f} h",
     f"pairs     {counts['exact_pairs']} exact, {counts['near_pairs']} near, in {counts['sets']}"
-    f" sets; {counts['pairs_across_sides']} across the split,"
+    f" sets; {counts['pairs_across_splits']} across splits,"
     f" {counts['pairs_of_two_labels']} with two labels",
   ]
   for pair in report["pairs"][:10]:
@@ -279,7 +300,7 @@ def summary(report: dict) -> list[str]:
   if len(report["pairs"]) > 10:
     lines.append(f"          and {len(report['pairs']) - 10} more")
   if report["split"]:
-    lines.append(f"split     {report['split']}: {counts['groups_across']} groups on two sides")
+    lines.append(f"split     {report['split']}: {counts['groups_across']} groups in two splits")
   lines += [
     f"          {row['group']}: "
     + ", ".join(f"{clip['clip']} {clip['split']}" for clip in row["clips"][:5])

@@ -1,1 +1,1 @@
-"""The datasets that a config can name, one module each."""
+"""Datasets that a config can name, one module each."""

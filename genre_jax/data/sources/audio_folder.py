@@ -1,7 +1,6 @@
-"""Any collection of the form DIR/GENRE/FILE, with an optional table of groups.
+"""Source: a collection of the form DIR/GENRE/FILE, with an optional table of groups.
 
-A source: the genres are the folders' names. Files further down count for the genre of the topmost
-folder.
+The labels are the names of the folders. Files in deeper folders have the label of the topmost one.
 """
 
 import os
@@ -15,11 +14,11 @@ FOLDER_DEPTH = 4
 
 
 def open_audio_folder(request: Request) -> Source:
-  """The source of a folder of folders."""
+  """Open a folder with one folder per genre as a source."""
   path, flag = request.path, request.flag
   if not os.path.isdir(path):
     raise UserError(f"{flag}: there is no such folder.")
-  every, others, loose = [], 0, 0
+  all_clips, others, loose = [], 0, 0
   for name, file in list_files(path, FOLDER_DEPTH):
     if not is_audio_name(name):
       others += 1
@@ -27,20 +26,22 @@ def open_audio_folder(request: Request) -> Source:
       loose += 1
     else:
       clip = Clip(name, f"track:{name}", (name.split("/")[0],), file, has_group=False)
-      every.append(clip)
-  if not every:
+      all_clips.append(clip)
+  if not all_clips:
     raise UserError(
       f"{flag}: no audio was found. It must be a folder with one folder for each genre, "
       "DIR/GENRE/FILE.wav (or .flac, .ogg, .opus, .mp3)."
-      + (f" There are {loose} audio files beside no genre folder." if loose else "")
+      + (f" There are {loose} audio files in no genre folder." if loose else "")
     )
-  classes = choose_classes(request.genres, (clip.labels[0] for clip in every))
+  classes = choose_classes(request.genres, (clip.labels[0] for clip in all_clips))
   for name in classes:
     if ";" in name or "," in name:
       raise UserError(
         f"{flag}: the genre folder {name!r} has a comma or semicolon in its name: rename it."
       )
-  clips = sorted((clip for clip in every if clip.labels[0] in classes), key=lambda clip: clip.track)
+  clips = sorted(
+    (clip for clip in all_clips if clip.labels[0] in classes), key=lambda clip: clip.track
+  )
   notes = []
   if loose:
     notes.append(f"{loose} audio files directly in {path}, in no genre folder: left out")
@@ -52,8 +53,8 @@ def open_audio_folder(request: Request) -> Source:
     notes += more
   else:
     notes.append(
-      "no table of groups (--config.dataset.groups=CSV): each file counts as a group of its own, "
-      "so one artist or recording may stand on two sides of a split"
+      "no table of groups (--config.dataset.groups=CSV): each file is a group of its own, so one "
+      "artist or recording may be in two splits"
     )
   identity = file_stamps((clip.track, clip.path) for clip in clips)
   return Source("audio_folder", classes, tuple(clips), AudioFileReader(), identity, tuple(notes))

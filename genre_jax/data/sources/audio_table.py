@@ -1,10 +1,13 @@
-"""Audio files that a CSV lists: the columns file, genre and, if you like, group and side.
+"""Source: audio files that a CSV file lists, with the columns file, genre, group and split.
 
-A source. Several genres of a file are joined by ';'. One that begins with '?' is unknown of that
-file: neither learned nor asked; all that a line does not name, its file does not carry. A line that
-names nothing is left out: nobody has listened. `group` is the artist or recording that must stay on
-one side of a split, several joined by ';'; `side` is train, valid or test, for
-`--config.split.name=official`. Paths are relative to the CSV.
+`genre` contains labels, joined by ';'. A label that begins with '?' is unknown for that file: it is
+excluded from the loss and from evaluation. A label that a line does not name is negative. A line
+without labels is left out, because nobody has labeled the file. `group` (optional) is the artist or
+recording that must stay in one split; several are joined by ';'. `split` (optional) is train,
+validation or test, for `--config.split.name=official`. Paths are relative to the CSV file.
+
+The column name `side` and the value `valid` of earlier versions are accepted for `split` and
+`validation`.
 """
 
 import os
@@ -19,6 +22,7 @@ from genre_jax.data.sources.metadata import (
   read_rows,
 )
 from genre_jax.errors import UserError
+from genre_jax.old_names import SPLITS as OLD_SPLITS
 
 ROLES = {
   "file": "file",
@@ -27,15 +31,16 @@ ROLES = {
   "label": "genre",
   "group": "group",
   "split": "split",
+  "side": "split",  # of earlier versions
 }
 
 
 def open_audio_table(request: Request) -> Source:
-  """The source of a CSV file."""
+  """Open a CSV file as a source."""
   table = find_table(request, ("table.csv", "genres.csv"))
   rows = read_rows(table)
   header = _header(next(rows, (0, []))[1], table)
-  every, tracks, spelt, unlabeled = [], {}, {}, 0
+  all_clips, tracks, spellings, unlabeled = [], {}, {}, 0
   for line, row in rows:
     if len(row) > len(header):
       raise UserError(
@@ -53,15 +58,17 @@ def open_audio_table(request: Request) -> Source:
       raise UserError(f"{table}, line {line}: the file is not named.")
     check_first(tracks, track, table, line, "put all its genres in one line, joined by ';'")
     labels, unknown = _labels(cells.get("genre", ""), table, line)
-    _check_spelling(spelt, (*labels, *unknown), table, line)
+    _check_spelling(spellings, (*labels, *unknown), table, line)
     if not labels and not unknown:
       unlabeled += 1
       continue
-    split = cells.get("split", "")
+    split = OLD_SPLITS.get(cells.get("split", ""), cells.get("split", ""))
     if split not in ("", *SPLITS):
-      raise UserError(f"{table}, line {line}: side is {split!r}: give {', '.join(SPLITS)} or none.")
+      raise UserError(
+        f"{table}, line {line}: the split is {split!r}: give {', '.join(SPLITS)} or nothing."
+      )
     group = tidy_groups(cells.get("group", ""))
-    every.append(
+    all_clips.append(
       Clip(
         track,
         group or f"track:{track}",
@@ -73,16 +80,16 @@ def open_audio_table(request: Request) -> Source:
       )
     )
   notes = [f"{unlabeled} lines of {table} name no genre: left out"] if unlabeled else []
-  return metadata_source("audio_table", request, every, (table.parent,), notes)
+  return metadata_source("audio_table", request, all_clips, (table.parent,), notes)
 
 
 def _is_broken(cell: str) -> bool:
-  """Whether a cell goes over several lines, as after a quote that is not closed."""
+  """Return True if a cell has several lines, as after a quote that is not closed."""
   return "\n" in cell or "\r" in cell
 
 
 def _header(names: list[str], table) -> list[str]:
-  """What the columns are, of which none may be there twice."""
+  """Return the roles of the columns; raise UserError if a role is missing or given twice."""
   header = [ROLES.get(name.lower(), name.lower()) for name in names]
   columns_of(header, ("file", "genre"), table)
   for role in dict.fromkeys(ROLES.values()):
@@ -96,26 +103,26 @@ def _header(names: list[str], table) -> list[str]:
 
 
 def _labels(cell: str, table, line: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-  """What 'rock;?pop' says is carried, ('rock',), and what is unknown, ('pop',)."""
+  """Return (positive, unknown) labels of a cell: 'rock;?pop' gives (('rock',), ('pop',))."""
   names = list(dict.fromkeys(filter(None, (name.strip() for name in cell.split(";")))))
   unknown = tuple(name[1:].strip() for name in names if name.startswith("?"))
   labels = tuple(name for name in names if not name.startswith("?"))
   if "" in unknown:
     raise UserError(
-      f"{table}, line {line}: a '?' stands alone; write ?GENRE where nobody knows"
-      " whether the file is of GENRE, and an empty cell where nobody knows anything."
+      f"{table}, line {line}: a '?' has no label after it; write ?GENRE if it is unknown"
+      " whether the file is of GENRE, and an empty cell if nothing is known."
     )
   if both := set(labels) & set(unknown):
-    raise UserError(f"{table}, line {line}: {min(both)} is both held and unknown.")
+    raise UserError(f"{table}, line {line}: {min(both)} is both positive and unknown.")
   return labels, unknown
 
 
-def _check_spelling(spelt: dict[str, tuple[str, int]], names, table, line: int) -> None:
-  """Enters names in {folded: (spelling, line)}; UserError where one differs by case alone."""
+def _check_spelling(spellings: dict[str, tuple[str, int]], names, table, line: int) -> None:
+  """Add names to {folded: (spelling, line)}; raise UserError if two differ by case alone."""
   for name in names:
-    before, where = spelt.setdefault(name.casefold(), (name, line))
+    before, where = spellings.setdefault(name.casefold(), (name, line))
     if before != name:
       raise UserError(
-        f"{table}, line {line}: {name!r} is spelt {before!r} in line {where}; they"
-        " would be two classes: spell them alike."
+        f"{table}, line {line}: {name!r} is spelled {before!r} in line {where}; they"
+        " would be two classes: use one spelling."
       )

@@ -1,11 +1,12 @@
-"""FMA, the Free Music Archive's dataset (Defferrard and others, 2017): 106,574 tracks, 161 genres.
+"""Source: FMA, the Free Music Archive (Defferrard and others, 2017), 106,574 tracks, 161 genres.
 
-A source. PATH holds `fma_metadata/` (tracks.csv and genres.csv) and `fma_small/`, `fma_medium/`,
-`fma_large/` or `fma_full/` with files as `000/000002.mp3`. tracks.csv has three lines of headers:
-the kind (album, artist, set, track), the name, and 'track_id' alone. Groups are artists.
-`config.dataset.subset` is 'small', 'medium' or 'large', where each holds the smaller ones ('': what
-is there), then, after a comma, 'genre_top' (default: the one root genre, for single_label) or
-'genres_all' (every genre with its parents, for multi_label). The official split is the set's own.
+PATH contains `fma_metadata/` (tracks.csv and genres.csv) and `fma_small/`, `fma_medium/`,
+`fma_large/` or `fma_full/` with files such as `000/000002.mp3`. tracks.csv has three header lines:
+the kind (album, artist, set, track), the name, and 'track_id' alone. Groups are artists, and the
+dataset has an official split. `config.dataset.subset` is 'small', 'medium' or 'large', each of
+which includes the smaller ones, or '' for all existing files. After a comma follows 'genre_top'
+(default: the one root genre, for single_label) or 'genres_all' (every genre with its parents, for
+multi_label).
 """
 
 import json
@@ -27,8 +28,8 @@ COLUMNS = ("set split", "set subset", "artist id", "track genre_top", "track gen
 
 
 def open_fma(request: Request) -> Source:
-  """The source of a folder with the metadata and the audio."""
-  size, kind = _subset(request.subset)
+  """Open a folder with the metadata and the audio as a source."""
+  size, kind = _subset(request.subset_column)
   table = find_table(request, ("fma_metadata/tracks.csv", "tracks.csv"))
   titles = _titles(table.parent / "genres.csv") if kind == "genres_all" else {}
   rows = read_rows(table)
@@ -39,8 +40,10 @@ def open_fma(request: Request) -> Source:
       " of equal length; it is not FMA's tracks.csv."
     )
   header = [f"{group} {name}" for group, name in zip(*heads[:2], strict=True)]
-  assignment, subset, artist, top, every_genre = columns_of(header, COLUMNS, table)
-  every, tracks, unlabeled, nameless = [], {}, 0, set()
+  split_column, subset_column, artist_column, genre_column, genres_column = columns_of(
+    header, COLUMNS, table
+  )
+  all_clips, tracks, unlabeled, nameless = [], {}, 0, set()
   for line, row in rows:
     if len(row) != len(header) or not row[0].isdigit():
       raise UserError(
@@ -49,44 +52,48 @@ def open_fma(request: Request) -> Source:
       )
     track = f"{int(row[0]):06d}"
     check_first(tracks, track, table, line, "keep one of the lines")
-    for column, values in ((assignment, SPLITS), (subset, SIZES)):
+    for column, values in ((split_column, SPLITS), (subset_column, SIZES)):
       if row[column] and row[column] not in values:
         raise UserError(
           f"{table}, line {line}: {header[column]} is {row[column]!r}: give"
-          f" {', '.join(values)} or none."
+          f" {', '.join(values)} or nothing."
         )
-    if size and (row[subset] not in SIZES or SIZES.index(row[subset]) > SIZES.index(size)):
+    if size and (
+      row[subset_column] not in SIZES or SIZES.index(row[subset_column]) > SIZES.index(size)
+    ):
       continue
-    labels = (row[top],) if row[top] else ()
+    labels = (row[genre_column],) if row[genre_column] else ()
     if kind == "genres_all":
-      ids = _ids(row[every_genre], table, line)
+      ids = _ids(row[genres_column], table, line)
       nameless |= {number for number in ids if number not in titles}
       labels = tuple(dict.fromkeys(titles[number] for number in ids if number in titles))
     if not labels:
       unlabeled += 1
       continue
-    group = f"artist-{row[artist]}" if row[artist] else f"track:{track}"
-    every.append(
+    group = f"artist-{row[artist_column]}" if row[artist_column] else f"track:{track}"
+    all_clips.append(
       Clip(
         track,
         group,
         labels,
         f"{track[:3]}/{track}.mp3",
-        has_group=bool(row[artist]),
-        split=SPLITS.get(row[assignment], ""),
+        has_group=bool(row[artist_column]),
+        split=SPLITS.get(row[split_column], ""),
       )
     )
   notes = [f"{unlabeled} tracks have no {kind}: left out"] if unlabeled else []
   if nameless:
-    notes.append(f"{len(nameless)} genre ids, as {min(nameless)}, are not in genres.csv: ignored")
+    notes.append(
+      f"{len(nameless)} genre ids, such as {min(nameless)}, are not in genres.csv: ignored"
+    )
   root = table.parent.parent if table.parent.name == "fma_metadata" else table.parent
   sizes = (size,) if size else (*SIZES, "full")
   roots = [root / f"fma_{name}" for name in dict.fromkeys((*sizes, *SIZES, "full"))]
-  return metadata_source("fma", request, every, [*roots, root], notes)
+  return metadata_source("fma", request, all_clips, [*roots, root], notes)
 
 
 def _subset(text: str) -> tuple[str, str]:
-  """'medium,genres_all' as ('medium', 'genres_all')."""
+  """Return (size, kind) of a subset: 'medium,genres_all' gives ('medium', 'genres_all')."""
   size, kind = "", LABELS[0]
   for word in filter(None, (word.strip() for word in text.split(","))):
     if word in SIZES:
@@ -102,7 +109,7 @@ def _subset(text: str) -> tuple[str, str]:
 
 
 def _titles(path) -> dict[int, str]:
-  """{genre id: title} of genres.csv."""
+  """Return {genre id: title} of genres.csv."""
   rows = read_rows(path)
   _, header = next(rows, (0, []))
   number, title = columns_of(header, ("genre_id", "title"), path)
@@ -113,7 +120,7 @@ def _titles(path) -> dict[int, str]:
 
 
 def _ids(cell: str, table, line: int) -> list[int]:
-  """'[10, 76]' as numbers."""
+  """Return the numbers of a cell such as '[10, 76]'."""
   try:
     ids = json.loads(cell or "[]")
     if isinstance(ids, list) and all(type(number) is int for number in ids):

@@ -1,11 +1,11 @@
-"""MTG-Jamendo (Bogdanov and others, 2019): the genre tags of 55,215 tracks, full length, as MP3.
+"""Source: MTG-Jamendo (Bogdanov and others, 2019), genre tags of 55,215 full-length MP3 tracks.
 
-A source. PATH holds `autotagging_genre.tsv` of github.com/MTG/mtg-jamendo-dataset, or the whole
-checkout, and the audio as `00/7400.mp3`, in PATH or PATH/audio; `.low.mp3` is taken as well. The
-file is tab-separated with a line of column names; a track's tags, each `genre---NAME`, are as many
-columns as it has. Groups are artists. `config.dataset.subset` is one of the five official splits,
-'split-0' (default) to 'split-4', each of which keeps artists apart and leaves out the tags that are
-not on all sides.
+PATH contains `autotagging_genre.tsv` of github.com/MTG/mtg-jamendo-dataset, or the whole checkout,
+and the audio as `00/7400.mp3` or `00/7400.low.mp3`, in PATH or PATH/audio. The table is
+tab-separated with a line of column names; each tag of a track, `genre---NAME`, is in a column of
+its own. Groups are artists. `config.dataset.subset` is one of the five official splits, 'split-0'
+(default) to 'split-4'. Each has every artist in one split only, and omits tags that are not in all
+three.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from genre_jax.data.sources.metadata import (
 from genre_jax.errors import UserError
 
 TABLES = ("autotagging_genre.tsv", "data/autotagging_genre.tsv")
-# What the cells of a row look like; one that is missing moves those after it under other names.
+# Patterns of the cells of a row; a missing cell shifts those after it and is found by them.
 COLUMNS = {
   "TRACK_ID": r"track_\d+",
   "ARTIST_ID": r"artist_\d+",
@@ -38,36 +38,38 @@ SPLITS = {"train": "train", "validation": "validation", "test": "test"}
 
 
 def open_jamendo(request: Request) -> Source:
-  """The source of a folder with the metadata and the audio."""
+  """Open a folder with the table and the audio as a source."""
   name = request.subset or SUBSETS[0]
   if name not in SUBSETS:
     raise UserError(f"--config.dataset.subset={name}: jamendo has {', '.join(SUBSETS)}.")
   table = find_table(request, TABLES)
-  (every, _), notes = _read(table), []
+  (listed, _), notes = _read(table), []
   folder = table.parent / "splits" / name
   splits, official = {}, set()
-  for word, split in SPLITS.items():
-    path = folder / f"{table.stem}-{word}.tsv"
+  for suffix, split in SPLITS.items():
+    path = folder / f"{table.stem}-{suffix}.tsv"
     if not path.is_file():
       notes.append(f"there is no {path}: no official split")
       splits, official = {}, set()
       break
-    here, lines = _read(path)
-    if twice := next((track for track in here if track in splits), None):
+    in_split, lines = _read(path)
+    if twice := next((track for track in in_split if track in splits), None):
       raise UserError(
-        f"{path}, line {lines[twice]}: {twice} is on the {splits[twice]} side of"
-        f" {name} already; take it out of one of the files."
+        f"{path}, line {lines[twice]}: {twice} is in the {splits[twice]} split of"
+        f" {name} already; remove it from one of the files."
       )
-    splits |= dict.fromkeys(here, split)
-    official.update(tag for clip in here.values() for tag in clip.labels)
-  clips = [clip for clip in every.values() if clip.labels]
-  if untagged := len(every) - len(clips):
+    splits |= dict.fromkeys(in_split, split)
+    official.update(tag for clip in in_split.values() for tag in clip.labels)
+  clips = [clip for clip in listed.values() if clip.labels]
+  if untagged := len(listed) - len(clips):
     notes.append(f"{untagged} tracks of {table} have no tag: left out")
   if splits:
-    notes += _strangers(splits, every, table, folder)
+    notes += _unlisted(splits, listed, table, folder)
     left_out = sorted({tag for clip in clips for tag in clip.labels} - official)
     if left_out:
-      notes.append(f"{len(left_out)} tags are not on all sides of {name}: {', '.join(left_out)}")
+      notes.append(
+        f"{len(left_out)} tags are not in all three splits of {name}: {', '.join(left_out)}"
+      )
     clips = [
       dataclasses.replace(
         clip,
@@ -81,26 +83,26 @@ def open_jamendo(request: Request) -> Source:
   return metadata_source("jamendo", request, _as_on_disk(clips, roots), roots, notes)
 
 
-def _strangers(splits, every, table, folder) -> list[str]:
-  """A note of the split's tracks that the table does not list; UserError if it lists none."""
-  strangers = [track for track in splits if track not in every]
-  if len(strangers) == len(splits):
+def _unlisted(splits, listed, table, folder) -> list[str]:
+  """Note tracks of the splits that the table lacks; raise UserError if it has none of them."""
+  unlisted = [track for track in splits if track not in listed]
+  if len(unlisted) == len(splits):
     raise UserError(
-      f"{folder}: none of its {len(splits)} tracks, as {strangers[0]}, is in {table};"
+      f"{folder}: none of its {len(splits)} tracks, such as {unlisted[0]}, is in {table};"
       " give the table and the split files of one version of the dataset."
     )
   return (
     [
-      f"{len(strangers)} of {len(splits)} tracks of {folder}, as {strangers[0]}, are not in"
+      f"{len(unlisted)} of {len(splits)} tracks of {folder}, such as {unlisted[0]}, are not in"
       f" {table}: ignored"
     ]
-    if strangers
+    if unlisted
     else []
   )
 
 
 def _read(path) -> tuple[dict[str, Clip], dict[str, int]]:
-  """{track: clip} and {track: line} of one of the dataset's tables."""
+  """Read a table of the dataset: ({track: clip}, {track: line})."""
   rows = read_rows(path, "\t")
   _, header = next(rows, (0, []))
   places = dict(zip(COLUMNS, columns_of(header, COLUMNS, path), strict=True))
@@ -111,7 +113,7 @@ def _read(path) -> tuple[dict[str, Clip], dict[str, int]]:
       cell = row[places[key]] if places[key] < len(row) else ""
       if key != "TAGS" and not re.fullmatch(form, cell):
         raise UserError(
-          f"{path}, line {line}: {key} is {cell!r}; is a cell of the line missing?"
+          f"{path}, line {line}: {key} is {cell!r}; a cell of the line may be missing."
           " Give every column, with a tab between them."
         )
     if len(row) <= tags:
@@ -119,8 +121,8 @@ def _read(path) -> tuple[dict[str, Clip], dict[str, int]]:
     for tag in filter(None, row[tags:]):
       if not tag.removeprefix(TAG) or not tag.startswith(TAG):
         raise UserError(
-          f"{path}, line {line}: {tag} is no genre, those begin with {TAG}; give"
-          f" {TABLES[0]}, or take the tag out."
+          f"{path}, line {line}: {tag} is not a genre, which begins with {TAG}; give"
+          f" {TABLES[0]}, or remove the tag."
         )
     check_first(lines, row[track], path, line, "put all its tags in one line")
     names = tuple(dict.fromkeys(tag.removeprefix(TAG) for tag in row[tags:] if tag))
@@ -129,7 +131,7 @@ def _read(path) -> tuple[dict[str, Clip], dict[str, int]]:
 
 
 def _as_on_disk(clips, roots):
-  """Paths as the small download has them, 00/7400.low.mp3, where the original is absent."""
+  """Return clips with the paths of the small download, 00/7400.low.mp3, if only these exist."""
   result = []
   for clip in clips:
     low = f"{os.path.splitext(clip.path)[0]}.low.mp3"

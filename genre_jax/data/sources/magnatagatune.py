@@ -1,11 +1,11 @@
-"""MagnaTagATune (Law and others, 2009): 25,863 clips of 29 s with 188 tags that players gave.
+"""Source: MagnaTagATune (Law and others, 2009), 25,863 clips of 29 s with 188 tags from a game.
 
-A source. PATH holds `annotations_final.csv`, tab-separated with quoted cells: clip_id, a column of
-0 and 1 for each tag, mp3_path; and the audio as `f/artist-album-00-title-30-59.mp3`, in PATH or in
-PATH/mp3. The usual split goes by folder: 0 to b train, c valid, d to f test; it does not keep
-artists apart. Groups are artists, as the file names begin. `config.dataset.subset` is 'top50' for
-the fifty tags that most clips have, as most papers use, or '' for all. A clip with none of them
-stays in multi_label, as a row of zeros (some papers leave such clips out). Three files are empty.
+PATH contains `annotations_final.csv`, tab-separated with quoted cells: clip_id, a column of 0 and 1
+for each tag, mp3_path. The audio is `f/artist-album-00-title-30-59.mp3`, in PATH or in PATH/mp3.
+The usual split goes by folder: 0 to b train, c validation, d to f test; artists are in several
+splits. Groups are artists, the first part of the file names. `config.dataset.subset` is 'top50' for
+the fifty most frequent tags, which most papers use, or '' for all. For multi_label, a clip with
+none of them is kept as a row of zeros (some papers leave such clips out). Three files are empty.
 """
 
 import dataclasses
@@ -30,10 +30,10 @@ TOP = 50
 
 
 def open_magnatagatune(request: Request) -> Source:
-  """The source of a folder with the annotations and the audio."""
+  """Open a folder with the annotations and the audio as a source."""
   if request.subset not in ("", f"top{TOP}"):
     raise UserError(
-      f"--config.dataset.subset={request.subset}: magnatagatune has top{TOP}, or"
+      f"--config.dataset.subset={request.subset}: magnatagatune has top{TOP}; give"
       " nothing for all tags."
     )
   table = find_table(request, ("annotations_final.csv",))
@@ -41,7 +41,7 @@ def open_magnatagatune(request: Request) -> Source:
   _, header = next(rows, (0, []))
   columns_of(header, ("clip_id", "mp3_path"), table)
   tags = [name for name in header if name not in ("clip_id", "mp3_path")]
-  every, paths = [], {}
+  all_clips, paths = [], {}
   for line, row in rows:
     if len(row) != len(header):
       raise UserError(f"{table}, line {line}: {len(row)} cells under {len(header)} columns.")
@@ -53,9 +53,11 @@ def open_magnatagatune(request: Request) -> Source:
     check_first(paths, path, table, line, "keep one of the lines")
     folder, _, name = path.rpartition("/")
     artist = name.split("-")[0]
-    every.append(Clip(path, f"artist-{artist}", labels, path, split=SPLITS.get(folder, "")))
+    all_clips.append(Clip(path, f"artist-{artist}", labels, path, split=SPLITS.get(folder, "")))
   if request.subset:
-    counts = Counter(label for clip in every for label in clip.labels)
+    counts = Counter(label for clip in all_clips for label in clip.labels)
     top = {label for label, _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:TOP]}
-    every = [dataclasses.replace(clip, labels=tuple(set(clip.labels) & top)) for clip in every]
-  return metadata_source("magnatagatune", request, every, (table.parent, table.parent / "mp3"))
+    all_clips = [
+      dataclasses.replace(clip, labels=tuple(set(clip.labels) & top)) for clip in all_clips
+    ]
+  return metadata_source("magnatagatune", request, all_clips, (table.parent, table.parent / "mp3"))

@@ -1,14 +1,14 @@
-"""Spectrograms in an .npz: `log_mel` uint8[clip, mel, frame] and `names`, such as those of GTZAN.
+"""Source: an .npz file with the arrays `log_mel`, uint8[clip, mel, frame], and `names`.
 
-A source. Levels are dB relative to the clip's maximum: level / 255 * 80 - 80. The genre is the
-name's part before the first '.' or '/'. The .npz holds no sound, so the recipe must agree with how
-it was made; what can be checked, is.
+Levels are dB relative to the clip's maximum: level / 255 * 80 - 80. The label is the part of the
+name before the first '.' or '/'. The file contains no audio, so the front end must agree with the
+one that computed it; frame rate, mel bands and dB range are checked.
 
-Measured on the GTZAN archive beside 89 excerpts of its clips: 68 agree within the quantization
-(median error 0.08 dB), apart from a constant. The step is 80 / 256 dB, so the formula errs by at
-most 0.16 dB. 14 more, all pop, country or disco, never fall 80 dB below their maximum and were
-stretched to the full range of levels, which nothing undoes. Seven match nowhere: they seem to come
-from another release than their clip.
+The formula was measured on the GTZAN archive with 89 excerpts of its clips. 68 agree within the
+quantization (median error 0.08 dB), apart from a constant. The step is 80 / 256 dB, so the error of
+the formula is at most 0.16 dB. 14 more, all pop, country or disco, never fall 80 dB below their
+maximum: they were stretched to the full range of levels, which cannot be undone. Seven do not match
+anywhere; they seem to come from another release than their clip.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ LEVELS_DB = 80.0
 
 
 def open_mel_archive(request: Request) -> Source:
-  """The source of an .npz; the length of its clips gives the frame rate."""
+  """Open an .npz file as a source; the length of its clips determines the frame rate."""
   path, genres, groups, flag = request.path, request.genres, request.groups, request.flag
   shape, names = _check_archive(path, flag)
   if request.frontend is not None:
@@ -39,20 +39,24 @@ def open_mel_archive(request: Request) -> Source:
   reader = MelArchiveReader(
     os.path.abspath(path), _sha256(path), shape[1], shape[2], float(request.clip_seconds)
   )
-  if sum(is_track) > len(names) / 2:  # GTZAN, whatever else lies there
-    every = [gtzan_clip(name, index=index) for index, name in enumerate(names) if is_track[index]]
+  if sum(is_track) > len(names) / 2:  # GTZAN, possibly with other files
+    all_clips = [
+      gtzan_clip(name, index=index) for index, name in enumerate(names) if is_track[index]
+    ]
     others = [name for name, known in zip(names, is_track, strict=True) if not known]
     notes = (
-      [f"{len(others)} names are no GTZAN track (GENRE.NNNNN), as {others[0]!r}: left out"]
+      [f"{len(others)} names are not GTZAN tracks (GENRE.NNNNN), such as {others[0]!r}: left out"]
       if others
       else []
     )
     return gtzan_source(
-      every, genres, groups, reader, notes=notes, identity=reader.sha256, name="mel_archive"
+      all_clips, genres, groups, reader, notes=notes, identity=reader.sha256, name="mel_archive"
     )
-  every = [_clip(name, index, flag) for index, name in enumerate(names)]
-  classes = choose_classes(genres, (clip.labels[0] for clip in every))
-  clips = sorted((clip for clip in every if clip.labels[0] in classes), key=lambda clip: clip.track)
+  all_clips = [_clip(name, index, flag) for index, name in enumerate(names)]
+  classes = choose_classes(genres, (clip.labels[0] for clip in all_clips))
+  clips = sorted(
+    (clip for clip in all_clips if clip.labels[0] in classes), key=lambda clip: clip.track
+  )
   notes = ()
   if groups:
     clips, notes = grouped(clips, read_groups(groups), groups)
@@ -60,17 +64,18 @@ def open_mel_archive(request: Request) -> Source:
 
 
 def _clip(name, index, flag):
+  """Return the clip of a name GENRE.NAME or GENRE/NAME."""
   genre = name.replace("/", ".").split(".")[0]
   if not genre or genre == name:
     raise UserError(
-      f"{flag}: the name {name!r} says no genre; names must be GENRE.NAME or GENRE/NAME."
+      f"{flag}: the name {name!r} contains no genre; names must be GENRE.NAME or GENRE/NAME."
     )
   return Clip(name, f"track:{name}", (genre,), index=index, has_group=False)
 
 
 @dataclasses.dataclass(frozen=True)
 class MelArchiveReader:
-  """Reads rows of the archive, which each process loads once."""
+  """Reader of rows of the archive, which each process loads once."""
 
   path: str = dataclasses.field(repr=False)
   sha256: str
@@ -79,7 +84,7 @@ class MelArchiveReader:
   clip_seconds: float
 
   def log_mel(self, clip: Clip, frontend: FrontendConfig) -> np.ndarray:
-    """float32[frames, n_mels] in dB below the clip's maximum."""
+    """Return float32[frames, n_mels] in dB relative to the clip's maximum."""
     check_frontend(frontend, self.n_mels, self.num_frames, self.clip_seconds)
     try:
       levels = _levels(self.path, self.sha256)[clip.index]
@@ -92,7 +97,7 @@ class MelArchiveReader:
 
 @functools.lru_cache(maxsize=1)
 def _levels(path, sha256):
-  """The array of an archive; the hash makes a file that changed another entry of the cache."""
+  """Return the array of an archive; the hash gives a changed file its own cache entry."""
   with np.load(path, allow_pickle=False) as archive:
     return archive["log_mel"]
 
@@ -100,7 +105,14 @@ def _levels(path, sha256):
 def check_frontend(
   frontend: FrontendConfig, n_mels: int, num_frames: int, clip_seconds: float
 ) -> None:
-  """Raises UserError, with the flags that mend it, if a recipe disagrees with an archive."""
+  """Raise UserError, with the flags that fix it, if the front end disagrees with an archive.
+
+  Args:
+    frontend: Front end.
+    n_mels: Number of mel bands of the archive.
+    num_frames: Number of frames of a clip of the archive.
+    clip_seconds: Length of a clip of the archive.
+  """
   flags = []
   rate = num_frames / clip_seconds
   if frontend.n_mels != n_mels:
@@ -124,16 +136,15 @@ def check_frontend(
   if flags:
     raise UserError(
       f"The archive has {n_mels} mels and {num_frames} frames in {clip_seconds:g} s "
-      "(--config.dataset.clip_seconds), "
-      f"{rate:.4f} frames a second, in dB below the maximum with a floor of "
-      f"{LEVELS_DB:g} dB; the recipe says "
-      f"{frontend.n_mels} mels, {frontend.frame_rate:.4f} frames a second, {frontend.compression}, "
-      f"{frontend.db_ref}, {frontend.top_db:g}. Make them agree: {' '.join(flags)}"
+      f"(--config.dataset.clip_seconds), {rate:.4f} frames per second, in dB below the maximum "
+      f"with a floor of {LEVELS_DB:g} dB; the front end has {frontend.n_mels} mels, "
+      f"{frontend.frame_rate:.4f} frames per second, {frontend.compression}, {frontend.db_ref}, "
+      f"{frontend.top_db:g}. Make them agree: {' '.join(flags)}"
     )
 
 
 def _check_archive(path, flag):
-  """Shape of `log_mel`, and the names; checks what can be without loading spectrograms."""
+  """Return the shape of `log_mel` and the names; check the file without loading spectrograms."""
   if not os.path.isfile(path):
     raise UserError(f"{flag}: there is no such file.")
   try:
@@ -142,7 +153,7 @@ def _check_archive(path, flag):
       for name in ("log_mel", "names"):
         if name not in members:
           raise UserError(
-            f"{flag}: has no array {name!r}. It holds: {', '.join(members) or 'nothing'}."
+            f"{flag}: has no array {name!r}. It contains: {', '.join(members) or 'nothing'}."
           )
       headers = {}
       for name in ("log_mel", "names"):
@@ -151,13 +162,13 @@ def _check_archive(path, flag):
         shape, dtype = headers[name]
         if dtype.hasobject:
           raise UserError(
-            f"{flag}: the array {name!r} holds Python objects, which are never loaded: save it as "
-            + ("uint8." if name == "log_mel" else "strings, names.astype(str).")
+            f"{flag}: the array {name!r} contains Python objects, which are never loaded: save it "
+            "as " + ("uint8." if name == "log_mel" else "strings, names.astype(str).")
           )
-        # Before anything of that size is allocated.
+        # Before memory of that size is allocated.
         if int(np.prod(shape, dtype=object)) * dtype.itemsize > members[name].file_size:
           raise UserError(
-            f"{flag}: the array {name!r} announces more data than it holds: the file is damaged."
+            f"{flag}: the array {name!r} announces more data than it contains: the file is damaged."
           )
     shape, dtype = headers["log_mel"]
     if dtype != np.uint8 or len(shape) != 3 or 0 in shape:
@@ -171,12 +182,12 @@ def _check_archive(path, flag):
       )
     with zipfile.ZipFile(path) as archive:
       if damaged := archive.testzip():
-        raise UserError(f"{flag}: {damaged} in it is damaged; copy the file again.")
+        raise UserError(f"{flag}: its member {damaged} is damaged; copy the file again.")
     with np.load(path, allow_pickle=False) as archive:
       names = archive["names"]
   except UserError:
     raise
-  except Exception as error:  # damage shows as whatever zlib, zipfile or the header's parser raise
+  except Exception as error:  # zlib, zipfile and the header's parser raise many kinds
     raise UserError(f"{flag}: is not an .npz archive, or is damaged: {error}.") from error
   names = [
     name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
@@ -189,7 +200,7 @@ def _check_archive(path, flag):
 
 
 def _header(file):
-  """(shape, dtype) of an open .npy."""
+  """Return (shape, dtype) of an open .npy file."""
   version = np.lib.format.read_magic(file)
   if version == (1, 0):
     shape, _, dtype = np.lib.format.read_array_header_1_0(file)

@@ -1,9 +1,8 @@
-"""Collections whose labels stand in a file beside the audio: what their sources share.
+"""Shared code of sources that read labels from a table beside the audio.
 
-Serves audio_table, fma, jamendo and magnatagatune. Metadata and audio are seldom of one mind: files
-may be missing, tracks without a label. Such rows are counted and left out, and the rest is used.
-Where a clip may have several labels, one that carries none of the chosen ones stays as an example
-of what they are not.
+The sources audio_table, fma, jamendo and magnatagatune use it. Rows without a label or without an
+audio file are counted and left out. For multi_label, a clip with none of the chosen labels is kept
+as a negative example.
 """
 
 import csv
@@ -17,15 +16,22 @@ from genre_jax.data.groups import grouped, read_groups
 from genre_jax.data.source import AudioFileReader, Clip, Request, Source, choose_classes
 from genre_jax.errors import UserError
 
-# Missing files that are listed one by one; many are a collection that is only partly there.
+# Missing files that are listed one by one; there are many if a collection is incomplete.
 MOST_LISTED = 50
 
 
 def read_rows(path: str | os.PathLike, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
-  """Yields (number of its first line, cells) of the rows of a table that are not empty.
+  """Yield the rows of a table that are not empty.
+
+  Args:
+    path: The table, in UTF-8.
+    delimiter: ',' or tab.
+
+  Yields:
+    (number of the first line of the row, cells without surrounding spaces).
 
   Raises:
-    UserError: if the file cannot be read as such a table.
+    UserError: If the file cannot be read as such a table.
   """
   line = 1
   try:
@@ -40,14 +46,14 @@ def read_rows(path: str | os.PathLike, delimiter: str = ",") -> Iterator[tuple[i
     raise UserError(
       f"{path}, line {line}: cannot be read as a table: {error}; put {mark} between"
       " the cells; one that begins with a quote must end with one, and a quote inside"
-      " it stands twice."
+      " it is doubled."
     ) from error
   except (OSError, UnicodeDecodeError) as error:
     raise UserError(f"{path}: cannot be read as a table: {error}.") from error
 
 
 def columns_of(header: list[str], names, path) -> list[int]:
-  """Where columns stand in a header; UserError that names the first one missing."""
+  """Return the indices of columns in a header; raise UserError if one is missing."""
   for name in names:
     if name not in header:
       raise UserError(
@@ -58,20 +64,23 @@ def columns_of(header: list[str], names, path) -> list[int]:
 
 
 def check_first(lines: dict[str, int], track: str, path, line: int, remedy: str) -> None:
-  """Enters a track in {track: line}; UserError if it is there already."""
+  """Add a track to {track: line}; raise UserError if it is listed already."""
   if track in lines:
     raise UserError(
-      f"{path}, line {line}: {track} was listed in line {lines[track]} already; {remedy}."
+      f"{path}, line {line}: {track} is listed in line {lines[track]} already; {remedy}."
     )
   lines[track] = line
 
 
 def find_table(request: Request, names) -> pathlib.Path:
-  """The first of some files at the path or below it; the path may name the file itself.
+  """Return the path of a table: the path itself, or the first existing file below it.
 
   Args:
-    request: its path.
-    names: relative paths, the likelier first.
+    request: Request with the path.
+    names: Relative paths, in order of preference.
+
+  Raises:
+    UserError: If no file exists.
   """
   path = pathlib.Path(request.path)
   if path.is_file():
@@ -82,52 +91,54 @@ def find_table(request: Request, names) -> pathlib.Path:
   raise UserError(f"{request.flag}: there is no {' or '.join(names)}.")
 
 
-def metadata_source(name: str, request: Request, every: list[Clip], roots, notes=()) -> Source:
-  """The source of clips that a metadata file lists.
+def metadata_source(name: str, request: Request, listed: list[Clip], roots, notes=()) -> Source:
+  """Return the source of clips that a table lists.
 
   Args:
-    name: of the source.
-    request: `genres`, `groups` and `task` are heeded.
-    every: clips with `path` relative to one of the roots; `labels` may be empty where the metadata
-      say that a clip carries none.
-    roots: folders that may hold the audio.
-    notes: lines for the user.
+    name: Name of the source.
+    request: Request; `genres`, `groups` and `task` are used.
+    listed: Clips with `path` relative to one of the roots; `labels` may be empty if the table
+      says that a clip has none.
+    roots: Folders that may contain the audio.
+    notes: Lines for the user.
+
   Raises:
-    UserError: if no listed file is there, or a genre is asked for that no clip has.
+    UserError: If no listed file exists, or no clip has a chosen genre.
   """
-  notes, skipped, here, missing = list(notes), [], [], 0
-  for clip in every:
+  notes, skipped, existing, missing = list(notes), [], [], 0
+  for clip in listed:
     found = next(
       (path for root in roots if os.path.isfile(path := os.path.join(root, clip.path))), None
     )
     if found:
-      here.append(dataclasses.replace(clip, path=os.path.abspath(found)))
+      existing.append(dataclasses.replace(clip, path=os.path.abspath(found)))
       continue
     missing += 1
     if missing <= MOST_LISTED:
       skipped.append((clip.track, f"there is no file {clip.path}"))
-  if not any(clip.labels for clip in every):
-    raise UserError(f"{request.flag}: no line of the metadata names a genre that is known")
-  if not here:
+  if not any(clip.labels for clip in listed):
+    raise UserError(f"{request.flag}: no line of the table names a known genre")
+  if not existing:
     tried = " or ".join(str(root) for root in roots)
-    example = f", as {every[0].path},"
     raise UserError(
-      f"{request.flag}: none of the {len(every)} audio files that the metadata names"
-      f"{example} lies in {tried}."
+      f"{request.flag}: none of the {len(listed)} audio files that the table names, such as"
+      f" {listed[0].path}, is in {tried}."
     )
   if missing:
     more = f", the first {MOST_LISTED} of them" if missing > MOST_LISTED else ""
-    notes.append(f"{missing} of {len(every)} audio files are missing{more} in skipped.json")
-  classes, more = _classes(request, every, here, roots)
+    notes.append(f"{missing} of {len(listed)} audio files are missing{more} in skipped.json")
+  classes, more = _classes(request, listed, existing, roots)
   notes += more
-  clips, more = _labeled(here, classes, request.task)
+  clips, more = _labeled(existing, classes, request.task)
   notes += more
   if request.groups:
     groups = read_groups(request.groups)
     clips, more = grouped(clips, groups, request.groups)
     notes += more
   elif alone := sum(not clip.has_group for clip in clips):
-    notes.append(f"{alone} of {len(clips)} clips have no group (artist): each counts as its own")
+    notes.append(
+      f"{alone} of {len(clips)} clips have no group (artist): each is a group of its own"
+    )
   identity = file_stamps((clip.track, clip.path) for clip in clips)
   return Source(
     name, classes, tuple(clips), AudioFileReader(), identity, tuple(notes), tuple(skipped)
@@ -135,59 +146,66 @@ def metadata_source(name: str, request: Request, every: list[Clip], roots, notes
 
 
 def _classes(
-  request: Request, every: list[Clip], here: list[Clip], roots
+  request: Request, listed: list[Clip], existing: list[Clip], roots
 ) -> tuple[tuple[str, ...], list[str]]:
-  """The classes that are asked for among those that clips carry, and notes.
+  """Return the chosen classes among the labels of clips, and notes.
 
   Args:
-    request: its `genres`.
-    every: all clips that the metadata list.
-    here: those whose files are there.
-    roots: where they were looked for.
+    request: Request with `genres`.
+    listed: All clips of the table.
+    existing: Clips whose files exist.
+    roots: Folders that were searched.
   """
-  held = {name for clip in here for name in clip.labels}
-  if not held:
-    raise UserError(f"{request.flag}: no clip that is there has a label.")
-  for label in sorted(held):
+  labels = {name for clip in existing for name in clip.labels}
+  if not labels:
+    raise UserError(f"{request.flag}: no clip whose file exists has a label.")
+  for label in sorted(labels):
     if ";" in label:
       raise UserError(f"{request.flag}: the label {label!r} has a semicolon in its name.")
-  gone = sorted({name for clip in every for name in clip.labels} - held)
-  never = sorted({name for clip in here for name in clip.unknown} - held - set(gone))
-  asked = {name.strip() for name in request.genres.split(",")}
-  if wanted := asked.intersection(gone):
-    path = next(clip.path for clip in every if min(wanted) in clip.labels)
+  missing_labels = sorted({name for clip in listed for name in clip.labels} - labels)
+  unknown_labels = sorted(
+    {name for clip in existing for name in clip.unknown} - labels - set(missing_labels)
+  )
+  requested = {name.strip() for name in request.genres.split(",")}
+  if wanted := requested.intersection(missing_labels):
+    path = next(clip.path for clip in listed if min(wanted) in clip.labels)
     raise UserError(
       f"--config.dataset.genres={request.genres}: all files of {min(wanted)} are"
-      f" missing: put them, as {path}, in {' or '.join(map(str, roots))}, or leave"
-      " it out."
+      f" missing: put them, such as {path}, in {' or '.join(map(str, roots))}, or"
+      " remove the genre."
     )
-  if wanted := asked.intersection(never):
+  if wanted := requested.intersection(unknown_labels):
     raise UserError(
-      f"--config.dataset.genres={request.genres}: no clip carries {min(wanted)}, it"
-      f" is only ever unknown (?{min(wanted)}): label clips with it or leave it out."
+      f"--config.dataset.genres={request.genres}: no clip has the label {min(wanted)}, it"
+      f" is only unknown (?{min(wanted)}): label clips with it or remove the genre."
     )
-  notes = [f"only ever unknown, and so no class: {', '.join(never)}"] if never else []
-  if gone:
-    notes.append(f"all of their files are missing, and so no class: {', '.join(gone)}")
-  return choose_classes(request.genres, held), notes
+  notes = (
+    [f"labels that are only unknown, and thus not classes: {', '.join(unknown_labels)}"]
+    if unknown_labels
+    else []
+  )
+  if missing_labels:
+    notes.append(
+      f"labels whose files are all missing, and thus not classes: {', '.join(missing_labels)}"
+    )
+  return choose_classes(request.genres, labels), notes
 
 
-def _labeled(here, classes, task: str) -> tuple[list[Clip], list[str]]:
-  """The clips that serve, with what they have of the classes, sorted by track; and notes."""
+def _labeled(existing, classes, task: str) -> tuple[list[Clip], list[str]]:
+  """Return the usable clips with their labels among the classes, sorted by track, and notes."""
   several, clips = task == "multi_label", []
-  for clip in here:
+  for clip in existing:
     labels, unknown = (
       tuple(name for name in classes if name in names) for names in (clip.labels, clip.unknown)
     )
     if labels or (several and len(unknown) < len(classes)):
       clips.append(dataclasses.replace(clip, labels=labels, unknown=unknown))
   notes = []
-  if none := sum(not clip.labels for clip in clips):
+  if unlabeled := sum(not clip.labels for clip in clips):
     notes.append(
-      f"{none} of {len(clips)} clips carry none of these labels: kept as examples of"
-      " what they are not"
+      f"{unlabeled} of {len(clips)} clips have none of these labels: kept as negative examples"
     )
-  if left_out := len(here) - len(clips):
-    which = "are unknown of all" if several else "have none of"
+  if left_out := len(existing) - len(clips):
+    which = "are unknown for all" if several else "have none of"
     notes.append(f"{left_out} clips {which} these labels: left out")
   return sorted(clips, key=lambda clip: clip.track), notes

@@ -1,8 +1,8 @@
-"""Opens the source that a config names: the door of the data room.
+"""Open the source that a config names.
 
-`open_source` chooses by config.dataset.source, or by the path where that is 'auto'. A source is one
-file `genre_jax/data/NAME.py` with a function `open_NAME(request)` that returns a `Source`; there is
-no list to enter it in.
+`open_source` chooses by config.dataset.source, or by the path if that is 'auto'. A source is a
+module or package NAME of `genre_jax.data.sources` with a function `open_NAME(request)` that returns
+a `Source`. It is found by its name; no list names it.
 """
 
 import importlib.util
@@ -22,13 +22,13 @@ WITHOUT_PATH = ("synthetic",)
 
 
 def source_names() -> list[str]:
-  """Names that config.dataset.source may have."""
+  """Return the values that config.dataset.source may have."""
   names = [module.name for module in pkgutil.iter_modules(sources.__path__)]
   return ["auto", *(name for name in names if _opener(name))]
 
 
 def _opener(name: str):
-  """The function `open_NAME` of the module NAME of this folder, None where there is none."""
+  """Return the function `open_NAME` of the source NAME, None if it does not exist."""
   if importlib.util.find_spec(f"{sources.__name__}.{name}") is None:
     return None
   return getattr(importlib.import_module(f"{sources.__name__}.{name}"), f"open_{name}", None)
@@ -47,16 +47,23 @@ def open_source(
   cache_dir: str = "",
   task: str = "single_label",
 ) -> Source:
-  """What clips there are.
+  """Open a source.
 
   Args:
-    source: 'auto', or the name of a file of this folder.
-    path: file or folder; '' for the built-in corpus; 'download' for GTZAN from the network.
-    genres: '' (for GTZAN material classical, disco, metal, rock; else every genre), 'all', or a
-      comma list.
-    groups, subset, clip_seconds, recipe, seed, cache_dir, task: see `clips.Request`.
+    source: 'auto' or one of `source_names()`.
+    path: File or folder; '' for the built-in corpus; 'download' for GTZAN from the network.
+    genres: '' (classical, disco, metal and rock for GTZAN, else all genres), 'all', or a
+      comma-separated list.
+    groups: See `source.Request`, also for the following arguments.
+    subset: Part of the dataset.
+    clip_seconds: Length of the clips of a mel_archive.
+    frontend: Front end that a mel_archive is checked against.
+    seed: Seed of generated clips.
+    cache_dir: Folder for the download of GTZAN.
+    task: 'single_label' or 'multi_label'.
+
   Raises:
-    UserError: naming the flag, what is wrong, and what to do.
+    UserError: If the source is unknown, or the dataset cannot be used.
   """
   path = os.path.expanduser(path)
   if source == "auto":
@@ -79,7 +86,7 @@ def open_source(
 
 
 def source_of_path(path: str) -> str:
-  """What 'auto' means for a path."""
+  """Return the source that 'auto' selects for a path."""
   if not path:
     return "synthetic"
   if path == "download":

@@ -1,15 +1,14 @@
-"""The built-in corpus: four styles of generated sound, so that everything runs without a download.
+"""Source: the built-in corpus, four styles of generated audio that need no download.
 
-A source. A style is a rhythm and a timbre, two of each, so neither the spectrum nor the loudness
-tells more than half:
+A style is a rhythm and a timbre, two of each, so the spectrum alone gives half of the style:
 
 - rhythm: two strokes in each period, evenly spaced ('even') or close together and then a gap
   ('paired');
-- timbre: formants at two places ('hollow', 'nasal'), the same energy.
+- timbre: two formants, with the same energy ('hollow', 'nasal').
 
-Tempo, key, chords, tilt, level, noise, a drone and a melody's order vary widely and independently
-of the style. A piece (the group) fixes most of them, its clips vary tempo, phase and notes.
-Accuracy on this corpus says nothing about real music.
+Tempo, key, chords, spectral tilt, level, noise, a drone and the order of the notes vary widely and
+independently of the style. A piece (the group) determines most of them; its clips differ in tempo,
+phase and notes. Accuracy on this corpus says nothing about real music.
 """
 
 import dataclasses
@@ -22,7 +21,7 @@ from genre_jax.data.log_mel import log_mel
 from genre_jax.data.source import Clip, Request, Source, choose_classes
 from genre_jax.errors import UserError
 
-# Changes whenever the sound does: prepared sets of another version are not reused.
+# Changes whenever the audio does: prepared sets of another version are not reused.
 VERSION = 1
 RHYTHMS = ("even", "paired")
 TIMBRES = ("hollow", "nasal")
@@ -30,7 +29,7 @@ STYLES = tuple(f"{rhythm}_{timbre}" for rhythm in RHYTHMS for timbre in TIMBRES)
 TRACK_PREFIX = "synthetic."
 PIECES, CLIPS_PER_PIECE = 24, 3
 CLIP_SECONDS = 8.0
-# Second stroke, in periods after the first.
+# Time from the first to the second stroke, in periods.
 SECOND_STROKE = {"even": 0.5, "paired": 0.25}
 # Formant centers in Hz.
 FORMANTS = {"hollow": (500.0, 2600.0), "nasal": (1150.0, 4300.0)}
@@ -38,13 +37,16 @@ NOTICE = "built-in synthetic corpus: accuracy on it says nothing about real musi
 
 
 def open_synthetic(request: Request) -> Source:
-  """The built-in corpus of a seed."""
+  """Open the built-in corpus of a seed as a source."""
   if request.path:
     raise UserError(
-      f"--config.dataset.source=synthetic takes no --config.dataset.path; it is {request.path}."
+      f"--config.dataset.source=synthetic takes no path: remove"
+      f" --config.dataset.path={request.path}."
     )
   if request.groups:
-    raise UserError("--config.dataset.groups: the built-in corpus has groups of its own.")
+    raise UserError(
+      "--config.dataset.groups: the built-in corpus has its own groups; remove the flag."
+    )
   classes = choose_classes(request.genres, STYLES, STYLES)
   clips = []
   for number in range(len(STYLES) * PIECES * CLIPS_PER_PIECE):
@@ -59,7 +61,7 @@ def open_synthetic(request: Request) -> Source:
 
 
 def _position(number):
-  """(style, piece, clip) of a clip's number."""
+  """Return (style, piece, clip of the piece) of a clip's number."""
   rest, clip = divmod(number, CLIPS_PER_PIECE)
   style, piece = divmod(rest, PIECES)
   return STYLES[style], piece, clip
@@ -67,26 +69,27 @@ def _position(number):
 
 @dataclasses.dataclass(frozen=True)
 class SyntheticReader:
-  """Generates a clip and turns it into log-mel."""
+  """Reader that generates the audio of a clip."""
 
   seed: int
 
   def log_mel(self, clip: Clip, frontend: FrontendConfig) -> np.ndarray:
-    """float32[frames, n_mels] of one clip."""
+    """Return the log-mel of one clip, float32[frames, n_mels]."""
     return log_mel(synthesize(clip.index, frontend.sample_rate, self.seed), frontend)
 
 
 def synthesize(number: int, sample_rate: int, seed: int = 0) -> np.ndarray:
-  """The sound of one clip.
+  """Generate the audio of one clip.
 
   Args:
-    number: of the clip, from 0.
+    number: Number of the clip, from 0.
     sample_rate: Hz.
-    seed: of the corpus.
+    seed: Seed of the corpus.
+
   Returns:
-    float32[samples], CLIP_SECONDS long, at most 1 in size.
+    float32[samples], CLIP_SECONDS long, in [-1, 1].
   """
-  from scipy.signal import lfilter  # here: predicting imports this module, and would wait for it
+  from scipy.signal import lfilter  # here: prediction imports this module and does not need it
 
   style, piece, clip = _position(number)
   rhythm, timbre = style.split("_")
@@ -109,10 +112,10 @@ def synthesize(number: int, sample_rate: int, seed: int = 0) -> np.ndarray:
     return peaks * 10.0 ** (tilt * np.log2(np.maximum(frequency, 20.0) / 1000.0) / 20.0)
 
   def tone(pitch, length, seconds):
-    """Partials as lines of one inverse FFT, which is far cheaper than a sine each."""
+    """Return the sum of all partials by one inverse FFT, far cheaper than a sine for each."""
     partials = pitch * np.arange(1, 1 + int(min(8000.0, 0.45 * sample_rate) / pitch))
     weights = gain(partials)
-    # Equal energy whatever the formants, so that loudness says nothing about the timbre.
+    # Equal energy for all formants, so that loudness does not depend on the timbre.
     weights /= np.sqrt(np.sum(weights**2))
     bins = np.rint(partials * seconds).astype(int)
     spectrum = np.zeros(int(seconds * sample_rate) // 2 + 1, np.complex64)
@@ -129,7 +132,7 @@ def synthesize(number: int, sample_rate: int, seed: int = 0) -> np.ndarray:
   start = -rng.uniform(0, 1)
   while start * period < CLIP_SECONDS:
     for offset in (0.0, SECOND_STROKE[rhythm]):
-      # Players are not machines: a little timing, accents, now and then a missed stroke.
+      # Like a human player: small timing errors, accents, and few missed strokes.
       at = int((start + offset + rng.normal(0, 0.012)) * period * sample_rate)
       note, level = notes[rng.integers(len(notes))], 10.0 ** (rng.uniform(-5, 0) / 20.0)
       if 0 <= at < samples and rng.uniform() > 0.03:
@@ -138,7 +141,7 @@ def synthesize(number: int, sample_rate: int, seed: int = 0) -> np.ndarray:
   audio = audio[:samples]
   drone = tone(key * 2.0 ** (rng.integers(-5, 5) / 12.0), samples, CLIP_SECONDS)
   audio += 10.0 ** (drone_db / 20.0) * drone
-  pole = of_piece.uniform(0.0, 0.9)  # noise from white to dark
+  pole = of_piece.uniform(0.0, 0.9)  # noise from white to low-pass
   noise = rng.standard_normal(samples).astype(np.float32) * (1.0 - pole)
   audio += 10.0 ** (noise_db / 20.0) * lfilter([1.0], [1.0, -pole], noise).astype(np.float32)
   level = 10.0 ** (rng.uniform(-20, -1) / 20.0)

@@ -1,6 +1,6 @@
-"""Audio sets that tensorflow-datasets prepared: where one lies, its rows, and how one is read.
+"""Find and read audio datasets that tensorflow-datasets prepared.
 
-Serves the sources gtzan and speech_commands, the only ones that need TensorFlow to read.
+The sources gtzan and speech_commands use it; only they need TensorFlow to read audio.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from genre_jax.errors import UserError
 
 
 def find_version(path, name: str) -> str:
-  """The folder of a prepared set `name` at a path or up to two folders below, '' if none."""
+  """Return the folder of the dataset `name` at a path or up to two levels below, '' if none."""
   for pattern in (".", "*", f"{name}/*"):
     for info in sorted(pathlib.Path(path).glob(f"{pattern}/dataset_info.json"), reverse=True):
       try:
@@ -33,6 +33,7 @@ def find_version(path, name: str) -> str:
 
 @functools.lru_cache(maxsize=2)
 def _builder(folder):
+  """Return the builder of a folder, cached."""
   import tensorflow_datasets as tfds
 
   return tfds.builder_from_directory(folder)
@@ -40,13 +41,13 @@ def _builder(folder):
 
 @dataclasses.dataclass(frozen=True)
 class TfdsRows:
-  """What a prepared set holds beside its audio.
+  """Content of a tensorflow-datasets folder except its audio.
 
   Attributes:
     rows: {split: [{feature: value}, ...]}, in stored order.
-    label_names: of the feature 'label'.
+    label_names: Names of the feature 'label'.
     sample_rate: Hz.
-    identity: for `Source.identity`.
+    identity: Value for `Source.identity`.
   """
 
   rows: dict[str, list[dict]]
@@ -56,10 +57,14 @@ class TfdsRows:
 
 
 def read_rows(folder: str, features: tuple[str, ...]) -> TfdsRows:
-  """Reads some features, 'label' among them, of every row; 'audio' must be there too.
+  """Read some features of every row.
+
+  Args:
+    folder: Folder of the dataset, as `find_version` returns it.
+    features: Names of features, 'label' among them. The feature 'audio' must exist too.
 
   Raises:
-    UserError: if the folder cannot be read or lacks one of them.
+    UserError: If the folder cannot be read or lacks a feature.
   """
   import tensorflow_datasets as tfds
 
@@ -91,11 +96,11 @@ def read_rows(folder: str, features: tuple[str, ...]) -> TfdsRows:
 
 @dataclasses.dataclass(frozen=True)
 class TfdsReader:
-  """Reads one row by its number.
+  """Reader of rows by their index.
 
   Attributes:
-    folder: of the prepared set.
-    splits: (first clip index, split), ascending: indices run on from split to split.
+    folder: Folder of the dataset.
+    splits: (first clip index, split), ascending: indices continue from split to split.
     sample_rate: Hz.
   """
 
@@ -104,7 +109,7 @@ class TfdsReader:
   sample_rate: float
 
   def log_mel(self, clip: Clip, frontend: FrontendConfig) -> np.ndarray:
-    """Log-mel of one row."""
+    """Return the log-mel of one row."""
     import tensorflow_datasets as tfds
 
     first, split = max(pair for pair in self.splits if pair[0] <= clip.index)
@@ -115,10 +120,10 @@ class TfdsReader:
       raise UnreadableAudio(
         f"cannot be read from the tensorflow-datasets folder: {str(error)[:200]}"
       ) from error
-    # 16-bit values, whatever they are stored as.
+    # 16-bit values, stored as another type.
     audio = row["audio"].astype(np.float32).reshape(-1) / 32768.0
     if not len(audio):
-      raise UnreadableAudio("holds no audio (0 samples)")
+      raise UnreadableAudio("contains no audio (0 samples)")
     check_not_silent(float(np.max(np.abs(audio))))
     if self.sample_rate != frontend.sample_rate:
       audio = soxr.resample(audio, self.sample_rate, frontend.sample_rate)

@@ -1,4 +1,4 @@
-"""The audit: what is found wrong with clips, and what the report and the page say of it."""
+"""The audit: facts of clips, the report and the page."""
 
 import dataclasses
 import json
@@ -28,7 +28,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 def facts_of(path, samples=None, rate=RATE, **options):
-  """Facts of a file, written first where samples are given."""
+  """Return the facts of a file, which is written first if samples are given."""
   if samples is not None:
     soundfile.write(path, samples, rate, **options)
   return examine(AudioFileReader(), Clip("x", "g", ("x",), str(path)), DENSE)
@@ -36,7 +36,7 @@ def facts_of(path, samples=None, rate=RATE, **options):
 
 @pytest.fixture(scope="module")
 def songs(tmp_path_factory):
-  """DIR/GENRE/FILE of generated music with copies and faults."""
+  """DIR/GENRE/FILE of generated music with copies and damaged files."""
   folder = tmp_path_factory.mktemp("audit") / "songs"
   for genre in ("samba", "tango"):
     (folder / genre).mkdir(parents=True)
@@ -55,7 +55,7 @@ def songs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(songs, tmp_path_factory):
-  """(report, source) of those songs."""
+  """(report, source) of `songs`."""
   source = open_source("audio_folder", str(songs), "all")
   facts = clip_survey.examine_source(
     source, FrontendConfig(), tmp_path_factory.mktemp("out"), workers=1
@@ -100,7 +100,7 @@ def test_silence_within_and_at_the_end(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"noise", b"RIFF\x24\x00\x00\x00WAVEfmt "])
-def test_what_cannot_be_read_has_a_reason(tmp_path, content):
+def test_an_unreadable_file_has_a_reason(tmp_path, content):
   (tmp_path / "a.wav").write_bytes(content)
   assert facts_of(tmp_path / "a.wav").reason
 
@@ -140,7 +140,7 @@ def test_facts_survive_storage(tmp_path):
       np.testing.assert_array_equal(here, there)
 
 
-def test_an_interrupted_survey_goes_on(songs, tmp_path, monkeypatch):
+def test_an_interrupted_survey_resumes(songs, tmp_path, monkeypatch):
   monkeypatch.setattr(clip_survey, "CLIPS_PER_CHUNK", 4)
   source = open_source("audio_folder", str(songs), "all")
   whole = clip_survey.examine_source(source, FrontendConfig(), tmp_path / "whole", workers=1)
@@ -167,7 +167,7 @@ def test_an_interrupted_survey_goes_on(songs, tmp_path, monkeypatch):
   again = clip_survey.examine_source(source, FrontendConfig(), tmp_path / "out", workers=1)
   assert len(examined) == len(source.clips) - 8
   assert [fact.content for fact in again] == [fact.content for fact in whole]
-  clip_survey.forget_chunks(tmp_path / "out")
+  clip_survey.remove_chunks(tmp_path / "out")
   assert not (tmp_path / "out" / "partial").exists()
   assert VERSION == 1
 
@@ -183,7 +183,7 @@ def test_the_report_finds_copies_and_faults(report):
   assert near["offset_seconds"] == pytest.approx(-2.0, abs=0.05)
   assert near["level_change_db"] == pytest.approx(-12.0, abs=1.0)
   assert near["changes"][:2] == ["shifted in time", "changed in level"]
-  assert near["across_sides"] == (near["side_a"] != near["side_b"])
+  assert near["across_splits"] == (near["split_a"] != near["split_b"])
   assert found["sets"] == [["samba/0.flac", "tango/later.ogg", "tango/same.wav"]]
   assert [row["clip"] for row in found["unreadable"]] == ["samba/empty.wav", "tango/<b>broken.mp3"]
   assert [row["clip"] for row in found["silent"]] == ["samba/silent.wav"]
@@ -201,7 +201,7 @@ def test_the_summary_names_the_pairs(report):
   assert "1 exact, 1 near" in text and "samba/0.flac = tango/same.wav" in text
 
 
-def test_the_page_stands_alone(report):
+def test_the_page_is_self_contained(report):
   found, source = report
   page = audit_page.write_page(found, "songs & more", source.reader, source.clips, DENSE)
   assert "songs &amp; more" in page and "&lt;b&gt;broken.mp3" in page and "<b>broken" not in page
@@ -219,7 +219,7 @@ def test_the_page_of_nothing_found():
 
 def test_pairs_beyond_the_pictures_are_rows(report, monkeypatch):
   found, source = report
-  monkeypatch.setattr(audit_page, "PICTURES", 1)
+  monkeypatch.setattr(audit_page, "MAX_PICTURES", 1)
   page = audit_page.write_page(found, "songs", source.reader, source.clips, DENSE)
   assert page.count("<img ") == 2 and "The next 1 of 2 pairs" in page
 
@@ -228,7 +228,7 @@ def _facts(names, content=None):
   return [ClipFacts(name, seconds=1.0, content=content or name, reason="") for name in names]
 
 
-def test_groups_on_two_sides_are_named():
+def test_groups_in_two_splits_are_named():
   clips = tuple(
     Clip(name, group, ("x",), has_group=known)
     for name, group, known in (
@@ -239,7 +239,7 @@ def test_groups_on_two_sides_are_named():
     )
   )
   assignment = SplitAssignment("made", {"a": "train", "b": "test", "c": "train", "d": "test"})
-  splits = {clip.track: audit_report._split(assignment, clip) for clip in clips}
+  splits = {clip.track: audit_report.split_of_clip(assignment, clip) for clip in clips}
   assert audit_report.groups_across(clips, splits) == [
     {"group": "one", "clips": [{"clip": "a", "split": "train"}, {"clip": "b", "split": "test"}]}
   ]
@@ -247,18 +247,18 @@ def test_groups_on_two_sides_are_named():
 
 def test_many_identical_clips_do_not_make_all_pairs():
   facts = _facts([f"{number}" for number in range(audit_report.ALL_PAIRS_OF + 5)], "same")
-  pairs = list(audit_report._exact_pairs(facts, range(len(facts))))
+  pairs = list(audit_report.exact_pairs(facts, range(len(facts))))
   assert pairs == [(0, number) for number in range(1, len(facts))]
-  few = list(audit_report._exact_pairs(facts[:3], range(3)))
+  few = list(audit_report.exact_pairs(facts[:3], range(3)))
   assert few == [(0, 1), (0, 2), (1, 2)]
 
 
-def test_a_leaky_split_puts_a_clip_on_several_sides():
+def test_a_leaky_split_puts_a_clip_in_several_splits():
   assignment = SplitAssignment(
     "leaky_segments", {}, leaky=True, segments={"a": ("train", "test", "train")}
   )
-  assert audit_report._split(assignment, Clip("a", "g", ("x",))) == "train+test"
-  assert audit_report._split(None, Clip("a", "g", ("x",))) == ""
+  assert audit_report.split_of_clip(assignment, Clip("a", "g", ("x",))) == "train+test"
+  assert audit_report.split_of_clip(None, Clip("a", "g", ("x",))) == ""
 
 
 def test_a_split_that_cannot_be_made_is_a_note(songs):
@@ -293,6 +293,6 @@ def test_the_command_writes_both_files(songs, tmp_path):
 @pytest.mark.parametrize(
   "arguments,names", [(("--out=x",), "--config"), (("--config=experiments/base.py",), "--out")]
 )
-def test_the_command_asks_for_what_is_missing(arguments, names):
+def test_the_command_names_a_missing_flag(arguments, names):
   done = run(*arguments)
   assert done.returncode == 2 and names in done.stderr and "Traceback" not in done.stderr

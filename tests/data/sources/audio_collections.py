@@ -1,4 +1,4 @@
-"""What the tests of collections with metadata share."""
+"""Helpers for tests of collections with a table."""
 
 import soundfile
 
@@ -12,7 +12,7 @@ def write_audio(folder, names, tone):
 
 
 def open_several(name, path, genres="", **options):
-  """Opened for task=multi_label."""
+  """Open a source with task=multi_label."""
   return open_source(name, str(path), genres, task="multi_label", **options)
 
 

@@ -1,4 +1,4 @@
-"""Any collection with a CSV table: labels, groups, sides, and what is missing or damaged."""
+"""Collections with a CSV table: labels, groups, splits, missing and damaged files."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def csv_table(tmp_path, tone):
   write_audio(tmp_path, ["a/1.wav", "a/2.wav", "3.flac"], tone)
   path = tmp_path / "songs.csv"
   path.write_text(
-    "\ufeffFile,Genre,Group,Side\na/1.wav,rock; pop,anna,train\na/2.wav,jazz;?pop,,\n"
+    "\ufeffFile,Genre,Group,Split\na/1.wav,rock; pop,anna,train\na/2.wav,jazz;?pop,,\n"
     "./3.flac,pop,bert,test\n\ngone.wav,pop,bert,test\na/4.wav,,bert,\n",
     encoding="utf-8",
   )
@@ -50,7 +50,16 @@ def test_csv(csv_table, tmp_path):
   assert labels.tolist() == [1, 0, 0] and known.tolist() == [1, 0, 1]
   assignment = assign_splits(prepared.clips, name="official")
   assert assignment.splits == {"a/1.wav": "train", "3.flac": "test"}
-  assert "1 clips are on no side of the official split: left out" in assignment.notes
+  assert "1 clips are in no official split: left out" in assignment.notes
+
+
+def test_csv_names_of_earlier_versions(csv_table):
+  """The column `side` is `split`, and its value `valid` is `validation`."""
+  csv_table.write_text("file,genre,side\na/1.wav,rock,train\na/2.wav,pop,valid\n3.flac,pop,test\n")
+  splits = {clip.track: clip.split for clip in open_source("audio_table", str(csv_table)).clips}
+  assert splits == {"a/1.wav": "train", "a/2.wav": "validation", "3.flac": "test"}
+  csv_table.write_text("file,genre,split\na/1.wav,rock,valid\na/2.wav,pop,validation\n")
+  assert {clip.split for clip in open_source("audio_table", str(csv_table)).clips} == {"validation"}
 
 
 def test_csv_genres(csv_table):
@@ -63,7 +72,7 @@ def test_csv_genres(csv_table):
 
 def test_csv_clips_of_no_class_are_negatives_of_several_labels(csv_table, tmp_path):
   with open(csv_table, "a") as file:
-    file.write("b/5.wav,?jazz,,valid\nb/6.wav,?jazz;?rock,,\n")
+    file.write("b/5.wav,?jazz,,validation\nb/6.wav,?jazz;?rock,,\n")
   write_audio(tmp_path, ["b/5.wav", "b/6.wav"], np.sin(np.arange(9000) / 9))
   source = open_several("audio_table", csv_table, "rock,jazz")
   clips = by_track(source)
@@ -72,8 +81,8 @@ def test_csv_clips_of_no_class_are_negatives_of_several_labels(csv_table, tmp_pa
   assert labels.tolist() == [0, 0] and known.tolist() == [1, 1]
   labels, known = label_vectors(clips["b/5.wav"], source.classes)
   assert labels.tolist() == [0, 0] and known.tolist() == [1, 0]
-  assert any("2 of 4 clips carry none of these labels: kept" in note for note in source.notes)
-  assert any("1 clips are unknown of all these labels: left out" in n for n in source.notes)
+  assert any("2 of 4 clips have none of these labels: kept" in note for note in source.notes)
+  assert any("1 clips are unknown for all these labels: left out" in n for n in source.notes)
   prepared = prepare(source, FrontendConfig(), tmp_path / "prepared", task="multi_label", workers=1)
   assert [clip.labels for clip in prepared.clips] == [clip.labels for clip in source.clips]
   assert assign_splits(prepared.clips, name="official").splits == {
@@ -81,7 +90,7 @@ def test_csv_clips_of_no_class_are_negatives_of_several_labels(csv_table, tmp_pa
     "3.flac": "test",
     "b/5.wav": "validation",
   }
-  # One class can be asked; what a line does not name, its file does not carry.
+  # A single class; a label that a line does not name is negative.
   one = by_track(open_several("audio_table", csv_table, "rock"))
   assert {track: clip.labels for track, clip in one.items()} == {
     "a/1.wav": ("rock",),
@@ -89,19 +98,19 @@ def test_csv_clips_of_no_class_are_negatives_of_several_labels(csv_table, tmp_pa
     "3.flac": (),
     "b/5.wav": (),
   }
-  # Of one genre a clip, others are of no use.
+  # For single_label, clips without one of the genres are left out.
   assert set(by_track(open_source("audio_table", str(csv_table), "rock,jazz"))) == {
     "a/1.wav",
     "a/2.wav",
   }
 
 
-def test_csv_label_that_is_only_ever_unknown(csv_table):
+def test_csv_label_that_is_only_unknown(csv_table):
   csv_table.write_text("file,genre\na/1.wav,rock;?polka\na/2.wav,pop;;\n3.flac,?polka\n")
   source = open_several("audio_table", csv_table)
   assert source.classes == ("pop", "rock") and len(source.clips) == 3
-  assert any("only ever unknown, and so no class: polka" in note for note in source.notes)
-  with pytest.raises(UserError, match=r"no clip carries polka, it is only ever unknown \(.polka"):
+  assert any("only unknown, and thus not classes: polka" in note for note in source.notes)
+  with pytest.raises(UserError, match=r"no clip has the label polka, it is only unknown \(.polka"):
     open_several("audio_table", csv_table, "rock,polka")
 
 
@@ -128,15 +137,15 @@ def test_table_of_groups_beside_those_of_the_source(csv_table, tmp_path):
 @pytest.mark.parametrize(
   "text, message",
   [
-    ("file,genre\na/1.wav,jazz;?\n", r"line 2: a '\?' stands alone; write \?GENRE"),
-    ("file,genre\na/1.wav,jazz\na/2.wav,? ;pop\n", r"line 3: a '\?' stands alone"),
+    ("file,genre\na/1.wav,jazz;?\n", r"line 2: a '\?' has no label after it; write \?GENRE"),
+    ("file,genre\na/1.wav,jazz\na/2.wav,? ;pop\n", r"line 3: a '\?' has no label after it"),
     ("file,genre,Label\na/1.wav,rock,pop\n", "line 1: the columns genre and Label both give the g"),
     ("file,genre,group,group\na/1.wav,rock,x,y\n", "columns group and group both give the group"),
     (
       "file,genre\na/1.wav,pop\na/2.wav,Rock\n3.flac,pop;rock\n",
-      "line 4: 'rock' is spelt 'Rock' in line 3; .* spell them alike",
+      "line 4: 'rock' is spelled 'Rock' in line 3; .* use one spelling",
     ),
-    ("file,genre\na/1.wav,?Rock\na/2.wav,rock\n", "line 3: 'rock' is spelt 'Rock' in line 2"),
+    ("file,genre\na/1.wav,?Rock\na/2.wav,rock\n", "line 3: 'rock' is spelled 'Rock' in line 2"),
     (
       'file,genre\n3.flac,pop\na/1.wav,"rock\na/2.wav,pop\n',
       "line 3: cannot be read as a table: .*one that begins with a quote must end with one",
@@ -151,11 +160,15 @@ def test_table_of_groups_beside_those_of_the_source(csv_table, tmp_path):
     ("a/1.wav,rock\n", "the column file is missing"),
     ("file,genre\na/1.wav,rock,pop\n", "line 2: 3 cells under 2 columns"),
     ("file,genre\n,rock\n", "line 2: the file is not named"),
-    ("file,genre\na/1.wav,rock\na/1.wav,pop\n", "line 3: a/1.wav was listed in line 2"),
-    ("file,genre\na/1.wav,rock;?rock\n", "rock is both held and unknown"),
-    ("file,genre,side\na/1.wav,rock,training\n", "side is 'training': give train, valid, test"),
-    ("file,genre\nx.wav,rock\ny.wav,rock\n", "none of the 2 audio files.*as x.wav"),
-    ("file,genre\na/1.wav,\n", "no line of the metadata names a genre"),
+    ("file,genre\na/1.wav,rock\na/1.wav,pop\n", "line 3: a/1.wav is listed in line 2"),
+    ("file,genre\na/1.wav,rock;?rock\n", "rock is both positive and unknown"),
+    (
+      "file,genre,split\na/1.wav,rock,training\n",
+      "the split is 'training': give train, validation, test or nothing",
+    ),
+    ("file,genre,split,side\na/1.wav,rock,train,train\n", "split and side both give the split"),
+    ("file,genre\nx.wav,rock\ny.wav,rock\n", "none of the 2 audio files.*such as x.wav"),
+    ("file,genre\na/1.wav,\n", "no line of the table names a known genre"),
     (b"file,genre\n\xff\xfe,x\n", "cannot be read as a table"),
     ("", "the column file is missing"),
   ],
@@ -179,17 +192,20 @@ def test_class_whose_files_are_all_missing(csv_table):
   csv_table.write_text("file,genre\na/1.wav,rock\na/2.wav,pop;?jazz\nb/9.wav,jazz\nc.wav,pop\n")
   source = open_source("audio_table", str(csv_table))
   assert source.classes == ("pop", "rock")
-  assert "all of their files are missing, and so no class: jazz" in source.notes
-  assert not any("only ever unknown" in note for note in source.notes)
-  with pytest.raises(UserError, match="all files of jazz are missing: put them, as b/9.wav, in"):
+  assert "labels whose files are all missing, and thus not classes: jazz" in source.notes
+  assert not any("only unknown" in note for note in source.notes)
+  with pytest.raises(
+    UserError, match="all files of jazz are missing: put them, such as b/9.wav, in"
+  ):
     open_source("audio_table", str(csv_table), "rock,jazz")
 
 
 def test_class_whose_only_file_cannot_be_read(csv_table, tmp_path, capsys):
   csv_table.write_text(
-    "file,genre,side\na/1.wav,rock,train\na/2.wav,pop,train\n3.flac,pop,test\nbad.wav,jazz,valid\n"
+    "file,genre,split\na/1.wav,rock,train\na/2.wav,pop,train\n3.flac,pop,test\n"
+    "bad.wav,jazz,validation\n"
   )
-  (tmp_path / "bad.wav").write_bytes(b"no sound")
+  (tmp_path / "bad.wav").write_bytes(b"no audio")
   config = base.get_config()
   config.dataset.source, config.dataset.path = "audio_table", str(csv_table)
   config.dataset.prepared_dir, config.dataset.workers = str(tmp_path / "prepared"), 1

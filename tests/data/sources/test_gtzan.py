@@ -1,4 +1,4 @@
-"""GTZAN in the forms that people have."""
+"""GTZAN as folders, archive, download and tensorflow-datasets folder."""
 
 import hashlib
 import http.server
@@ -174,7 +174,7 @@ def member(name, kind=tarfile.REGTYPE, target=""):
   ],
   ids=lambda info: f"{info.name} {info.type}",
 )
-def test_archive_that_leads_out_is_refused(tmp_path, tone, monkeypatch, extra):
+def test_archive_with_paths_outside_the_folder_is_refused(tmp_path, tone, monkeypatch, extra):
   path = make_archive(tmp_path / "genres.tar.gz", tone, extra)
   trust(monkeypatch, path)
   with pytest.raises(UserError, match="refused"):
@@ -201,7 +201,7 @@ def test_archive_into_a_place_that_cannot_be_written(tmp_path, tone, monkeypatch
 
 @pytest.fixture
 def server(tmp_path):
-  """A web server of this machine for a folder, and its address."""
+  """A local web server for a folder, and its address."""
   folder = tmp_path / "served"
   folder.mkdir()
 
@@ -226,7 +226,7 @@ def test_download(tmp_path, tone, monkeypatch, server):
   path = make_archive(folder / "genres.tar.gz", tone)
   trust(monkeypatch, path)
   monkeypatch.setattr(archive, "SIZE", path.stat().st_size)
-  # The first address is dead, as it often is.
+  # The first address is dead, as happens in practice.
   monkeypatch.setattr(archive, "URL", f"{address}/gone/genres.tar.gz")
   monkeypatch.setattr(archive, "MIRROR", f"{address}/genres.tar.gz")
   source = open_source("gtzan", "download", "all", cache_dir=str(tmp_path / "cache"))
@@ -245,14 +245,14 @@ def test_download_of_something_else(tmp_path, monkeypatch, server):
 
 @pytest.mark.filterwarnings("ignore")  # TensorFlow and its packages warn at import.
 def test_download_without_network_says_what_to_do(tmp_path, monkeypatch):
-  # Port 9 of this machine: nobody answers, and nothing leaves it.
+  # Port 9 of this machine: no server, and no outside connection.
   monkeypatch.setattr(archive, "URL", "http://127.0.0.1:9/genres.tar.gz")
   monkeypatch.setattr(archive, "MIRROR", "http://127.0.0.1:9/again/genres.tar.gz")
   with pytest.raises(UserError, match="could not be downloaded(.|\n)*by other means"):
     open_source("gtzan", "download", cache_dir=str(tmp_path))
 
 
-# What tfds.load('gtzan') leaves on disk.
+# Files that tfds.load('gtzan') writes.
 
 
 @pytest.fixture

@@ -1,5 +1,4 @@
-"""Published collections with metadata files, each in its exact format with its oddities: labels,
-groups, sides, and what is missing or damaged."""
+"""Published collections with tables in their exact formats: labels, groups, splits, mistakes."""
 
 from collections import Counter
 
@@ -50,9 +49,9 @@ def test_jamendo(jamendo):
   assert clips["track_0000215"].group == "artist_000014"
   assert clips["track_0000215"].path.endswith("audio/15/215.low.mp3")
   assert source.skipped == (("track_0000387", "there is no file 87/387.mp3"),)
-  # 'rare' stands in no split file: its only track is left with nothing.
+  # 'rare' is in no split file: its only track has no label left.
   assert source.classes == ("jazz", "metal", "punkrock", "rock") and len(clips) == 3
-  assert any("1 tags are not on all sides of split-0: rare" in note for note in source.notes)
+  assert any("1 tags are not in all three splits of split-0: rare" in note for note in source.notes)
   assignment = assign_splits(source.clips, name="official")
   assert Counter(assignment.splits.values()) == {"train": 2, "validation": 1}
   check_groups_apart(assignment, source.clips)
@@ -67,7 +66,7 @@ def test_jamendo_with_parts_missing(jamendo):
   (jamendo / "data" / "splits" / "split-0" / "autotagging_genre-test.tsv").unlink()
   source = open_source("jamendo", str(jamendo / "data" / "autotagging_genre.tsv"))
   assert "rare" in source.classes and any("no official split" in note for note in source.notes)
-  with pytest.raises(UserError, match="no split of its own"):
+  with pytest.raises(UserError, match="has no official split"):
     assign_splits(source.clips, name="official")
   for subset, change, message in (
     ("split-7", None, "jamendo has split-0"),
@@ -91,7 +90,7 @@ def test_jamendo_clips_of_no_class_are_negatives_of_several_labels(jamendo):
     "track_0000382": (),
     "track_0000388": (),
   }
-  # The last has only a tag that the split leaves out, and so no side.
+  # The only tag of the last is omitted by the split, so it has no split.
   assert [clips[f"track_0000{n}"].split for n in (382, 388)] == ["validation", ""]
   assert set(by_track(open_source("jamendo", str(jamendo), "punkrock"))) == {
     "track_0000214",
@@ -113,26 +112,26 @@ def test_jamendo_tracks_without_a_tag_are_left_out(jamendo):
     (
       "track_0000387",
       "track_0000214",
-      "line 5: track_0000214 was listed in line 2 already; put all",
+      "line 5: track_0000214 is listed in line 2 already; put all",
     ),
     (
       "\talbum_000046\t82",
       "\t82",
-      "line 4: ALBUM_ID is '82/382.mp3'; is a cell of the line missing",
+      "line 4: ALBUM_ID is '82/382.mp3'; a cell of the line may be missing",
     ),
     ("\talbum_000046\t87", "\t87", "line 5: ALBUM_ID is '87/387.mp3'"),
     (
       "\t346.0\tgenre---metal",
       "\tgenre---metal\tgenre---x",
-      "line 5: DURATION is 'genre---metal'; is a cell",
+      "line 5: DURATION is 'genre---metal'; a cell",
     ),
     (
       "genre---jazz",
       "mood/theme---happy",
-      "line 4: mood/theme---happy is no genre, those begin with genre---;"
+      "line 4: mood/theme---happy is not a genre, which begins with genre---;"
       " give autotagging_genre.tsv",
     ),
-    ("genre---jazz", "genre---", "line 4: genre--- is no genre"),
+    ("genre---jazz", "genre---", "line 4: genre--- is not a genre"),
   ],
 )
 def test_bad_jamendo(jamendo, old, new, message):
@@ -143,13 +142,13 @@ def test_bad_jamendo(jamendo, old, new, message):
     open_source("jamendo", str(jamendo))
 
 
-def test_jamendo_track_on_two_sides(jamendo):
+def test_jamendo_track_in_two_splits(jamendo):
   with open(jamendo / "data" / "splits" / "split-0" / "autotagging_genre-test.tsv", "a") as file:
     file.write(JAMENDO[2] + "\n")
   with pytest.raises(
     UserError,
-    match="autotagging_genre-test.tsv, line 3: track_0000215 is on the"
-    " train side of split-0 already",
+    match="autotagging_genre-test.tsv, line 3: track_0000215 is in the"
+    " train split of split-0 already",
   ):
     open_source("jamendo", str(jamendo))
 
@@ -160,12 +159,14 @@ def test_jamendo_split_of_tracks_that_are_not_listed(jamendo):
     file.write(JAMENDO[4].replace("track_0000387", "track_0009999") + "\n")
   source = open_source("jamendo", str(jamendo))
   assert any(
-    note.startswith("1 of 5 tracks of") and "as track_0009999, are not in" in note
+    note.startswith("1 of 5 tracks of") and "such as track_0009999, are not in" in note
     for note in source.notes
   )
   for path in folder.iterdir():
     path.write_text(path.read_text().replace("track_0000", "track_0001"))
-  with pytest.raises(UserError, match="split-0: none of its 5 tracks, as track_0001214, is in"):
+  with pytest.raises(
+    UserError, match="split-0: none of its 5 tracks, such as track_0001214, is in"
+  ):
     open_source("jamendo", str(jamendo))
 
 
@@ -232,7 +233,7 @@ def test_fma_every_genre(fma):
   clips = by_track(source)
   assert set(clips) == {"000002", "000003", "000005", "000010"}
   assert clips["000005"].labels == ("Experimental Pop", "Folk", "Pop", "Singer-Songwriter")
-  assert any("1 genre ids, as 999, are not in genres.csv" in note for note in source.notes)
+  assert any("1 genre ids, such as 999, are not in genres.csv" in note for note in source.notes)
   assignment = assign_splits(source.clips, name="official")
   assert assignment.splits == {
     "000002": "train",
@@ -240,21 +241,24 @@ def test_fma_every_genre(fma):
     "000005": "validation",
     "000010": "test",
   }
-  # The set's own split: an artist on two sides is told of and left.
-  assert any("1 groups, as artist-6, stand on several sides" in note for note in assignment.notes)
+  # An artist in two official splits is noted and kept.
+  assert any(
+    "1 groups, such as artist-6, are in several official splits" in note
+    for note in assignment.notes
+  )
   check_groups_apart(assignment, source.clips)
 
 
 def test_fma_clips_of_no_class_are_negatives_of_several_labels(fma):
   source = open_several("fma", fma, "Folk", subset="large,genres_all")
-  # 000020 and 000026 are of no genre that is known: nobody has said that they are not Folk.
+  # 000020 and 000026 have no known genre: it is unknown whether they are Folk.
   assert {clip.track: clip.labels for clip in source.clips} == {
     "000002": (),
     "000003": (),
     "000005": ("Folk",),
     "000010": (),
   }
-  assert any("3 of 4 clips carry none of these labels: kept" in note for note in source.notes)
+  assert any("3 of 4 clips have none of these labels: kept" in note for note in source.notes)
   one = open_source("fma", str(fma), "Hip-Hop", subset="large")
   assert set(by_track(one)) == {"000002", "000003"}
 
@@ -262,7 +266,7 @@ def test_fma_clips_of_no_class_are_negatives_of_several_labels(fma):
 @pytest.mark.parametrize(
   "old, new, message",
   [
-    ("\n3,AWOL", "\n2,AWOL", "line 6: 000002 was listed in line 4 already; keep one of the lines"),
+    ("\n3,AWOL", "\n2,AWOL", "line 6: 000002 is listed in line 4 already; keep one of the lines"),
     (
       "1,training,medium",
       "1,TRAINING,medium",
@@ -311,7 +315,7 @@ def mtat(tmp_path, tone):
   names = [line.split("\t")[-1].strip('"') for line in MTAT.splitlines()[1:]]
   write_audio(tmp_path / "mp3", names[:4], tone)
   (tmp_path / "mp3" / "b").mkdir()
-  (tmp_path / "mp3" / names[4]).write_bytes(b"")  # three files of the real set are empty
+  (tmp_path / "mp3" / names[4]).write_bytes(b"")  # three files of the real dataset are empty
   return tmp_path
 
 
@@ -326,12 +330,12 @@ def test_magnatagatune(mtat, tmp_path, monkeypatch):
   assert len(prepared.clips) == 3 and "empty (0 bytes)" in prepared.skipped[0][1]
   assignment = assign_splits(prepared.clips, name="official")
   assert Counter(assignment.splits.values()) == {"train": 1, "validation": 1, "test": 1}
-  assert any("stand on several sides" in note for note in assignment.notes)
+  assert any("are in several official splits" in note for note in assignment.notes)
   monkeypatch.setattr("genre_jax.data.sources.magnatagatune.TOP", 1)
   assert open_source("magnatagatune", str(mtat), subset="top1").classes == ("solo",)
   several = open_several("magnatagatune", mtat, subset="top1")
   assert [len(clip.labels) for clip in several.clips] == [0, 1, 1, 1, 0]  # 0/... to f/...
-  assert any("2 of 5 clips carry none of these labels: kept" in note for note in several.notes)
+  assert any("2 of 5 clips have none of these labels: kept" in note for note in several.notes)
 
 
 @pytest.mark.parametrize(
@@ -340,7 +344,7 @@ def test_magnatagatune(mtat, tmp_path, monkeypatch):
     ('"mp3_path"', '"path"', "the column mp3_path is missing"),
     ('"6"\t"1"', '"6"\t"2"', "line 3: no voice is '2', not 0 or 1"),
     ('"2"\t"0"', '"2"', "line 2: 4 cells under 5 columns"),
-    ("contimune-59-88", "contimune-30-59", "line 5: 0/lvx.*30-59.mp3 was listed in line 4 already"),
+    ("contimune-59-88", "contimune-30-59", "line 5: 0/lvx.*30-59.mp3 is listed in line 4 already"),
     ("\t", ",", "line 1: cannot be read as a table: .* put tabs between the cells"),
   ],
 )

@@ -1,4 +1,4 @@
-"""Opening sources: 'auto', folders of folders, tables of groups, and mistakes."""
+"""Opening of sources: 'auto', folders, tables of groups, archives, and mistakes."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def test_genres(audio_folder):
 
 def test_table_of_groups(audio_folder, tmp_path):
   table = tmp_path / "groups.csv"
-  # With the mark that spreadsheets write, by path and by file name.
+  # With the byte order mark of spreadsheets, by path and by file name.
   table.write_text(
     "\ufefffile,group\nsamba/0.wav,anna\nsamba/1.wav,anna\ntango/2.wav,bert\ngone.wav,carl\n",
     encoding="utf-8",
@@ -102,7 +102,7 @@ def test_mistakes(tmp_path, audio_folder):
       open_source(*arguments)
 
 
-def test_a_genre_name_that_tables_cannot_hold(audio_folder):
+def test_a_genre_name_with_a_separator_of_tables(audio_folder):
   (audio_folder / "tango").rename(audio_folder / "tango; milonga")
   with pytest.raises(UserError, match="rename it"):
     open_source("auto", str(audio_folder))
@@ -146,7 +146,9 @@ def test_other_names_in_an_archive_of_gtzan_are_left_out(tmp_path):
   )
   assert [clip.track for clip in source.clips] == sorted(set(names) - {"extra.demo", "blues.00001"})
   assert source.clips[1].group.startswith("artist-") and source.clips[-1].index == 0
-  assert any("1 names are no GTZAN track" in note and "extra.demo" in note for note in source.notes)
+  assert any(
+    "1 names are not GTZAN tracks" in note and "extra.demo" in note for note in source.notes
+  )
 
 
 def test_archive_of_gtzan(gtzan):
@@ -178,7 +180,7 @@ def test_frontend_that_disagrees_with_the_archive(tmp_path, frontend, flag):
     open_source("auto", archive(tmp_path / "a.npz"), frontend=frontend)
 
 
-def test_the_flags_of_the_message_mend_it(tmp_path):
+def test_the_flags_of_the_message_fix_it(tmp_path):
   path = archive(tmp_path / "a.npz")
   open_source("auto", path, frontend=FrontendConfig(frame_stride=3.3385))
   open_source("auto", path, frontend=FrontendConfig(hop_length=1709, frame_stride=1.0))
@@ -197,7 +199,7 @@ def test_the_flags_of_the_message_mend_it(tmp_path):
     (dict(levels=np.zeros((5, 128, 387), np.uint8)), "names must be 5 strings"),
     (dict(names=np.arange(6)), "names must be 6 strings"),
     (dict(names=np.array(["a.1"] * 6)), "occurs twice"),
-    (dict(names=np.array(list("abcdef"))), "says no genre"),
+    (dict(names=np.array(list("abcdef"))), "contains no genre"),
     (dict(names=np.array([f"a.{k}" for k in range(6)], object)), "Python objects"),
     (dict(levels=np.array([None] * 6)), "Python objects"),
   ],
@@ -213,7 +215,7 @@ def test_damaged_archives(tmp_path):
   with pytest.raises(UserError, match="not an .npz archive"):
     open_source("auto", str(path))
   np.savez(path, spectra=np.zeros(3))
-  with pytest.raises(UserError, match="no array 'log_mel'. It holds: spectra"):
+  with pytest.raises(UserError, match="no array 'log_mel'. It contains: spectra"):
     open_source("auto", str(path))
   archive(path)
   path.write_bytes(path.read_bytes()[:20000])
@@ -223,7 +225,7 @@ def test_damaged_archives(tmp_path):
   whole = bytearray(path.read_bytes())
   whole[100_000] ^= 255
   path.write_bytes(whole)
-  with pytest.raises(UserError, match="log_mel.npy in it is damaged"):
+  with pytest.raises(UserError, match="its member log_mel.npy is damaged"):
     open_source("auto", str(path))
   names = np.array([f"a.{k}" for k in range(6)])
   np.savez_compressed(path, log_mel=np.zeros((6, 128, 387), np.uint8), names=names)

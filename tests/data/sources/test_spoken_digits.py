@@ -1,4 +1,4 @@
-"""Spoken digits and Speech Commands: what the files say, the splits by take and by speaker."""
+"""Spoken digits and Speech Commands: labels of files, splits by take and by speaker."""
 
 from collections import Counter
 
@@ -28,7 +28,7 @@ FRONTEND = FrontendConfig(
 
 @pytest.fixture
 def digits(tmp_path, tone):
-  """Two digits by three speakers, takes 3 to 11, one folder down, beside other files."""
+  """Two digits by three speakers, takes 3 to 11, one level below, next to other files."""
   folder = tmp_path / "fsdd" / "recordings"
   folder.mkdir(parents=True)
   for digit in (0, 7):
@@ -50,14 +50,12 @@ def test_digits(digits):
     open_source("spoken_digits", str(digits.parent / "fsdd" / "README.md"))
 
 
-def test_takes_ask_known_speakers(digits, tmp_path):
+def test_takes_evaluate_known_speakers(digits, tmp_path):
   clips = prepare(open_source("spoken_digits", str(digits)), FRONTEND, tmp_path / "p").clips
   assignment = assign_splits(clips, name="takes")
   assert Counter(assignment.splits.values()) == {"test": 12, "validation": 30, "train": 12}
   assert assignment.splits["0_anna_4"] == "test" and assignment.splits["0_anna_9"] == "validation"
-  assert (
-    assignment.known_groups == ("validation", "test") and "(12 clips here)" in assignment.notes[0]
-  )
+  assert assignment.known_groups == ("validation", "test") and "(12 clips)" in assignment.notes[0]
   check_groups_apart(assignment, clips)
 
 
@@ -90,7 +88,7 @@ def test_a_test_speaker_in_training_is_found(digits):
     check_groups_apart(assignment, clips)
 
 
-def test_splits_that_need_sides_say_so(audio_folder):
+def test_splits_that_need_an_official_split(audio_folder):
   clips = open_source("auto", str(audio_folder)).clips
   for name in ("takes", "official"):
     with pytest.raises(UserError, match="grouped_kfold"):
@@ -108,7 +106,7 @@ def test_real_digits():
   assert source.log_mel(source.clips[0], FRONTEND).shape[1] == 64
 
 
-def test_a_source_is_a_file_with_a_function():
+def test_a_source_is_a_module_with_a_function():
   names = source_names()
   assert {
     "auto",
@@ -127,7 +125,7 @@ def test_a_source_is_a_file_with_a_function():
 
 @pytest.fixture
 def commands_folder(tmp_path, tone):
-  """What tfds.load('speech_commands') leaves on disk, its features taken from the package."""
+  """Files that tfds.load('speech_commands') writes, with the features of the package."""
   import tensorflow_datasets as tfds
   from tensorflow_datasets.datasets.speech_commands import (
     speech_commands_dataset_builder as published,
@@ -151,16 +149,13 @@ def commands_folder(tmp_path, tone):
       )
 
     def _split_generators(self, dl_manager):
-      return {
-        assignment: self._generate_examples(assignment)
-        for assignment in ("train", "validation", "test")
-      }
+      return {split: self._generate_examples(split) for split in ("train", "validation", "test")}
 
-    def _generate_examples(self, assignment):
+    def _generate_examples(self, split):
       for i, word in enumerate(("yes", "no", "_unknown_", "_silence_")):
-        quiet = assignment == "test" and word == "_silence_"
+        quiet = split == "test" and word == "_silence_"
         audio = np.rint((0 if quiet else 1) * tone[: 6000 + 100 * i] * 32767).astype(np.int16)
-        yield f"{assignment}{i}", {"audio": audio, "label": word}
+        yield f"{split}{i}", {"audio": audio, "label": word}
 
   SpeechCommands(data_dir=tmp_path).download_and_prepare()
   return tmp_path
@@ -174,7 +169,7 @@ def test_speech_commands(commands_folder, tmp_path):
   assert len(prepared.skipped) == 1 and "silent" in prepared.skipped[0][1]
   assignment = assign_splits(prepared.clips, name="official")
   assert Counter(assignment.splits.values()) == {"train": 4, "validation": 4, "test": 3}
-  # Row by row: lengths tell which audio belongs to which label.
+  # Lengths show which audio belongs to which label.
   order = {"yes": 0, "no": 1, "_unknown_": 2, "_silence_": 3}
   by_label = {}
   for clip, frames in zip(prepared.clips, prepared.num_frames, strict=True):

@@ -1,4 +1,4 @@
-"""The built-in corpus: reproducible, and neither axis alone tells the styles apart."""
+"""The built-in corpus: reproducible, and neither axis alone distinguishes the styles."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_each_axis_alone_stays_near_half():
   styles = np.array([STYLES.index(clip.labels[0]) for clip in source.clips])
   loudness = np.array([10 * np.log10((10 ** (values / 10)).sum(1)) for values in spectra])
   loudness -= loudness.mean(1, keepdims=True)
-  # The envelope as it is, and its autocorrelation, which no longer depends on where a beat falls.
+  # The envelope, and its autocorrelation, which does not depend on the time of a beat.
   lags = np.array([np.correlate(row, row, "full")[len(row) - 1 :][:40] for row in loudness])
   features = {
     "mean spectrum": np.array([values.mean(0) for values in spectra]),

@@ -1,15 +1,15 @@
-"""GTZAN as people have it: a folder of GENRE.NNNNN files, the original archive, or
-tensorflow-datasets.
+"""Open GTZAN: a folder of GENRE.NNNNN files, the original archive, or tensorflow-datasets.
 
-A source: says which clips exist, with artists as groups. 1000 clips of 30 s, 10 genres x 100, 22050
-Hz mono (Tzanetakis and Cook, 2002). The clips are commercial recordings without a license: research
-only.
+GTZAN has 1000 clips of 30 s, 10 genres x 100, 22050 Hz mono (Tzanetakis and Cook, 2002). Groups are
+artists. The clips are commercial recordings without a license: for research only.
 """
 
 import os
 
 from genre_jax.data.files import list_files
 from genre_jax.data.source import AudioFileReader, Request, Source
+from genre_jax.data.sources import tfds_audio
+from genre_jax.data.sources.gtzan import archive, tfds_folder
 from genre_jax.data.sources.gtzan.tracks import FILE, FORMATS, gtzan_clip, gtzan_source
 from genre_jax.errors import UserError
 from genre_jax.files import cache_dir
@@ -19,7 +19,11 @@ FOLDER_DEPTH = 4
 
 
 def find_files(folder) -> tuple[dict[str, str], int, int]:
-  """GTZAN files below a folder: ({track: path}, doubles left out, other files left out)."""
+  """Find the GTZAN files below a folder.
+
+  Returns:
+    ({track: path}, number of second copies left out, number of other files left out).
+  """
   found, others = {}, 0
   for _, path in list_files(folder, FOLDER_DEPTH):
     match = FILE.fullmatch(os.path.basename(path))
@@ -27,15 +31,12 @@ def find_files(folder) -> tuple[dict[str, str], int, int]:
       found.setdefault(match[1], []).append((FORMATS.index(match[3]), path))
     else:
       others += 1
-  doubles = sum(len(paths) - 1 for paths in found.values())
-  return {track: min(paths)[1] for track, paths in sorted(found.items())}, doubles, others
+  duplicates = sum(len(paths) - 1 for paths in found.values())
+  return {track: min(paths)[1] for track, paths in sorted(found.items())}, duplicates, others
 
 
 def open_gtzan(request: Request) -> Source:
-  """GTZAN from a folder, genres.tar.gz, a tensorflow-datasets folder, or 'download'."""
-  from genre_jax.data.sources import tfds_audio
-  from genre_jax.data.sources.gtzan import archive, tfds
-
+  """Open GTZAN from a folder, genres.tar.gz, a tensorflow-datasets folder, or 'download'."""
   path, genres, groups, flag = request.path, request.genres, request.groups, request.flag
   cache = request.cache_dir or cache_dir()
   if path == "download" and not os.path.exists(path):
@@ -43,28 +44,28 @@ def open_gtzan(request: Request) -> Source:
   if os.path.isfile(path):
     if not path.endswith((".tar.gz", ".tgz")):
       raise UserError(
-        f"{flag}: as source gtzan a file must be the original genres.tar.gz; otherwise give the "
-        "folder that holds GENRE/GENRE.NNNNN.wav. An .npz is --config.dataset.source=mel_archive."
+        f"{flag}: a file of the source gtzan must be the original genres.tar.gz; otherwise give "
+        "the folder that contains GENRE/GENRE.NNNNN.wav. For an .npz use "
+        "--config.dataset.source=mel_archive."
       )
     path = archive.extract(path, cache)
   if not os.path.isdir(path):
     raise UserError(f"{flag}: there is no such file or folder.")
   if version := tfds_audio.find_version(path, "gtzan"):
-    return tfds.open_folder(version, genres, groups)
-  found, doubles, others = find_files(path)
+    return tfds_folder.open_folder(version, genres, groups)
+  found, duplicates, others = find_files(path)
   if not found:
     raise UserError(
-      f"{flag}: no file named GENRE.NNNNN.wav, .flac, .au or .mp3 (such as blues/blues.00000.wav) "
-      f"lies there or up to {FOLDER_DEPTH} folders below. For other collections of "
-      "the form DIR/GENRE/FILE "
-      "use --config.dataset.source=audio_folder."
+      f"{flag}: there is no file named GENRE.NNNNN.wav, .flac, .au or .mp3 (such as "
+      f"blues/blues.00000.wav) in it or up to {FOLDER_DEPTH} levels below. For other collections "
+      "of the form DIR/GENRE/FILE use --config.dataset.source=audio_folder."
     )
   notes = []
-  if doubles:
+  if duplicates:
     notes.append(
-      f"{doubles} files are second copies of a track in another place or format: left out"
+      f"{duplicates} files are second copies of a track in another place or format: left out"
     )
   if others:
     notes.append(f"{others} other files left out")
-  every = [gtzan_clip(track, path=file) for track, file in found.items()]
-  return gtzan_source(every, genres, groups, AudioFileReader(), notes=notes)
+  all_clips = [gtzan_clip(track, path=file) for track, file in found.items()]
+  return gtzan_source(all_clips, genres, groups, AudioFileReader(), notes=notes)
