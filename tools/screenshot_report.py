@@ -19,7 +19,7 @@ import PIL.Image
 ROOT = pathlib.Path(__file__).parents[1]
 PICTURE = ROOT / "docs" / "assets" / "report.png"
 CONFIG = ROOT / "experiments" / "synthetic.py"
-WIDTH, HEIGHT = 1000, 1180  # CSS pixels
+WIDTH, HEIGHT = 860, 1312  # CSS pixels
 MAX_BYTES = 300_000
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # No window, no network, no dialogs.
@@ -79,7 +79,7 @@ def take_screenshot(page: str, picture: pathlib.Path, width: int, height: int) -
 def main() -> None:
   """Train, then draw."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--workdir", type=pathlib.Path, default=ROOT / "runs" / "screenshot")
+  parser.add_argument("--workdir", type=pathlib.Path, default=ROOT / "runs" / "synthetic_split_cnn")
   workdir = parser.parse_args().workdir.resolve()
   take_screenshot(train(workdir).as_uri(), PICTURE, WIDTH, HEIGHT)
 
