@@ -35,7 +35,8 @@ def git_commit() -> str:
   """Return the commit of the checkout that the package runs from.
 
   Returns:
-    The hash, with '-dirty' if tracked files are changed; 'unknown' outside a checkout.
+    The hash, with '-dirty' if code of the package or an experiment is changed (stored results and
+    pages may change); 'unknown' outside a checkout.
   """
 
   def git(*arguments):
@@ -48,7 +49,8 @@ def git_commit() -> str:
     ).stdout.strip()
 
   try:
-    return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "-uno") else "")
+    changed = git("status", "--porcelain", "-uno", "--", ":/genre_jax", ":/experiments")
+    return git("rev-parse", "HEAD") + ("-dirty" if changed else "")
   except (OSError, subprocess.CalledProcessError):
     return "unknown"
 
