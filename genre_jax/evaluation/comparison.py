@@ -36,7 +36,7 @@ class System:
     return np.stack([run.correct for run in self.runs])
 
   @property
-  def together(self) -> np.ndarray:
+  def ensemble_correct(self) -> np.ndarray:
     """Return bool[tracks], True where the mean probabilities of all seeds give the label."""
     run = self.runs[0]
     if len(self.runs) == 1:

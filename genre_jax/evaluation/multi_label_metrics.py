@@ -62,6 +62,13 @@ def areas(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.n
   )
 
 
+def _known(p: Predictions) -> np.ndarray:
+  """Return where labels are known, bool[n, classes]; ValueError for single_label predictions."""
+  if p.known is None:
+    raise ValueError("these predictions are of the task single_label")
+  return p.known
+
+
 def choose_thresholds(predictions: Predictions) -> dict[str, float]:
   """Choose the threshold of each class that gives the highest F1.
 
@@ -76,7 +83,7 @@ def choose_thresholds(predictions: Predictions) -> dict[str, float]:
   """
   thresholds = {}
   for c, name in enumerate(predictions.classes):
-    rows = predictions.known[:, c]
+    rows = _known(predictions)[:, c]
     scores, positive = predictions.probabilities[rows, c], predictions.labels[rows, c]
     thresholds[name] = 0.5
     if not positive.any():
@@ -125,21 +132,21 @@ def _metrics(
   """
 
   def areas_of(c):
-    rows = p.known[:, c]
+    rows = _known(p)[:, c]
     return areas(p.probabilities[rows, c], p.labels[rows, c], weights[:, rows])
 
   by_class = np.stack([areas_of(c) for c in range(len(p.classes))], 1)
-  rows, columns = np.nonzero(p.known)
+  rows, columns = np.nonzero(_known(p))
   micro = areas(p.probabilities[rows, columns], p.labels[rows, columns], weights[:, rows])
   found, positive = p.probabilities >= cutoffs, p.labels
   hits, wrong, missed = (
-    weights @ (p.known & cell).astype(float)
+    weights @ (_known(p) & cell).astype(float)
     for cell in (found & positive, found & ~positive, ~found & positive)
   )  # [draws, classes]
-  exact = ((found == positive) | ~p.known).all(1)
-  lowest_positive = np.where(positive & p.known, p.probabilities, np.inf).min(1)
-  highest_negative = np.where(~positive & p.known, p.probabilities, -np.inf).max(1)
-  with_labels = (positive & p.known).any(1) & (~positive & p.known).any(1)
+  exact = ((found == positive) | ~_known(p)).all(1)
+  lowest_positive = np.where(positive & _known(p), p.probabilities, np.inf).min(1)
+  highest_negative = np.where(~positive & _known(p), p.probabilities, -np.inf).max(1)
+  with_labels = (positive & _known(p)).any(1) & (~positive & _known(p)).any(1)
   with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
     warnings.simplefilter("ignore", RuntimeWarning)  # the mean of a draw without any class
     f1 = 2 * hits / (2 * hits + wrong + missed)
@@ -199,7 +206,7 @@ def _drawn(
   If a draw contains no row of a class, the class keeps its observed metric, so that macro metrics
   of all draws are means over the same classes. A class of a single artist thus does not vary.
   """
-  size = max(1, AT_ONCE // p.known.size)
+  size = max(1, AT_ONCE // _known(p).size)
   parts = [
     _metrics(p, cutoffs, weights[i : i + size], observed["per_class"])
     for i in range(0, len(weights), size)
@@ -273,7 +280,7 @@ def validation_metrics(tracks: Predictions) -> dict[str, float]:
 
 def _nll(p: Predictions) -> float:
   """Compute the mean binary cross-entropy of the known labels."""
-  likelihood = np.where(p.labels, p.probabilities, 1 - p.probabilities)[p.known]
+  likelihood = np.where(p.labels, p.probabilities, 1 - p.probabilities)[_known(p)]
   return float(-np.log(np.maximum(likelihood, 1e-12)).mean()) if len(likelihood) else 0.0
 
 
@@ -298,7 +305,7 @@ def summarize_multi_label(
     value is None if its denominator is 0.
   """
   cutoffs = np.array([thresholds[name] for name in p.classes])
-  n, k = p.known.shape
+  n, k = _known(p).shape
   if not n:
     empty = {"n": 0, "known": 0} | dict.fromkeys(
       ("roc_auc", "pr_auc", "average_precision", "precision", "recall", "f1")
@@ -318,15 +325,15 @@ def summarize_multi_label(
     draws = int(np.clip(MOST_WORK // (n * k), FEWEST_DRAWS, DRAWS))
   weights, groups = row_weights(p.groups, draws)
   drawn = _drawn(p, cutoffs, weights, observed)
-  found, positive = p.probabilities >= cutoffs, p.labels & p.known
+  found, positive = p.probabilities >= cutoffs, p.labels & _known(p)
   per_class = {}
   for c, name in enumerate(p.classes):
     roc, pr, average, f1 = (_number(value) for value in observed["per_class"][:, c, 0])
-    hits, n_found = int((found & positive)[:, c].sum()), int((found & p.known)[:, c].sum())
+    hits, n_found = int((found & positive)[:, c].sum()), int((found & _known(p))[:, c].sum())
     n_positive = int(positive[:, c].sum())
     per_class[name] = {
       "n": n_positive,
-      "known": int(p.known[:, c].sum()),
+      "known": int(_known(p)[:, c].sum()),
       "roc_auc": roc,
       "pr_auc": pr,
       "pr_auc_ci95": _interval(observed["per_class"][1, c, 0], drawn["per_class"][1, c], groups),

@@ -134,10 +134,20 @@ def read_run(folder: str | os.PathLike, split: str, unit: str = "track") -> Run:
     probabilities = np.array([[float(row[f"p_{name}"]) for name in classes] for row in rows])
     split_config = {"name": report["split"], "leaky": report["leaky"]}
     split_config |= {name: value for name, value in config.items() if name.startswith("split.")}
-    columns = (
+    tracks, groups, labels, predictions = (
       tuple(row[name] for row in rows) for name in ("track", "group", "label", "prediction")
     )
-    run = Run(folder, config, split_config, classes, *columns, probabilities)
+    run = Run(
+      folder,
+      config,
+      split_config,
+      classes,
+      tracks,
+      groups,
+      labels,
+      predictions,
+      probabilities,
+    )
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise UserError(
       f"{folder} contains no evaluated run ({error}): give folders that genre_jax.main"

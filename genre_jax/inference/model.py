@@ -214,7 +214,7 @@ def _check_shapes(network: nn.Module, frontend: FrontendConfig, variables: dict[
 
 def keep_compiled_programs() -> None:
   """Store compiled XLA programs in the user's cache, so that the next start is faster."""
-  if jax.config.jax_compilation_cache_dir:
+  if jax.config.values["jax_compilation_cache_dir"]:
     return
   # One folder per processor type: machines that share a home folder may have different ones.
   try:

@@ -89,7 +89,7 @@ def write_model(
   with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
     new = pathlib.Path(temporary) / "new"
     new.mkdir()
-    np.savez(new / "weights.npz", **weights)
+    np.savez(new / "weights.npz", allow_pickle=False, **weights)  # type: ignore[arg-type]
     for name, content in (files or {}).items():
       (new / name).write_bytes(content)
     digest = hashlib.sha256((new / "weights.npz").read_bytes()).hexdigest()

@@ -9,6 +9,7 @@ import dataclasses
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -256,7 +257,9 @@ def predict_track(
   """
   if segments is None:
     segments = model.eval_per_track * max(1, round(track.seconds / CLIP_SECONDS))
-  total, embedding, count = 0.0, 0.0, 0
+  total: Any = 0.0
+  embedding: Any = 0.0
+  count = 0
   for probabilities, embeddings in _infer(model, track, track.track_starts(segments)):
     total += probabilities.sum(0)
     embedding += embeddings.sum(0)

@@ -7,7 +7,7 @@ import numpy as np
 
 from genre_jax.errors import UserError
 from genre_jax.inference.model import Model
-from genre_jax.inference.predict_files import Prediction
+from genre_jax.inference.predict_files import Prediction, Span
 
 Row = dict[str, Any]
 
@@ -40,15 +40,19 @@ def flat_rows(prediction: Prediction, timeline: bool) -> list[Row]:
     "model": prediction.model,
     "error": prediction.error or None,
   }
-  rows = []
-  for part in (prediction, *(prediction.timeline if timeline else ())):
+  rows: list[Row] = []
+  parts: tuple[Prediction | Span, ...] = (
+    prediction,
+    *(prediction.timeline if timeline else ()),
+  )
+  for part in parts:
     row = {
       **common,
       "genre": part.genre or None,
       "confidence": _rounded(part.confidence),
       **_probability_columns(part.probabilities),
     }
-    if part is not prediction:
+    if isinstance(part, Span):
       row |= {"start": round(part.start, 3), "end": round(part.end, 3)}
     rows.append(row)
   return rows

@@ -57,8 +57,10 @@ class PredictionTable:
     else:
       rows, following = [(prediction.genre, f"{prediction.confidence:.2f}")], [", ".join(following)]
     lines = [
-      self._cells(*(row or ("", "")), name or "")
-      for row, name in itertools.zip_longest(rows, following)
+      self._cells(genre, confidence, name or "")
+      for (genre, confidence), name in itertools.zip_longest(
+        rows + [("", "")] * (len(following) - len(rows)), following
+      )
     ]
     return self._with_file([*lines, *self._timeline(prediction.timeline)], prediction.file)
 

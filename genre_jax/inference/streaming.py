@@ -147,7 +147,7 @@ class StreamingClassifier:
     if not due:
       return None
     self._last_update = seconds
-    if silent:
+    if self._smoothed is None:
       return Update(seconds, SILENCE, 0.0, {})
     genre, confidence = model.decide_label(self._smoothed, self._min_confidence)
     return Update(seconds, genre, confidence, probabilities_by_class(model, self._smoothed))
@@ -169,7 +169,10 @@ def stream(
     blocks: float[samples] or float[samples, channels] each, of any length.
     model: A value of --model, or a loaded Model.
     sample_rate: Sample rate of the blocks in Hz; None for that of the model.
-    segment_seconds, smoothing_seconds, update_seconds, min_confidence: See `StreamingClassifier`.
+    segment_seconds: See `StreamingClassifier`.
+    smoothing_seconds: See `StreamingClassifier`.
+    update_seconds: See `StreamingClassifier`.
+    min_confidence: See `StreamingClassifier`.
 
   Yields:
     Updates, from the first complete step of frames on.

@@ -72,6 +72,12 @@ class TrackLogMel:
       return self
     return dataclasses.replace(self, power=_FramesOnDisk(self.power, self.frontend.n_mels))
 
+  @property
+  def _frames(self) -> np.ndarray | _FramesOnDisk:
+    if isinstance(self.power, pathlib.Path):
+      raise ValueError("the frames are on disk: call opened() first")
+    return self.power
+
   def track_starts(self, per_track: int) -> np.ndarray:
     """Return the first frames of the segments whose mean is the track's prediction.
 
@@ -81,11 +87,11 @@ class TrackLogMel:
     Returns:
       int[segments].
     """
-    return segment_starts(len(self.power), self.frontend.num_frames, per_track)
+    return segment_starts(len(self._frames), self.frontend.num_frames, per_track)
 
   def timeline_starts(self) -> np.ndarray:
     """Return the first frames of segments over the whole track that overlap by half, int[n]."""
-    last = max(0, len(self.power) - self.frontend.num_frames)
+    last = max(0, len(self._frames) - self.frontend.num_frames)
     return np.arange(0, last + 1, max(1, self.frontend.num_frames // 2))
 
   def segments(self, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -99,7 +105,7 @@ class TrackLogMel:
       are not padding.
     """
     length = self.frontend.num_frames
-    pieces = (self.power[int(start) : int(start) + length] for start in starts)
+    pieces = (self._frames[int(start) : int(start) + length] for start in starts)
     return stack_segments([compress(piece, self.frontend, self.peak) for piece in pieces], length)
 
 

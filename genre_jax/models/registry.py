@@ -62,7 +62,7 @@ def build_model(fields: dict[str, Any], num_classes: int, dtype: str = "float32"
     )
   if dtype not in DTYPES:
     raise UserError(f"--config.dtype={dtype}: give one of {', '.join(DTYPES)}")
-  if dtype == "float64" and not jax.config.jax_enable_x64:
+  if dtype == "float64" and not jax.config.values["jax_enable_x64"]:
     raise UserError("--config.dtype=float64 needs the environment variable JAX_ENABLE_X64=1")
   known = {field.name for field in dataclasses.fields(MODELS[name])}
   known -= {"parent", "name", "num_classes", "dtype"}
