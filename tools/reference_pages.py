@@ -220,8 +220,16 @@ def _augment() -> Iterator[tuple[str, str, str]]:
 
 
 def _attributes(path: pathlib.Path, name: str) -> dict[str, str]:
-  """Return {attribute: its description} from the docstring of a class."""
+  """Return {attribute: its description} from the docstring of a class.
+
+  Names of constants of the module, such as WINDOWS, are replaced by their values.
+  """
   tree = ast.parse(path.read_text())
+  constants = {
+    node.targets[0].id: ", ".join(f"'{value.value}'" for value in node.value.elts)
+    for node in tree.body
+    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple)
+  }
   node = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name)
   text = (ast.get_docstring(node) or "").partition("Attributes:\n")[2]
   found: dict[str, str] = {}
@@ -234,6 +242,8 @@ def _attributes(path: pathlib.Path, name: str) -> dict[str, str]:
       found[last] += " " + line.strip()
     else:
       break
+  for attribute, text in found.items():
+    found[attribute] = re.sub(r"\b[A-Z_]{4,}\b", lambda name: constants.get(name[0], name[0]), text)
   return found
 
 

@@ -19,7 +19,7 @@ import PIL.Image
 ROOT = pathlib.Path(__file__).parents[1]
 PICTURE = ROOT / "docs" / "assets" / "report.png"
 CONFIG = ROOT / "experiments" / "synthetic.py"
-WIDTH, HEIGHT = 860, 1312  # CSS pixels
+WIDTH, HEIGHT = 860, 1330  # CSS pixels
 MAX_BYTES = 300_000
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # No window, no network, no dialogs.

@@ -17,21 +17,26 @@ DEFAULTS = {
   "time_stretch": 0.0,
   # Largest shift along frequency, in mel bands; fractions are interpolated.
   "mel_shift": 0.0,
-  # Standard deviation of a smooth random curve over frequency, and its number of support points.
+  # Standard deviation, in dB, of a smooth random curve over frequency.
   "eq_db": 0.0,
+  # Number of support points of that curve.
   "eq_knots": 6,
   # Beta(alpha, alpha) mixing of each band's mean and deviation over time with those of another
-  # segment, without mixing labels, and the share of segments that are mixed.
+  # segment, without mixing labels.
   "mixstyle_alpha": 0.0,
+  # Share of segments that are mixed in that way.
   "mixstyle_share": 0.5,
-  # Beta(alpha, alpha) mixing with another segment, and the share of segments that are mixed.
+  # Beta(alpha, alpha) mixing with another segment.
   "mixup_alpha": 0.0,
+  # Share of segments that are mixed with another one.
   "mixup_share": 1.0,
-  # SpecAugment along time: number of masks and their largest width in frames.
+  # SpecAugment along time: number of masks.
   "time_masks": 0,
+  # Largest width of such a mask, in frames.
   "time_mask_frames": 0,
-  # SpecAugment along frequency: number of masks and their largest width in mel bands.
+  # SpecAugment along frequency: number of masks.
   "frequency_masks": 0,
+  # Largest width of such a mask, in mel bands.
   "frequency_mask_bands": 0,
 }
 
@@ -56,7 +61,7 @@ def _take_linear(x, position, axis):
   position = jnp.clip(position, 0.0, size - 1.0)
   low = jnp.floor(position).astype(jnp.int32)
   high = jnp.minimum(low + 1, size - 1)
-  fraction = (position - low).astype(x.dtype)
+  fraction = (position - low.astype(position.dtype)).astype(x.dtype)
   fraction = fraction[:, :, None] if axis == 1 else fraction[:, None, :]
   take = jax.vmap(lambda row, index: jnp.take(row, index, axis=axis - 1))
   return take(x, low) * (1.0 - fraction) + take(x, high) * fraction
@@ -76,8 +81,8 @@ def time_stretch(rng, x, num_frames, amount):
   """
   limit = jnp.log1p(amount)
   speed = jnp.exp(jax.random.uniform(rng, (x.shape[0], 1), minval=-limit, maxval=limit))
-  position = jnp.arange(x.shape[1])[None] * speed
-  last = jnp.maximum(num_frames - 1, 0)
+  position = jnp.arange(x.shape[1], dtype=speed.dtype)[None] * speed
+  last = jnp.maximum(num_frames - 1, 0).astype(speed.dtype)
   x = _take_linear(x, jnp.minimum(position, last[:, None]), 1)
   frames = jnp.floor(last / speed[:, 0]).astype(num_frames.dtype) + 1
   return x, jnp.where(num_frames > 0, jnp.minimum(frames, x.shape[1]), 0)
@@ -98,7 +103,7 @@ def mel_shift(rng, x, amount):
     float[B, T, M].
   """
   shift = jax.random.uniform(rng, (x.shape[0], 1), minval=-amount, maxval=amount)
-  return _take_linear(x, jnp.arange(x.shape[2])[None] + shift, 2)
+  return _take_linear(x, jnp.arange(x.shape[2], dtype=shift.dtype)[None] + shift, 2)
 
 
 def equalizer(rng, x, deviation, knots):
@@ -136,7 +141,7 @@ def mixstyle(rng, x, valid, alpha, share):
     float[B, T, M].
   """
   rng_amount, rng_order, rng_share = jax.random.split(rng, 3)
-  count = jnp.maximum(valid.sum(1, keepdims=True), 1)
+  count = jnp.maximum(valid.sum(1, keepdims=True), 1).astype(x.dtype)
   mean = jnp.where(valid, x, 0.0).sum(1, keepdims=True) / count
   variance = jnp.where(valid, jnp.square(x - mean), 0.0).sum(1, keepdims=True) / count
   deviation = jnp.sqrt(variance + 1.0)  # 1 dB more, so that silent bands are not amplified
@@ -195,11 +200,12 @@ def spec_mask(rng, x, valid, count, width, axis):
     float[B, T, M].
   """
   total = jnp.where(valid, x, 0.0).sum((1, 2), keepdims=True)
-  mean = total / jnp.maximum(valid.sum((1, 2), keepdims=True) * x.shape[2], 1)
+  mean = total / jnp.maximum(valid.sum((1, 2), keepdims=True) * x.shape[2], 1).astype(x.dtype)
   rng_width, rng_start = jax.random.split(rng)
   widths = jax.random.randint(rng_width, (x.shape[0], count, 1), 0, width + 1)
   positions = jnp.maximum(x.shape[axis] - widths + 1, 1)
-  starts = jnp.floor(jax.random.uniform(rng_start, widths.shape) * positions)
+  starts = jax.random.uniform(rng_start, widths.shape)
+  starts = jnp.floor(starts * positions.astype(starts.dtype)).astype(widths.dtype)
   index = jnp.arange(x.shape[axis])[None, None]
   masked = ((index >= starts) & (index < starts + widths)).any(1)
   masked = masked[:, :, None] if axis == 1 else masked[:, None, :]
