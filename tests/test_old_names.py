@@ -85,7 +85,8 @@ def _write_model(folder, description, variables):
   folder.mkdir()
   np.savez(folder / "weights.npz", **flatten_dict(variables, sep="/"))
   digest = hashlib.sha256((folder / "weights.npz").read_bytes()).hexdigest()
-  model = {"format_version": 1, **description, "temperature": 1.0, "weights_sha256": digest}
+  model = {"format_version": 1, **description, "name": folder.name, "temperature": 1.0}
+  model["weights_sha256"] = digest
   (folder / "model.json").write_text(json.dumps(model))
 
 

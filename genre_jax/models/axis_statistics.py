@@ -116,7 +116,8 @@ def _grouped(x, axis, square):
     matrix = np.float32(group[:, None] == np.arange(GROUPS)[None])
     matrices.append(matrix / np.maximum(matrix.sum(0, keepdims=True), 1))
   x = x.reshape(-1, len(LAGS), *x.shape[1:])
-  return jnp.einsum("bltm,lmg->bltg", x, np.stack(matrices)).reshape(-1, x.shape[2], GROUPS)
+  matrix = jnp.asarray(np.stack(matrices), x.dtype)
+  return jnp.einsum("bltm,lmg->bltg", x, matrix).reshape(-1, x.shape[2], GROUPS)
 
 
 def frequency_statistics(shape, differences, mask, square):
@@ -185,7 +186,8 @@ def cepstrum(shape):
   """
   bands = shape.shape[2]
   position, order = np.arange(bands)[:, None] + 0.5, np.arange(1, bands)[None]
-  return shape @ np.float32(np.sqrt(2 / bands) * np.cos(np.pi / bands * position * order))
+  cosines = np.float32(np.sqrt(2 / bands) * np.cos(np.pi / bands * position * order))
+  return shape @ jnp.asarray(cosines, shape.dtype)
 
 
 def cepstral_statistics(cepstra, mask):

@@ -139,7 +139,7 @@ def make_loss(config, positive_weight: np.ndarray | None = None) -> Callable:
       focus_negative=fields.focus_negative,
       negative_margin=fields.negative_margin,
     )
-    correct = ((logits > 0) == (labels > 0.5)) * known
+    correct = ((logits > 0) == (labels > 0.5)).astype(known.dtype) * known
     return loss, correct.sum() / jnp.maximum(known.sum(), 1)
 
   return multi_label

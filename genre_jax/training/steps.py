@@ -150,7 +150,9 @@ def make_train_step(
       return loss, (accuracy, updates.get("batch_stats", {}))
 
     (loss, (accuracy, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    # Optax combines its integer step with Python floats, which strict promotion refuses.
+    with jax.numpy_dtype_promotion("standard"):
+      updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     average = {}
     if state.ema:

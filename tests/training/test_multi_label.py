@@ -190,7 +190,7 @@ def test_its_report_table_and_compare(run, tmp_path):
     "PR-AUC, macro",
     "By class, tracks",
     "threshold",
-    "Tracks furthest from the truth",
+    "Tracks with the lowest likelihood",
     "true labels rank first",
     "Learning curves",
     "Precision and recall of tracks",
@@ -231,7 +231,7 @@ def test_tracks_without_a_class_are_used_in_training_and_evaluation(one_class):
   p, thresholds = run_predictions.read_multi_label(folder, "test")
   assert p.labels[:, 0].tolist() == [label == "low" for label in labels] and p.known.all()
   none = labels.count("")
-  assert f"{none} tracks hold none of the classes" in (folder / "eval" / "report.html").read_text()
+  assert f"{none} tracks have none of the labels" in (folder / "eval" / "report.html").read_text()
   assert multi_label_metrics.BootstrapMetrics([(p, thresholds)]).observed[
     "exact_match"
   ] == pytest.approx(reports["test"]["track"]["exact_match"])

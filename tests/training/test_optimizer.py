@@ -1,5 +1,6 @@
 """Test learning-rate schedules and weight decay against values computed by hand."""
 
+import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
@@ -7,6 +8,13 @@ import pytest
 
 from genre_jax.errors import UserError
 from genre_jax.training import optimizer
+
+
+@pytest.fixture(autouse=True)
+def _standard_promotion():
+  """Optax combines its integer step with Python floats, which strict promotion refuses."""
+  with jax.numpy_dtype_promotion("standard"):
+    yield
 
 
 def _config(**changes):
