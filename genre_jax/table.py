@@ -39,7 +39,7 @@ def _percent(metrics: dict) -> str:
 
 def rows(folder: pathlib.Path) -> tuple[str, list[str]]:
   """Return the task of a run, and a table row for each of its splits that contains tracks."""
-  from genre_jax.evaluation.multi_label_metrics import as_text  # here: flag errors appear first
+  from genre_jax.evaluation.multi_label_metrics import format_metric  # late: flags first
   from genre_jax.evaluation.run_predictions import (
     read_config_file,
     read_evaluation,
@@ -54,7 +54,7 @@ def rows(folder: pathlib.Path) -> tuple[str, list[str]]:
     if report["track"]["n"]:
       if config["task"] == "multi_label":
         metrics = " | ".join(
-          as_text(name, report["track"][name], report["track"]["ci95"][name])
+          format_metric(name, report["track"][name], report["track"]["ci95"][name])
           for name in MULTI_LABEL_METRICS
         )
       else:

@@ -270,9 +270,8 @@ def _confused(tracks: Predictions, ranked) -> str:
     return "<p>All tracks are predicted correctly; these are the least confident ones.</p>"
   wrong = int((tracks.probabilities.argmax(1) != tracks.labels).sum())
   return (
-    f"<p>{wrong} of {len(tracks.labels)} tracks are predicted wrongly"
-    + (f"; the first {len(rows)}:" if wrong > len(rows) else ":")
-    + "</p>"
+    f"<p>Wrong predictions: {wrong} of {len(tracks.labels)} tracks"
+    + (f"; the table lists {len(rows)}.</p>" if wrong > len(rows) else ".</p>")
     + html_table(
       ["track", "group", "true genre", "predicted genre", "p(true)", "p(predicted)"], rows, 4
     )
