@@ -21,6 +21,7 @@ def test_a_notebook_stores_no_outputs(path):
   assert not any(cell["outputs"] or cell["execution_count"] for cell in _cells(path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path, tmp_path):
   program = "\n\n".join("".join(cell["source"]) for cell in _cells(path))
