@@ -38,7 +38,7 @@ def usage() -> str:
 
 
 def main() -> None:
-  """Run the command that the first argument names; exit with status 2 where there is none."""
+  """Run the command that the first argument names; exit with status 2 if it is unknown."""
   name, *arguments = sys.argv[1:] or ["--help"]
   if name in ("-h", "--help", "help"):
     print(usage())
