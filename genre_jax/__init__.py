@@ -1,10 +1,12 @@
 """Classify the genre of music with JAX.
 
-import genre_jax
+Example:
 
-model = genre_jax.load("axis_features_10")
-for prediction in genre_jax.predict(["song.ogg", "folder"], model):
-  print(prediction.file, prediction.genre, prediction.confidence)
+    import genre_jax
+
+    model = genre_jax.load("axis_features_10")
+    for prediction in genre_jax.predict(["song.ogg", "folder"], model):
+      print(prediction.file, prediction.genre, prediction.confidence)
 """
 
 import importlib
