@@ -120,9 +120,9 @@ def test_runs_are_made_once_and_results_are_stored(archive, monkeypatch, capsys)
   kept = json.loads(stored.read_text())
   assert not any(item["runs_available"] for item in kept["rows"] + kept["differences"])
 
-  for into in (archive / "log_mel.npz" / "page.md", archive / "results"):
-    changed = {**settings, "into": str(into), "entries": "third"}
-    with pytest.raises(UserError, match=f"cannot write to .*{into.name}"):
+  for into, place in (("log_mel.npz/page.md", "log_mel.npz"), ("results", "results")):
+    changed = {**settings, "into": str(archive / into), "entries": "third"}
+    with pytest.raises(UserError, match=f"cannot write to .*/{place}"):
       protocol_runs.run_protocol("P3", **changed)
   with np.load(archive / "log_mel.npz") as old:
     np.savez(archive / "log_mel.npz", names=old["names"], log_mel=255 - old["log_mel"])

@@ -29,7 +29,7 @@ COLUMNS = ("set split", "set subset", "artist id", "track genre_top", "track gen
 
 def open_fma(request: Request) -> Source:
   """Open a folder with the metadata and the audio as a source."""
-  size, kind = _subset(request.subset_column)
+  size, kind = _subset(request.subset)
   table = find_table(request, ("fma_metadata/tracks.csv", "tracks.csv"))
   titles = _titles(table.parent / "genres.csv") if kind == "genres_all" else {}
   rows = read_rows(table)

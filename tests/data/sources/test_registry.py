@@ -90,12 +90,12 @@ def test_mistakes(tmp_path, audio_folder):
     (("audio_folder", str(tmp_path / "none")), "dataset.path=.*no such file or folder"),
     (("mel_archive", str(tmp_path / "none.npz")), "dataset.path=.*no such file or folder"),
     (("auto", str(tmp_path / "empty")), "no audio was found"),
-    (("auto", str(audio_folder / "samba")), "4 audio files beside no genre folder"),
+    (("auto", str(audio_folder / "samba")), "4 audio files in no genre folder"),
     (("auto", str(tmp_path / "a.txt")), "give a folder of audio"),
     (("gtzan", str(tmp_path / "a.txt")), "genres.tar.gz"),
     (("mel_archiv", ""), "did you mean mel_archive"),
     (("gtzan", ""), "needs --config.dataset.path"),
-    (("synthetic", "x"), "takes no --config.dataset.path"),
+    (("synthetic", "x"), "takes no path"),
     (("auto", "", "jazz"), "no genre 'jazz'"),
   ):
     with pytest.raises(UserError, match=message):
