@@ -63,7 +63,7 @@ def read_blocks(path, sample_rate, block_seconds=10.0):
   except soundfile.LibsndfileError as error:
     reason = error.error_string.removeprefix("Error : ").rstrip(".")
     # libsndfile reports these for a few bytes that begin like an MP3.
-    if "does not exist" in reason or "not recognized" in reason:
+    if "does not exist" in reason or "not recognised" in reason:  # libsndfile's spelling
       reason = "it is not audio, or is damaged at its start"
     raise UnreadableAudio(f"cannot be decoded: {reason}") from error
   except (OSError, RuntimeError) as error:
