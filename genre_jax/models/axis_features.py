@@ -68,7 +68,7 @@ class AxisFeatures(nn.Module):
   dropout: float = 0.3
   linear_share: float = 0.5
   floor_db: float = 60.0
-  dtype: jnp.dtype = jnp.float32
+  dtype: jax.typing.DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, log_mel, frame_mask=None, *, train=False):

@@ -5,9 +5,15 @@ time and frequency and the maximum over time.
 """
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
-from genre_jax.models.layers import masked_statistics, pool_axis, standardize_window
+from genre_jax.models.layers import (
+  at_least_float32,
+  masked_statistics,
+  pool_axis,
+  standardize_window,
+)
 
 
 class Baseline(nn.Module):
@@ -24,7 +30,7 @@ class Baseline(nn.Module):
   num_classes: int
   channels: tuple[int, ...] = (16, 32, 64, 128)
   dropout: float = 0.3
-  dtype: jnp.dtype = jnp.float32
+  dtype: jax.typing.DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, log_mel, frame_mask=None, *, train=False):
@@ -58,4 +64,4 @@ class Baseline(nn.Module):
     self.sow("intermediates", "embedding", x)
     x = nn.Dropout(self.dropout, deterministic=not train)(x)
     x = nn.Dense(self.num_classes, dtype=self.dtype, name="logits")(x)
-    return x.astype(jnp.promote_types(self.dtype, jnp.float32))
+    return x.astype(at_least_float32(self.dtype))

@@ -36,7 +36,7 @@ class FastConv(nn.Module):
   grad_cam_layer = True  # Grad-CAM may show this layer's output
   features: int
   kernel: tuple[int, int]
-  dtype: jnp.dtype = jnp.float32
+  dtype: jax.typing.DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x):

@@ -20,8 +20,8 @@ _EPSILON = 1e-5
 
 
 def at_least_float32(dtype):
-  """Return float32 for a narrower dtype, else `dtype`: levels and statistics need the precision."""
-  return jnp.promote_types(dtype, jnp.float32)
+  """Return float32 for a narrower float dtype, else `dtype`: statistics need the precision."""
+  return jnp.dtype(jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype)
 
 
 def frame_weights(frame_mask, batch, num_frames, dtype=jnp.float32):
@@ -168,7 +168,7 @@ class Conv(nn.Module):
   kernel: tuple[int, int]
   frequency_stride: int = 1
   zero_sum: bool = False
-  dtype: jnp.dtype = jnp.float32
+  dtype: jax.typing.DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x):
@@ -255,7 +255,7 @@ class BatchNorm(nn.Module):
 
   use_running_average: bool
   momentum: float = 0.95
-  dtype: jnp.dtype = jnp.float32
+  dtype: jax.typing.DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x):

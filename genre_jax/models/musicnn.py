@@ -10,7 +10,10 @@ normalization, which the paper does not state, are taken from the graph.
 """
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+
+from genre_jax.models.layers import at_least_float32
 
 # Defaults of tf.layers.batch_normalization in TensorFlow 1, with which the weights were trained.
 NORM_EPSILON, NORM_MOMENTUM = 1e-3, 0.99
@@ -47,7 +50,7 @@ class Musicnn(nn.Module):
   mid_frames: int = 7
   hidden: int = 200
   dropout: float = 0.5
-  dtype: jnp.dtype = jnp.float32
+  dtype: jax.typing.DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, log_mel, frame_mask=None, *, train=False):
@@ -72,7 +75,7 @@ class Musicnn(nn.Module):
     if frame_mask is None:
       frame_mask = jnp.ones(log_mel.shape[:2], bool)
     valid = frame_mask[:, :, None]
-    wide = jnp.promote_types(self.dtype, jnp.float32)
+    wide = at_least_float32(self.dtype)
 
     def norm(x, name, mask=None):
       return nn.BatchNorm(

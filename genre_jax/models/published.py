@@ -10,10 +10,11 @@ the tracks of the comparison are longer than a segment.
 """
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from genre_jax.models.fast_conv import FastConv
-from genre_jax.models.layers import pool_axis, standardize_window
+from genre_jax.models.layers import at_least_float32, pool_axis, standardize_window
 
 
 class PublishedBaseline(nn.Module):
@@ -31,7 +32,7 @@ class PublishedBaseline(nn.Module):
   normalization = "window"
   num_classes: int
   channels: tuple[int, ...] = (4, 8, 16)
-  dtype: jnp.dtype = jnp.float32
+  dtype: jax.typing.DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, log_mel, frame_mask=None, *, train=False):
@@ -53,7 +54,7 @@ class PublishedBaseline(nn.Module):
     x = nn.relu(nn.Dense(50, dtype=self.dtype, name="hidden")(x))
     self.sow("intermediates", "embedding", x)
     x = nn.Dense(self.num_classes, dtype=self.dtype, name="logits")(x)
-    return x.astype(jnp.promote_types(self.dtype, jnp.float32))
+    return x.astype(at_least_float32(self.dtype))
 
 
 class PublishedTfSplit(nn.Module):
@@ -74,7 +75,7 @@ class PublishedTfSplit(nn.Module):
   channels: tuple[int, int] = (64, 128)
   pool_dropout: float = 0.25
   dropout: float = 0.5
-  dtype: jnp.dtype = jnp.float32
+  dtype: jax.typing.DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, log_mel, frame_mask=None, *, train=False):
@@ -108,7 +109,7 @@ class PublishedTfSplit(nn.Module):
     x = nn.relu(nn.Dense(50, dtype=self.dtype, name="hidden")(x))
     self.sow("intermediates", "embedding", x)
     x = nn.Dense(self.num_classes, dtype=self.dtype, name="logits")(dropout(x, self.dropout))
-    return x.astype(jnp.promote_types(self.dtype, jnp.float32))
+    return x.astype(at_least_float32(self.dtype))
 
 
 def _pool(x):

@@ -84,7 +84,7 @@ class SplitCnn(nn.Module):
   profile_alone: float = 0.2
   floor_db: float = 60.0
   dropout: float = 0.3
-  dtype: jnp.dtype = jnp.float32
+  dtype: jax.typing.DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, log_mel, frame_mask=None, *, train=False):
