@@ -45,7 +45,7 @@ def repeat_short_segments(log_mel, mask):
   """
   count = jnp.maximum(mask.sum(1), 1).astype(jnp.int32)[:, None]
   short = count < MODULATION_FRAMES
-  index = jnp.arange(mask.shape[1])[None]
+  index = jnp.arange(mask.shape[1], dtype=count.dtype)[None]
   index = jnp.where(short, index % count, index)
   log_mel = jax.vmap(lambda x, i: x.at[i].get(mode="promise_in_bounds"))(log_mel, index)
   return log_mel, jnp.where(short, 1, mask)

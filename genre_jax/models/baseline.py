@@ -54,9 +54,12 @@ class Baseline(nn.Module):
       x = jnp.where(mask[..., None, None] > 0, x, jnp.finfo(self.dtype).min)
       x = pool_axis(pool_axis(x, 2, 1), 2, 2)
       mask = pool_axis(mask, 2, 1)
-      x = nn.BatchNorm(
+      norm = nn.BatchNorm(
         use_running_average=not train, momentum=0.9, dtype=self.dtype, name=f"norm_{i}"
-      )(jnp.where(mask[..., None, None] > 0, x, 0))
+      )
+      # With another dtype than float32 Flax combines it with float32 statistics.
+      with jax.numpy_dtype_promotion("standard"):
+        x = norm(jnp.where(mask[..., None, None] > 0, x, 0))
       x = nn.relu(x) * mask[..., None, None]
     weight = mask.sum(1)[:, None] * x.shape[2]
     mean = x.sum((1, 2)) / jnp.maximum(weight, 1)

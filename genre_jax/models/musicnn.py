@@ -78,13 +78,16 @@ class Musicnn(nn.Module):
     wide = at_least_float32(self.dtype)
 
     def norm(x, name, mask=None):
-      return nn.BatchNorm(
+      layer = nn.BatchNorm(
         use_running_average=not train,
         momentum=NORM_MOMENTUM,
         epsilon=NORM_EPSILON,
         dtype=self.dtype,
         name=name,
-      )(x, mask=mask)
+      )
+      # With another dtype than float32 Flax combines it with float32 statistics.
+      with jax.numpy_dtype_promotion("standard"):
+        return layer(x, mask=mask)
 
     def conv(x, channels, kernel, padding, name):
       x = nn.relu(nn.Conv(channels, kernel, padding=padding, dtype=self.dtype, name=name)(x))
