@@ -15,6 +15,8 @@ from genre_jax.errors import UserError
 from genre_jax.studies.run import train_and_evaluate
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 TINY = """
 from genre_jax.experiments import base
 

@@ -12,6 +12,8 @@ import pytest
 from benchmarks import harness, interleaved
 from genre_jax.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 TOY = """
 import os
 import numpy as np

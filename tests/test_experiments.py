@@ -15,6 +15,8 @@ from genre_jax.training import steps
 from genre_jax.training.config_checks import check_config
 from genre_jax.training.optimizer import make_optimizer
 
+pytestmark = pytest.mark.slow
+
 EXPERIMENTS = sorted(
   path.stem for path in pathlib.Path("experiments").glob("*.py") if path.stem != "__init__"
 )

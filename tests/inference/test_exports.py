@@ -19,6 +19,8 @@ from genre_jax.inference import export, exports, load, predict
 from tests.conftest import ROOT
 from tests.inference.conftest import SMALL, sound, write_small_model
 
+pytestmark = pytest.mark.slow
+
 FRONTENDS = {
   "default": SMALL,
   "full_scale": dataclasses.replace(SMALL, db_ref="full_scale", top_db=0.0),

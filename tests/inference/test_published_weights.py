@@ -18,6 +18,8 @@ from genre_jax.inference import model_dir, published_weights, tf_checkpoint
 from genre_jax.inference.model import variable_shapes
 from genre_jax.models.musicnn import Musicnn
 
+pytestmark = pytest.mark.slow
+
 TAGS = ["loud", "quiet", "Hip-Hop"]
 CONFIGURATION = f"SR = 16000\nMTT_LABELS = ['only one']\nMSD_LABELS = {TAGS!r}\n"
 

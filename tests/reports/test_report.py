@@ -13,6 +13,8 @@ from genre_jax.experiments import base
 from genre_jax.reports import examples, plots, report
 from genre_jax.studies import run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):

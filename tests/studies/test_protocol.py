@@ -29,6 +29,8 @@ from genre_jax.studies import (
 )
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def archive(tmp_path):

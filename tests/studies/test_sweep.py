@@ -17,6 +17,8 @@ from genre_jax.studies import sweep_runs, sweep_tables
 from genre_jax.studies.sweep_tables import Member, Row
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """
 from ml_collections import ConfigDict
 

@@ -20,6 +20,8 @@ from genre_jax.training import workdir
 from genre_jax.training.metric_writer import MetricWriter
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """
 from genre_jax.experiments import base
 

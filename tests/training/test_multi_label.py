@@ -23,6 +23,8 @@ from genre_jax.training import checkpoints, losses
 from genre_jax.training.config_checks import check_config
 from genre_jax.training.setup import check_classes, open_dataset, open_experiment
 
+pytestmark = pytest.mark.slow
+
 
 def test_binary_cross_entropy_equals_optax():
   rng = np.random.default_rng(0)

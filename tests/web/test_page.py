@@ -22,6 +22,8 @@ import soundfile
 from tests.conftest import ROOT
 from tests.inference.conftest import small_model, sound  # noqa: F401
 
+pytestmark = pytest.mark.slow
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
