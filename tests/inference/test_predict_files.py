@@ -11,6 +11,7 @@ import soundfile
 from genre_jax.data.audio import read_audio
 from genre_jax.data.log_mel import log_mel
 from genre_jax.errors import UserError
+from genre_jax.evaluation.run_predictions import evaluation_file
 from genre_jax.experiments import axis_features_10
 from genre_jax.inference import load, predict, predict_files, track_log_mel
 from genre_jax.studies.run import train_and_evaluate
@@ -41,7 +42,7 @@ def test_equal_to_evaluation(gtzan, tmp_path, monkeypatch):
   assert len(predictions) == 14
   compared = 0
   for split in ("validation", "test"):
-    for row in csv.DictReader((run / "eval" / f"{split}.csv").read_text().splitlines()):
+    for row in csv.DictReader(evaluation_file(run, split, "track").read_text().splitlines()):
       prediction = predictions[os.path.basename(row["track"])]
       assert prediction.status == "ok" and prediction.genre == row["prediction"]
       for genre in ("blues", "hiphop"):
