@@ -31,6 +31,8 @@ cp /etc/resolv.conf "$folder/etc/resolv.conf"
 cp -L /etc/ssl/certs/ca-certificates.crt "$folder/etc/ssl/certs/ca-certificates.crt"
 mountpoint -q "$folder/proc" || mount -t proc proc "$folder/proc"
 mountpoint -q "$folder/dev" || mount --rbind /dev "$folder/dev"
+# So that unmounting it below leaves the /dev of this machine as it is.
+mount --make-rslave "$folder/dev"
 trap 'umount -l "$folder/proc"; umount -l "$folder/dev"' EXIT
 chroot "$folder" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
   PIP_CERT=/etc/ssl/certs/ca-certificates.crt PIP_DEFAULT_TIMEOUT=180 \
