@@ -1,4 +1,4 @@
-"""Measure detection rate and speed of the audit: `python -m benchmarks.audit --path=DIR`.
+"""Measure detection rate and speed of the audit: `python -m benchmarks.audit --data=DIR`.
 
 Plants transformed copies of real recordings beside the originals. Prints tables in Markdown: the
 detection rate of each transformation with its 95 % interval, and the false pairs. With --files it
@@ -23,7 +23,6 @@ import soxr
 from absl import flags
 from tqdm import tqdm
 
-from benchmarks.harness import data_folder
 from genre_jax import command_line
 from genre_jax.data import audio, log_mel
 from genre_jax.data.audit import duplicates, landmarks
@@ -31,10 +30,9 @@ from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.sources.registry import open_source
 from genre_jax.errors import UserError
 from genre_jax.evaluation.metrics import wilson_interval
+from genre_jax.studies.corpora import find_corpus
 
-PATH = flags.DEFINE_string(
-  "path", "", "Folder of real audio; default: gtzan/audio in GENRE_JAX_DATA."
-)
+DATA = flags.DEFINE_string("data", "", "Folder of gtzan; default: that in GENRE_JAX_DATA.")
 PLANTED = flags.DEFINE_bool("planted", True, "Detect planted copies.")
 FILES = flags.DEFINE_integer("files", 0, "Time an audit of this number of files of 30 s.")
 GROWTH = flags.DEFINE_list("growth", [], "Numbers of clips at which to time the search.")
@@ -113,8 +111,8 @@ def from_archive(samples):
 
 
 def read_clips():
-  """Return float32[samples] of every clip of --path."""
-  folder = data_folder(PATH.value, "path", "gtzan/audio")
+  """Return float32[samples] of every clip of --data."""
+  folder = find_corpus("gtzan", DATA.value, "audio")
   source = open_source("auto", str(folder), "all")
   return [audio.read_audio(clip.path, RATE) for clip in source.clips]
 

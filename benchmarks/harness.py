@@ -22,8 +22,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from genre_jax.errors import UserError
-
 ROOT = pathlib.Path(__file__).parents[1]
 # Virtual environments, relative to the repository's root.
 ENVIRONMENTS = {
@@ -32,31 +30,6 @@ ENVIRONMENTS = {
   "onnx": ".venv-onnx",
 }
 ROLES = ("ours", "peer", "floor")
-# Folder of real recordings, with gtzan/ and fsdd/ in it.
-DATA_VARIABLE = "GENRE_JAX_DATA"
-
-
-def data_folder(given: str, flag: str, below: str) -> pathlib.Path:
-  """Return the folder of real recordings that a benchmark reads.
-
-  Args:
-    given: value of the flag; used if it is not empty.
-    flag: name of the flag, for messages.
-    below: path of the folder below that of GENRE_JAX_DATA, as 'gtzan/audio'.
-
-  Raises:
-    UserError: If neither the flag nor the environment variable is set, or the folder is absent.
-  """
-  root = os.environ.get(DATA_VARIABLE, "")
-  if not given and not root:
-    raise UserError(
-      f"no data: give --{flag}=DIR, or set {DATA_VARIABLE} to a folder that contains {below}"
-    )
-  folder = pathlib.Path(given) if given else pathlib.Path(root) / below
-  if not folder.is_dir():
-    origin = f"--{flag}" if given else DATA_VARIABLE
-    raise UserError(f"{folder}: there is no such folder; set {origin} to an existing one")
-  return folder
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,6 @@ import tempfile
 
 from absl import flags
 
-from benchmarks.harness import data_folder
 from benchmarks.musicnn_original import differences
 from genre_jax import command_line
 from genre_jax.data.audio import read_audio
@@ -19,11 +18,10 @@ from genre_jax.files import cache_dir
 from genre_jax.inference import predict, published_weights
 from genre_jax.inference.published import PUBLISHED
 from genre_jax.studies.benchmark_sections import PARITY_KEYS, musicnn_section
+from genre_jax.studies.corpora import find_corpus
 from genre_jax.studies.stored_results import write_results
 
-DATA = flags.DEFINE_string(
-  "data", "", "Folder of GENRE/FILE; gtzan/audio in GENRE_JAX_DATA if empty."
-)
+DATA = flags.DEFINE_string("data", "", "Folder of gtzan; default: that in GENRE_JAX_DATA.")
 RESULTS = flags.DEFINE_string("results", "results", "Folder of the stored results.")
 
 SONGS = (
@@ -38,7 +36,7 @@ TAGS = 3
 
 def main(_):
   """Compare with the original, predict tags, and store both."""
-  data = data_folder(DATA.value, "data", "gtzan/audio")
+  data = find_corpus("gtzan", DATA.value, "audio")
   paths = sorted(data.glob("*/*.flac"))
   waveforms = [audio for path in paths if len(audio := read_audio(path, 16000)) >= 187 * 256]
   parity = []

@@ -15,7 +15,6 @@ import soundfile
 from absl import flags
 
 from benchmarks.audit import mp3, noisy
-from benchmarks.harness import data_folder
 from genre_jax import command_line
 from genre_jax.data import audio
 from genre_jax.data.pipeline import segment_starts
@@ -25,11 +24,10 @@ from genre_jax.evaluation.metrics import accuracy_interval
 from genre_jax.evaluation.run_predictions import read_run
 from genre_jax.inference import load, predict
 from genre_jax.inference.track_log_mel import stack_segments
+from genre_jax.studies.corpora import find_corpus
 
 MODEL = flags.DEFINE_string("model", "axis_features_10", "Model, as --model of predict.")
-DATA = flags.DEFINE_string(
-  "data", "", "Folder of audio/ and log_mel.npz; default: gtzan/ in GENRE_JAX_DATA."
-)
+DATA = flags.DEFINE_string("data", "", "Folder of gtzan; default: that in GENRE_JAX_DATA.")
 RUN = flags.DEFINE_string("run", "", "Run whose validation tracks give accuracy against coverage.")
 RATE = 22050
 
@@ -96,7 +94,7 @@ def main(_):
   """Evaluate the model at each length and each change."""
   if RUN.value:
     return print_coverage()
-  model, data = load(MODEL.value), data_folder(DATA.value, "data", "gtzan")
+  model, data = load(MODEL.value), find_corpus("gtzan", DATA.value)
   validation = [track for track, split in published_lists().items() if split == "validation"]
   print(f"{MODEL.value}\n\n| audio | tracks n | accuracy % [95 %] |\n|---|---|---|")
   archive = np.load(data / "log_mel.npz", allow_pickle=False)

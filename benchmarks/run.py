@@ -38,7 +38,7 @@ RESUME = flags.DEFINE_bool(
 LIMIT = flags.DEFINE_float("limit", 1800.0, "Seconds after which a missing reply counts as failed.")
 CLIPS = flags.DEFINE_integer("clips", 10_000, "Number of clips that the memory suite prepares.")
 HOURS = flags.DEFINE_float("hours", 10.0, "Hours of the file that the memory suite predicts.")
-DATA = flags.DEFINE_string("data", "", "Folder of log_mel.npz; default: gtzan/ in GENRE_JAX_DATA.")
+DATA = flags.DEFINE_string("data", "", "Folder of gtzan; default: that in GENRE_JAX_DATA.")
 SCALE = flags.DEFINE_float("scale", 1.0, "Factor on the sizes of the growth suite.")
 
 PACKAGES = {

@@ -1,4 +1,4 @@
-"""Measure streaming predictions: `python -m benchmarks.stream --model=NAME|DIR --path=DIR`.
+"""Measure streaming predictions: `python -m benchmarks.stream --model=NAME|DIR --data=DIR`.
 
 Prints tables in Markdown. Speed: an hour of real clips through a `StreamingClassifier` on one core,
 in blocks of 100 ms. Delay: medleys of real clips with known change points, for several window
@@ -15,17 +15,15 @@ import time
 import numpy as np
 from absl import flags
 
-from benchmarks.harness import data_folder
 from genre_jax import command_line
 from genre_jax.data.audio import read_audio
 from genre_jax.data.sources.gtzan.tracks import published_lists
 from genre_jax.inference import load, predict
 from genre_jax.inference.streaming import StreamingClassifier
+from genre_jax.studies.corpora import find_corpus
 
 MODEL = flags.DEFINE_string("model", "axis_features_10", "Model, as --model of predict.")
-PATH = flags.DEFINE_string(
-  "path", "", "Folder of real audio; default: gtzan/audio in GENRE_JAX_DATA."
-)
+DATA = flags.DEFINE_string("data", "", "Folder of gtzan; default: that in GENRE_JAX_DATA.")
 EVERY_CLIP = flags.DEFINE_bool("every_clip", False, "Use also clips outside the validation list.")
 HOURS = flags.DEFINE_float("hours", 1.0, "Hours of audio for the speed; 0 skips it.")
 MEDLEYS = flags.DEFINE_integer("medleys", 200, "Number of label changes for the delay; 0 skips it.")
@@ -126,7 +124,7 @@ def main(_):
   """Print the tables that the flags select."""
   os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
   model = load(MODEL.value)
-  found = clips(data_folder(PATH.value, "path", "gtzan/audio"), model)
+  found = clips(find_corpus("gtzan", DATA.value, "audio"), model)
   sounds = [read_audio(path, model.frontend.sample_rate) for path in found]
   genres = list(found.values())
   print(

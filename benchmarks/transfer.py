@@ -19,7 +19,6 @@ from absl import flags
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 
-from benchmarks.harness import data_folder
 from benchmarks.musicnn_features import (
   Clips,
   cached_activations,
@@ -40,14 +39,13 @@ from genre_jax.inference import load
 from genre_jax.inference.track_log_mel import stack_segments
 from genre_jax.models.registry import build_model
 from genre_jax.studies.benchmark_sections import transfer_section
+from genre_jax.studies.corpora import find_corpus
 from genre_jax.studies.markdown import percent
 from genre_jax.studies.stored_results import write_results
 from genre_jax.training.optimizer import make_optimizer
 from genre_jax.training.steps import create_state, make_eval_step, make_train_step
 
-DATA = flags.DEFINE_string(
-  "data", "", "Folder of GENRE/FILE; gtzan/audio in GENRE_JAX_DATA if empty."
-)
+DATA = flags.DEFINE_string("data", "", "Folder of gtzan; default: that in GENRE_JAX_DATA.")
 RESULTS = flags.DEFINE_string("results", "results", "Folder of the stored results.")
 WORKDIR = flags.DEFINE_string("workdir", "runs/transfer", "Folder of cached features.")
 SEEDS = flags.DEFINE_integer(
@@ -263,7 +261,7 @@ class Table:
 
 def main(_):
   """Train and evaluate each method, and store the results."""
-  clips, model = Clips(data_folder(DATA.value, "data", "gtzan/audio")), load("musicnn_msd")
+  clips, model = Clips(find_corpus("gtzan", DATA.value, "audio")), load("musicnn_msd")
   hot, table, seeds = np.eye(len(clips.genres))[clips.labels], Table(clips), range(SEEDS.value)
   table.add("split_cnn, random initialization", [train_split_cnn(clips, hot, s) for s in seeds])
   activations = cached_activations(model, clips, WORKDIR.value)

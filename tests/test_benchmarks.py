@@ -10,7 +10,6 @@ import sys
 import pytest
 
 from benchmarks import harness, interleaved
-from genre_jax.errors import UserError
 
 pytestmark = pytest.mark.slow
 
@@ -99,15 +98,3 @@ def test_every_suite_is_complete_and_importable():
       assert one.environment in harness.ENVIRONMENTS and one.role in harness.ROLES
     firsts = {one.case: one.role for one in reversed(suite.CONTENDERS.values())}
     assert set(firsts.values()) == {"ours"}
-
-
-def test_data_folder_names_flag_and_variable(tmp_path, monkeypatch):
-  monkeypatch.delenv(harness.DATA_VARIABLE, raising=False)
-  with pytest.raises(UserError, match="--path=DIR, or set GENRE_JAX_DATA .* gtzan/audio"):
-    harness.data_folder("", "path", "gtzan/audio")
-  (tmp_path / "gtzan" / "audio").mkdir(parents=True)
-  assert harness.data_folder(str(tmp_path), "path", "gtzan/audio") == tmp_path
-  monkeypatch.setenv(harness.DATA_VARIABLE, str(tmp_path))
-  assert harness.data_folder("", "path", "gtzan/audio") == tmp_path / "gtzan" / "audio"
-  with pytest.raises(UserError, match="there is no such folder"):
-    harness.data_folder("", "path", "fsdd")

@@ -12,11 +12,12 @@ import time
 
 import numpy as np
 
-from benchmarks.harness import ROOT, Options, data_folder
+from benchmarks.harness import ROOT, Options
 from benchmarks.interleaved import python_of
 from benchmarks.suites.train_step import draw
 from genre_jax.errors import UserError
 from genre_jax.evaluation.run_predictions import read_evaluation
+from genre_jax.studies.corpora import find_corpus
 
 TITLE = "Seconds until 92.66 % of P1's segments are classified correctly"
 TARGET = "30 x as fast as the published network in Keras"
@@ -111,7 +112,7 @@ def keras_steps(folder: pathlib.Path, steps: int) -> tuple[float, np.ndarray]:
 
 def report(options: Options) -> str:
   """Return our table, the time of the published network, and the ratio, in Markdown."""
-  archive = data_folder(options.data, "data", "gtzan") / "log_mel.npz"
+  archive = find_corpus("gtzan", options.data) / "log_mel.npz"
   if not archive.exists():
     return f"Not measured: {archive} is absent.\n"
   difference, steps = keras_steps(options.folder, max(2, min(5, options.repeats)))

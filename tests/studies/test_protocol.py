@@ -1,6 +1,5 @@
-"""Test protocols: runs are made once, folds are pooled, results are stored and merged."""
+"""Test protocols: runs are made once, results are stored and merged."""
 
-import csv
 import json
 import subprocess
 import sys
@@ -11,15 +10,6 @@ import pytest
 
 from genre_jax.data.sources.gtzan.tracks import published_lists
 from genre_jax.errors import UserError
-from genre_jax.evaluation.calibration import (
-  apply_temperature,
-  cross_fit_temperatures,
-  expected_calibration_error,
-  fit_temperature,
-  perfect_calibration_error,
-  reliability,
-)
-from genre_jax.evaluation.run_predictions import pool_folds, read_run
 from genre_jax.studies import (
   corpora,
   mfcc_reference,
@@ -236,72 +226,3 @@ def test_every_protocol_resolves(archive):
     assert value.primary in ("", *(entry.name for entry in value.entries))
     folders = {protocols.entry_folder(archive, entry) for entry in value.entries}
     assert len(folders) == len(value.entries)
-
-
-def _write_run(folder, fold, names, wrong=()):
-  (folder / "eval").mkdir(parents=True)
-  (folder / "config.json").write_text(
-    json.dumps({"config": {"task": "single_label", "seed": 0, "split": {"fold": fold}}})
-  )
-  (folder / "eval" / "test.json").write_text(
-    json.dumps({"split": "artist_kfold", "leaky": False, "classes": ["a", "b"]})
-  )
-  for file in ("test.csv", "test_segments.csv"):
-    with open(folder / "eval" / file, "w", newline="") as out:
-      writer = csv.writer(out)
-      writer.writerow(["track", "group", "label", "prediction", "p_a", "p_b"])
-      for name in names:
-        for _ in range(1 if file == "test.csv" else 2):
-          writer.writerow([name, f"g{name}", "a", "b" if name in wrong else "a", 0.6, 0.4])
-  return folder
-
-
-def test_folds_become_one_run_in_which_each_track_is_evaluated_once(tmp_path):
-  folders = [
-    _write_run(tmp_path / "0", 0, ["t3", "t1"], wrong=["t1"]),
-    _write_run(tmp_path / "1", 1, ["t2", "t0"]),
-  ]
-  pooled = pool_folds([read_run(folder, "test") for folder in folders])
-  assert pooled.tracks == ("t0", "t1", "t2", "t3") and pooled.groups[1] == "gt1"
-  assert pooled.correct.tolist() == [True, False, True, True]
-  segments = pool_folds([read_run(folder, "test", "segment") for folder in folders])
-  assert segments.tracks[:3] == ("t0/0", "t0/1", "t1/0") and segments.correct.mean() == 6 / 8
-  again = _write_run(tmp_path / "2", 2, ["t0"])
-  with pytest.raises(UserError, match="evaluated in two folds"):
-    pool_folds([read_run(folder, "test") for folder in (*folders, again)])
-
-
-def test_a_temperature_is_recovered():
-  rng = np.random.default_rng(0)
-  true = rng.dirichlet(np.full(5, 0.5), 4000)
-  labels = (rng.random((4000, 1)) > true.cumsum(1)).sum(1)
-  sure = apply_temperature(true, 0.5)  # overconfident
-  assert fit_temperature(sure, labels) == pytest.approx(2, rel=0.06)
-  np.testing.assert_allclose(apply_temperature(sure, 2), true, atol=1e-6)
-  fitted = cross_fit_temperatures(sure, labels, np.arange(4000) // 4)
-  np.testing.assert_allclose(fitted, true, atol=0.05)
-  limit = perfect_calibration_error(fitted, draws=200)
-  assert expected_calibration_error(reliability(fitted, labels)) < limit
-  assert expected_calibration_error(reliability(sure, labels)) > 3 * limit
-
-
-def test_a_perfect_model_stays_below_the_limit_in_95_percent_of_draws():
-  rng = np.random.default_rng(1)
-  p = rng.dirichlet(np.ones(4), 150)
-  limit = perfect_calibration_error(p, draws=1000)
-  errors = [
-    expected_calibration_error(reliability(p, (rng.random((150, 1)) > p.cumsum(1)).sum(1)))
-    for _ in range(1000)
-  ]
-  assert 0.93 < np.mean(np.array(errors) <= limit) < 0.97
-
-
-def test_cross_fitting_keeps_groups_apart():
-  """A group whose labels are hopeless must not change its own temperature."""
-  p = np.tile([0.7, 0.3], (40, 1))
-  labels, groups = np.zeros(40, int), np.arange(40) // 8
-  base = cross_fit_temperatures(p, labels, groups)
-  labels[:8] = 1
-  changed = cross_fit_temperatures(p, labels, groups)
-  np.testing.assert_array_equal(base[:8], changed[:8])
-  assert (base[8:] != changed[8:]).all()
