@@ -3,14 +3,16 @@
 Groups are joined where they share a clip, counted by genre, checked and assigned.
 """
 
-import csv
 import dataclasses
 import os
 
 import numpy as np
 
+from genre_jax.data.names import name_key, two_spellings
+from genre_jax.data.tables import check_cells, check_one_line, columns_of, read_rows, split_names
 from genre_jax.errors import UserError
 
+COLUMNS = ("file", "group")
 NONE = "(none of the classes)"  # counts clips without a label, so that each split gets some
 
 
@@ -170,15 +172,45 @@ def sets_of(pairs, count: int) -> list[list[int]]:
 
 
 def tidy_groups(cell: str) -> str:
-  """Return the cell of a group column without spaces around names and without empty names."""
-  return ";".join(filter(None, (name.strip() for name in cell.split(";"))))
+  """Return the cell of a group column with names in normal form and without empty names."""
+  return ";".join(split_names(cell))
 
 
-def read_groups(path: str) -> dict[str, str]:
+def merge_spellings(clips) -> tuple[list, list[str]]:
+  """Give all spellings of a group (case, accents, blanks) one name, the alphabetically first.
+
+  Args:
+    clips: Clips; those without a known group are left as they are.
+
+  Returns:
+    (clips, notes for the user).
+  """
+  spellings = {name for clip in clips if clip.has_group for name in clip.group.split(";")}
+  if not (pair := two_spellings(spellings)):
+    return list(clips), []
+  first: dict[str, str] = {}
+  for name in sorted(spellings):
+    first.setdefault(name_key(name), name)
+  merged = [
+    dataclasses.replace(
+      clip, group=";".join(dict.fromkeys(first[name_key(name)] for name in clip.group.split(";")))
+    )
+    if clip.has_group
+    else clip
+    for clip in clips
+  ]
+  count = len(spellings) - len(first)
+  return merged, [
+    f"{count} groups are other spellings of a group, such as {pair[1]!r} of {pair[0]!r}: joined"
+  ]
+
+
+def read_groups(path: str, notes: list[str] | None = None) -> dict[str, str]:
   """Read the table of config.dataset.groups.
 
   Args:
     path: CSV file with the columns file and group.
+    notes: List to which lines for the user are added.
 
   Returns:
     {file: group}.
@@ -186,29 +218,31 @@ def read_groups(path: str) -> dict[str, str]:
   Raises:
     UserError: If the file cannot be read, lacks a column or gives a file two groups.
   """
-  groups = {}
+  groups: dict[str, str] = {}
   try:
-    with open(path, newline="", encoding="utf-8-sig") as file:
-      rows = csv.DictReader(file)
-      if not {"file", "group"} <= set(rows.fieldnames or ()):
+    rows = read_rows(path, COLUMNS, notes)
+    _, header = next(rows, (0, []))
+    if missing := set(COLUMNS) - set(map(name_key, header)):
+      raise UserError(
+        f"{path}: the first line must name the columns file and group, it is"
+        f" {','.join(header)[:200]!r}: {' and '.join(sorted(missing))} is missing."
+      )
+    file, group = columns_of(header, COLUMNS, path)
+    for line, row in rows:
+      check_cells(row, header, path, line, needed=min(file, group) + 1)
+      row += [""] * (len(header) - len(row))
+      check_one_line({"file": row[file], "group": row[group]}, path, line)
+      name, names = row[file], tidy_groups(row[group])
+      if not name or not names:
+        raise UserError(f"{path}, line {line}: file or group is empty.")
+      name = os.path.normpath(name).replace(os.sep, "/")
+      if groups.setdefault(name, names) != names:
         raise UserError(
-          f"--config.dataset.groups={path}: the first line must name the columns file and group, "
-          f"it is {','.join(rows.fieldnames or ())!r}."
+          f"{path}, line {line}: {name} has two groups, {groups[name]} and {names}; to join"
+          f" groups write {groups[name]};{names} in one line."
         )
-      for row in rows:
-        name, group = (row["file"] or "").strip(), tidy_groups(row["group"] or "")
-        if not name or not group:
-          raise UserError(
-            f"--config.dataset.groups={path}, line {rows.line_num}: file or group is empty."
-          )
-        name = os.path.normpath(name).replace(os.sep, "/")
-        if groups.setdefault(name, group) != group:
-          raise UserError(
-            f"--config.dataset.groups={path}, line {rows.line_num}: {name} has two groups, "
-            f"{groups[name]} and {group}."
-          )
-  except (OSError, UnicodeDecodeError, csv.Error) as error:
-    raise UserError(f"--config.dataset.groups={path}: cannot be read: {error}.") from error
+  except UserError as error:
+    raise UserError(f"--config.dataset.groups={error}") from error
   return groups
 
 
@@ -229,12 +263,9 @@ def grouped(clips, groups: dict[str, str], path: str):
   Raises:
     UserError: If the table names none of the clips.
   """
-  used, result, kept = set(), [], 0
-  for clip in clips:
-    base = os.path.basename(clip.path or clip.track)
-    names = (clip.track, base, os.path.splitext(base)[0], "/".join(clip.path.split(os.sep)[-2:]))
-    name = next((name for name in names if name in groups), None)
-    used.add(name)
+  listed = _listed_names(clips, groups)
+  used, result, kept = set(listed), [], 0
+  for clip, name in zip(clips, listed, strict=True):
     if name is None:
       result.append(
         clip if clip.has_group else dataclasses.replace(clip, group=f"track:{clip.track}")
@@ -248,7 +279,7 @@ def grouped(clips, groups: dict[str, str], path: str):
       "clips. Give paths relative to the folder, such as "
       f"{clips[0].track if clips else 'GENRE/FILE'}."
     )
-  notes = []
+  result, notes = merge_spellings(result)
   if missing := len(groups) - len(used - {None}):
     notes.append(f"{missing} lines of {path} name no clip of the source")
   if kept:
@@ -256,3 +287,29 @@ def grouped(clips, groups: dict[str, str], path: str):
   if alone := sum(not clip.has_group for clip in result):
     notes.append(f"{alone} clips are not in {path}; each is a group of its own")
   return result, notes
+
+
+def _listed_names(clips, groups: dict[str, str]) -> list[str | None]:
+  """Return for each clip the name by which a table lists it, None if the table does not.
+
+  A name that no clip has exactly also stands for a clip whose name is another spelling of it.
+  """
+  exact: list[str | None] = []
+  for clip in clips:
+    exact.append(next((name for name in _names_of(clip) if name in groups), None))
+  similar: dict[str, set[str]] = {}
+  for name in set(groups) - set(exact):
+    similar.setdefault(name_key(name.replace("\\", "/")), set()).add(name)
+  for index, clip in enumerate(clips):
+    if exact[index] is None and similar:
+      found = next((similar[key] for key in map(name_key, _names_of(clip)) if key in similar), ())
+      if len({groups[name] for name in found}) == 1:
+        exact[index] = min(found)
+  return exact
+
+
+def _names_of(clip) -> tuple[str, ...]:
+  """Return the names by which a table of groups may list a clip, the most exact first."""
+  base = os.path.basename(clip.path or clip.track)
+  folder_and_base = "/".join(clip.path.split(os.sep)[-2:])
+  return clip.track, base, os.path.splitext(base)[0], folder_and_base, clip.path

@@ -48,7 +48,7 @@ def open_audio_folder(request: Request) -> Source:
   if others:
     notes.append(f"{others} files that are not audio by their names: left out")
   if request.groups:
-    groups = read_groups(request.groups)
+    groups = read_groups(request.groups, notes)
     clips, more = grouped(clips, groups, request.groups)
     notes += more
   else:

@@ -12,14 +12,17 @@ The column name `side` and the value `valid` of earlier versions are accepted fo
 
 import os
 
-from genre_jax.data.groups import tidy_groups
+from genre_jax.data.groups import merge_spellings, tidy_groups
+from genre_jax.data.names import name_key
 from genre_jax.data.source import SPLITS, Clip, Request, Source
-from genre_jax.data.sources.metadata import (
+from genre_jax.data.sources.metadata import find_table, metadata_source
+from genre_jax.data.tables import (
+  check_cells,
   check_first,
+  check_one_line,
   columns_of,
-  find_table,
-  metadata_source,
   read_rows,
+  split_names,
 )
 from genre_jax.errors import UserError
 from genre_jax.old_names import SPLITS as OLD_SPLITS
@@ -38,21 +41,15 @@ ROLES = {
 def open_audio_table(request: Request) -> Source:
   """Open a CSV file as a source."""
   table = find_table(request, ("table.csv", "genres.csv"))
-  rows = read_rows(table)
+  notes: list[str] = []
+  rows = read_rows(table, ROLES, notes)
   header = _header(next(rows, (0, []))[1], table)
+  needed = max(header.index("file"), header.index("genre")) + 1
   all_clips, tracks, spellings, unlabeled = [], {}, {}, 0
   for line, row in rows:
-    if len(row) > len(header):
-      raise UserError(
-        f"{table}, line {line}: {len(row)} cells under {len(header)} columns; put"
-        " names with commas in quotes."
-      )
+    check_cells(row, header, table, line, needed=needed)
     cells = dict(zip(header, row, strict=False))
-    if broken := next((name for name in ROLES.values() if _is_broken(cells.get(name, ""))), None):
-      raise UserError(
-        f"{table}, line {line}: there is a line break in the {broken}, beginning"
-        f" {cells[broken].splitlines()[0][:40]!r}; close the quote before it."
-      )
+    check_one_line({role: cells.get(role, "") for role in ROLES.values()}, table, line)
     track = os.path.normpath(cells["file"]).replace(os.sep, "/")
     if not cells["file"]:
       raise UserError(f"{table}, line {line}: the file is not named.")
@@ -79,19 +76,16 @@ def open_audio_table(request: Request) -> Source:
         unknown=unknown,
       )
     )
-  notes = [f"{unlabeled} lines of {table} name no genre: left out"] if unlabeled else []
+  if unlabeled:
+    notes.append(f"{unlabeled} lines of {table} name no genre: left out")
+  all_clips, more = merge_spellings(all_clips)
+  notes += more
   return metadata_source("audio_table", request, all_clips, (table.parent,), notes)
-
-
-def _is_broken(cell: str) -> bool:
-  """Return True if a cell has several lines, as after a quote that is not closed."""
-  return "\n" in cell or "\r" in cell
 
 
 def _header(names: list[str], table) -> list[str]:
   """Return the roles of the columns; raise UserError if a role is missing or given twice."""
-  header = [ROLES.get(name.lower(), name.lower()) for name in names]
-  columns_of(header, ("file", "genre"), table)
+  header = [ROLES.get(name_key(name), name_key(name)) for name in names]
   for role in dict.fromkeys(ROLES.values()):
     same = [name for name, known in zip(names, header, strict=True) if known == role]
     if len(same) > 1:
@@ -99,12 +93,13 @@ def _header(names: list[str], table) -> list[str]:
         f"{table}, line 1: the columns {' and '.join(same)} both give the {role}:"
         " rename or remove one."
       )
+  columns_of(header, ("file", "genre"), table)
   return header
 
 
 def _labels(cell: str, table, line: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
   """Return (positive, unknown) labels of a cell: 'rock;?pop' gives (('rock',), ('pop',))."""
-  names = list(dict.fromkeys(filter(None, (name.strip() for name in cell.split(";")))))
+  names = list(dict.fromkeys(split_names(cell)))
   unknown = tuple(name[1:].strip() for name in names if name.startswith("?"))
   labels = tuple(name for name in names if not name.startswith("?"))
   if "" in unknown:
@@ -118,9 +113,9 @@ def _labels(cell: str, table, line: int) -> tuple[tuple[str, ...], tuple[str, ..
 
 
 def _check_spelling(spellings: dict[str, tuple[str, int]], names, table, line: int) -> None:
-  """Add names to {folded: (spelling, line)}; raise UserError if two differ by case alone."""
+  """Add names to {key: (spelling, line)}; raise UserError if two are spellings of one name."""
   for name in names:
-    before, where = spellings.setdefault(name.casefold(), (name, line))
+    before, where = spellings.setdefault(name_key(name), (name, line))
     if before != name:
       raise UserError(
         f"{table}, line {line}: {name!r} is spelled {before!r} in line {where}; they"

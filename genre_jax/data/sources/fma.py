@@ -12,15 +12,11 @@ multi_label).
 import json
 
 from genre_jax.data.source import Clip, Request, Source
-from genre_jax.data.sources.metadata import (
-  check_first,
-  columns_of,
-  find_table,
-  metadata_source,
-  read_rows,
-)
+from genre_jax.data.sources.metadata import find_table, metadata_source
+from genre_jax.data.tables import check_first, columns_of, read_rows
 from genre_jax.errors import UserError
 
+HEADERS = ("album", "artist", "set", "track")  # of the first line
 SIZES = ("small", "medium", "large")
 LABELS = ("genre_top", "genres_all")
 SPLITS = {"training": "train", "validation": "validation", "test": "test"}
@@ -32,7 +28,7 @@ def open_fma(request: Request) -> Source:
   size, kind = _subset(request.subset)
   table = find_table(request, ("fma_metadata/tracks.csv", "tracks.csv"))
   titles = _titles(table.parent / "genres.csv") if kind == "genres_all" else {}
-  rows = read_rows(table)
+  rows = read_rows(table, HEADERS)
   heads = [next(rows, (0, []))[1] for _ in range(3)]
   if not heads[2] or heads[2][0] != "track_id" or len(heads[0]) != len(heads[1]):
     raise UserError(
@@ -110,7 +106,7 @@ def _subset(text: str) -> tuple[str, str]:
 
 def _titles(path) -> dict[int, str]:
   """Return {genre id: title} of genres.csv."""
-  rows = read_rows(path)
+  rows = read_rows(path, ("genre_id", "title"))
   _, header = next(rows, (0, []))
   number, title = columns_of(header, ("genre_id", "title"), path)
   try:

@@ -13,13 +13,8 @@ import os
 import re
 
 from genre_jax.data.source import Clip, Request, Source
-from genre_jax.data.sources.metadata import (
-  check_first,
-  columns_of,
-  find_table,
-  metadata_source,
-  read_rows,
-)
+from genre_jax.data.sources.metadata import find_table, metadata_source
+from genre_jax.data.tables import check_first, columns_of, read_rows
 from genre_jax.errors import UserError
 
 TABLES = ("autotagging_genre.tsv", "data/autotagging_genre.tsv")
@@ -103,7 +98,7 @@ def _unlisted(splits, listed, table, folder) -> list[str]:
 
 def _read(path) -> tuple[dict[str, Clip], dict[str, int]]:
   """Read a table of the dataset: ({track: clip}, {track: line})."""
-  rows = read_rows(path, "\t")
+  rows = read_rows(path, COLUMNS)
   _, header = next(rows, (0, []))
   places = dict(zip(COLUMNS, columns_of(header, COLUMNS, path), strict=True))
   track, artist, file, tags = (places[key] for key in ("TRACK_ID", "ARTIST_ID", "PATH", "TAGS"))

@@ -12,13 +12,8 @@ import dataclasses
 from collections import Counter
 
 from genre_jax.data.source import Clip, Request, Source
-from genre_jax.data.sources.metadata import (
-  check_first,
-  columns_of,
-  find_table,
-  metadata_source,
-  read_rows,
-)
+from genre_jax.data.sources.metadata import find_table, metadata_source
+from genre_jax.data.tables import check_cells, check_first, columns_of, read_rows
 from genre_jax.errors import UserError
 
 SPLITS = {
@@ -26,6 +21,7 @@ SPLITS = {
   "c": "validation",
   **dict.fromkeys("def", "test"),
 }
+COLUMNS = ("clip_id", "mp3_path")
 TOP = 50
 
 
@@ -37,14 +33,13 @@ def open_magnatagatune(request: Request) -> Source:
       " nothing for all tags."
     )
   table = find_table(request, ("annotations_final.csv",))
-  rows = read_rows(table, "\t")
+  rows = read_rows(table, COLUMNS)
   _, header = next(rows, (0, []))
-  columns_of(header, ("clip_id", "mp3_path"), table)
-  tags = [name for name in header if name not in ("clip_id", "mp3_path")]
+  columns_of(header, COLUMNS, table)
+  tags = [name for name in header if name not in COLUMNS]
   all_clips, paths = [], {}
   for line, row in rows:
-    if len(row) != len(header):
-      raise UserError(f"{table}, line {line}: {len(row)} cells under {len(header)} columns.")
+    check_cells(row, header, table, line)
     cells = dict(zip(header, row, strict=True))
     if wrong := next((tag for tag in tags if cells[tag] not in ("0", "1")), None):
       raise UserError(f"{table}, line {line}: {wrong} is {cells[wrong]!r}, not 0 or 1.")

@@ -57,9 +57,10 @@ def open_mel_archive(request: Request) -> Source:
   clips = sorted(
     (clip for clip in all_clips if clip.labels[0] in classes), key=lambda clip: clip.track
   )
-  notes = ()
+  notes: list[str] = []
   if groups:
-    clips, notes = grouped(clips, read_groups(groups), groups)
+    clips, more = grouped(clips, read_groups(groups, notes), groups)
+    notes += more
   return Source("mel_archive", classes, tuple(clips), reader, reader.sha256, tuple(notes))
 
 

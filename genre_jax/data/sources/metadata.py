@@ -5,71 +5,18 @@ audio file are counted and left out. For multi_label, a clip with none of the ch
 as a negative example.
 """
 
-import csv
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterator
 
 from genre_jax.data.files import file_stamps
 from genre_jax.data.groups import grouped, read_groups
+from genre_jax.data.names import FileFinder, normal_names
 from genre_jax.data.source import AudioFileReader, Clip, Request, Source, choose_classes
 from genre_jax.errors import UserError
 
 # Missing files that are listed one by one; there are many if a collection is incomplete.
 MOST_LISTED = 50
-
-
-def read_rows(path: str | os.PathLike, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
-  """Yield the rows of a table that are not empty.
-
-  Args:
-    path: The table, in UTF-8.
-    delimiter: ',' or tab.
-
-  Yields:
-    (number of the first line of the row, cells without surrounding spaces).
-
-  Raises:
-    UserError: If the file cannot be read as such a table.
-  """
-  line = 1
-  try:
-    with open(path, newline="", encoding="utf-8-sig") as file:
-      rows = csv.reader(file, delimiter=delimiter, strict=True)
-      for row in rows:
-        if any(cell.strip() for cell in row):
-          yield line, [cell.strip() for cell in row]
-        line = rows.line_num + 1
-  except csv.Error as error:
-    mark = {",": "commas", "\t": "tabs"}[delimiter]
-    raise UserError(
-      f"{path}, line {line}: cannot be read as a table: {error}; put {mark} between"
-      " the cells; one that begins with a quote must end with one, and a quote inside"
-      " it is doubled."
-    ) from error
-  except (OSError, UnicodeDecodeError) as error:
-    raise UserError(f"{path}: cannot be read as a table: {error}.") from error
-
-
-def columns_of(header: list[str], names, path) -> list[int]:
-  """Return the indices of columns in a header; raise UserError if one is missing."""
-  for name in names:
-    if name not in header:
-      raise UserError(
-        f"{path}: the column {name} is missing; its first line is "
-        f"{','.join(header[:8])[:200]!r}{'...' if len(header) > 8 else ''}."
-      )
-  return [header.index(name) for name in names]
-
-
-def check_first(lines: dict[str, int], track: str, path, line: int, remedy: str) -> None:
-  """Add a track to {track: line}; raise UserError if it is listed already."""
-  if track in lines:
-    raise UserError(
-      f"{path}, line {line}: {track} is listed in line {lines[track]} already; {remedy}."
-    )
-  lines[track] = line
 
 
 def find_table(request: Request, names) -> pathlib.Path:
@@ -106,12 +53,19 @@ def metadata_source(name: str, request: Request, listed: list[Clip], roots, note
     UserError: If no listed file exists, or no clip has a chosen genre.
   """
   notes, skipped, existing, missing = list(notes), [], [], 0
+  finder, names = FileFinder(), {}
   for clip in listed:
     found = next(
       (path for root in roots if os.path.isfile(path := os.path.join(root, clip.path))), None
-    )
+    ) or next(filter(None, (finder.find(root, clip.path) for root in roots)), None)
     if found:
-      existing.append(dataclasses.replace(clip, path=os.path.abspath(found)))
+      found = os.path.abspath(found)
+      if (before := names.setdefault(found, clip.track)) != clip.track:
+        raise UserError(
+          f"{request.flag}: the table lists the file {found} twice, as {before!r} and as"
+          f" {clip.track!r}; keep one of the lines."
+        )
+      existing.append(dataclasses.replace(clip, path=found))
       continue
     missing += 1
     if missing <= MOST_LISTED:
@@ -127,12 +81,13 @@ def metadata_source(name: str, request: Request, listed: list[Clip], roots, note
   if missing:
     more = f", the first {MOST_LISTED} of them" if missing > MOST_LISTED else ""
     notes.append(f"{missing} of {len(listed)} audio files are missing{more} in skipped.json")
+  request = dataclasses.replace(request, genres=normal_names(request.genres))
   classes, more = _classes(request, listed, existing, roots)
   notes += more
   clips, more = _labeled(existing, classes, request.task)
   notes += more
   if request.groups:
-    groups = read_groups(request.groups)
+    groups = read_groups(request.groups, notes)
     clips, more = grouped(clips, groups, request.groups)
     notes += more
   elif alone := sum(not clip.has_group for clip in clips):

@@ -67,7 +67,7 @@ def gtzan_source(
   )
   notes = list(notes)
   if groups:
-    clips, more = grouped(clips, read_groups(groups), groups)
+    clips, more = grouped(clips, read_groups(groups, notes), groups)
     notes += more
   elif unknown := sum(not clip.has_group for clip in clips):
     notes.append(f"{unknown} of {len(clips)} clips have no artist id")
