@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Iterator
 
 from genre_jax.data import audio
 from genre_jax.errors import UserError
@@ -31,15 +32,16 @@ def file_stamps(named_paths) -> str:
   return digest.hexdigest()
 
 
-def list_files(folder, depth):
+def list_files(folder, depth=None):
   """List the files below a folder, without hidden ones.
 
-  Symbolic links are followed; `depth` bounds loops. A file with several paths counts once, by its
-  real path if that is among them. Names that are not UTF-8 are escaped.
+  Symbolic links are followed. A folder with several paths is listed once, and a link to a folder
+  that contains `folder` is not followed, so loops end. A file with several paths counts once, by
+  its real path if that is among them. Names that are not UTF-8 are escaped.
 
   Args:
     folder: Folder.
-    depth: Number of levels of folders below `folder`.
+    depth: Number of levels of folders below `folder`; None for all.
 
   Returns:
     [(relative path, absolute path), ...], sorted.
@@ -48,7 +50,7 @@ def list_files(folder, depth):
     UserError: If a folder cannot be listed.
   """
   files: dict[str, tuple[str, str]] = {}
-  for name, path in _walk(folder, depth):
+  for name, path in _walk(os.fspath(folder), depth):
     real = os.path.realpath(path)
     if real not in files or real == path:
       files[real] = name, path
@@ -57,23 +59,40 @@ def list_files(folder, depth):
   )
 
 
-def _walk(folder, depth):
-  """Yield (relative path, absolute path) of each file, repetitions included."""
-  try:
-    entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-  except OSError as error:
-    raise UserError(
-      f"--config.dataset.path={folder}: cannot be listed: {error.strerror}."
-    ) from error
-  for entry in entries:
-    if entry.name.startswith("."):
+def _walk(root: str, depth: int | None) -> Iterator[tuple[str, str]]:
+  """Yield (relative path, absolute path) of each file; links to folders come last."""
+  real_root = os.path.realpath(root)
+  seen: set[str] = set()
+  folders, links = [("", root, 0)], []
+  while folders or links:
+    prefix, folder, level = folders.pop() if folders else links.pop(0)
+    real = os.path.realpath(folder)
+    if real in seen or (folder != root and os.path.join(real, "") in _parents(real_root)):
       continue
-    if entry.is_dir():
-      if depth > 0:
-        for name, path in _walk(entry.path, depth - 1):
-          yield f"{entry.name}/{name}", path
-    else:
-      yield entry.name, os.path.abspath(entry.path)
+    seen.add(real)
+    try:
+      entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+      raise UserError(
+        f"--config.dataset.path={root}: {folder} cannot be listed: {error.strerror}."
+      ) from error
+    inner = []
+    for entry in entries:
+      if entry.name.startswith("."):
+        continue
+      if os.path.isdir(entry.path):
+        if depth is None or level < depth:
+          where = links if entry.is_symlink() else inner
+          where.append((f"{prefix}{entry.name}/", entry.path, level + 1))
+      else:
+        yield prefix + entry.name, os.path.abspath(entry.path)
+    folders += reversed(inner)
+
+
+def _parents(path: str) -> set[str]:
+  """Return the folders that contain a path, each with a separator at its end."""
+  parts = path.split(os.sep)
+  return {os.sep.join(parts[:count]) + os.sep for count in range(1, len(parts))}
 
 
 def is_audio_name(name):

@@ -3,14 +3,20 @@
 The labels are the names of the folders. Files in deeper folders have the label of the topmost one.
 """
 
+import itertools
 import os
 
 from genre_jax.data.files import file_stamps, is_audio_name, list_files
 from genre_jax.data.groups import grouped, read_groups
+from genre_jax.data.names import (
+  describe_spellings,
+  name_key,
+  normal_name,
+  normal_names,
+  two_spellings,
+)
 from genre_jax.data.source import AudioFileReader, Clip, Request, Source, choose_classes
 from genre_jax.errors import UserError
-
-FOLDER_DEPTH = 4
 
 
 def open_audio_folder(request: Request) -> Source:
@@ -19,21 +25,32 @@ def open_audio_folder(request: Request) -> Source:
   if not os.path.isdir(path):
     raise UserError(f"{flag}: there is no such folder.")
   all_clips, others, loose = [], 0, 0
-  for name, file in list_files(path, FOLDER_DEPTH):
+  folders: dict[str, set[str]] = {}  # {genre in normal form: names of folders}
+  for name, file in list_files(path):
     if not is_audio_name(name):
       others += 1
     elif "/" not in name:
       loose += 1
     else:
-      clip = Clip(name, f"track:{name}", (name.split("/")[0],), file, has_group=False)
-      all_clips.append(clip)
+      top = name.split("/")[0]
+      genre = normal_name(top) or top
+      folders.setdefault(genre, set()).add(top)
+      all_clips.append(Clip(name, f"track:{name}", (genre,), file, has_group=False))
   if not all_clips:
     raise UserError(
       f"{flag}: no audio was found. It must be a folder with one folder for each genre, "
       "DIR/GENRE/FILE.wav (or .flac, .ogg, .opus, .mp3)."
       + (f" There are {loose} audio files in no genre folder." if loose else "")
     )
-  classes = choose_classes(request.genres, (clip.labels[0] for clip in all_clips))
+  genres = normal_names(request.genres)
+  classes = choose_classes(genres, (clip.labels[0] for clip in all_clips))
+  keys = set(map(name_key, classes))
+  chosen = [names for genre, names in folders.items() if name_key(genre) in keys]
+  if pair := two_spellings(itertools.chain(*chosen)):
+    raise UserError(
+      f"{flag}: the genre folders {describe_spellings(*pair)}, so one genre would be two: put"
+      " their files into one folder, or rename one."
+    )
   for name in classes:
     if ";" in name or "," in name:
       raise UserError(

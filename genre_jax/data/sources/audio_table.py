@@ -13,7 +13,7 @@ The column name `side` and the value `valid` of earlier versions are accepted fo
 import os
 
 from genre_jax.data.groups import merge_spellings, tidy_groups
-from genre_jax.data.names import name_key
+from genre_jax.data.names import describe_spellings, name_key
 from genre_jax.data.source import SPLITS, Clip, Request, Source
 from genre_jax.data.sources.metadata import find_table, metadata_source
 from genre_jax.data.tables import (
@@ -55,7 +55,7 @@ def open_audio_table(request: Request) -> Source:
       raise UserError(f"{table}, line {line}: the file is not named.")
     check_first(tracks, track, table, line, "put all its genres in one line, joined by ';'")
     labels, unknown = _labels(cells.get("genre", ""), table, line)
-    _check_spelling(spellings, (*labels, *unknown), table, line)
+    _check_spelling(spellings, cells.get("genre", ""), table, line)
     if not labels and not unknown:
       unlabeled += 1
       continue
@@ -112,12 +112,16 @@ def _labels(cell: str, table, line: int) -> tuple[tuple[str, ...], tuple[str, ..
   return labels, unknown
 
 
-def _check_spelling(spellings: dict[str, tuple[str, int]], names, table, line: int) -> None:
-  """Add names to {key: (spelling, line)}; raise UserError if two are spellings of one name."""
-  for name in names:
+def _check_spelling(spellings: dict[str, tuple[str, int]], cell: str, table, line: int) -> None:
+  """Add the labels of a cell to {key: (spelling, line)}.
+
+  Raises:
+    UserError: If two labels are spellings of one name.
+  """
+  for name in (name.strip().removeprefix("?").strip() for name in cell.split(";")):
     before, where = spellings.setdefault(name_key(name), (name, line))
     if before != name:
       raise UserError(
         f"{table}, line {line}: {name!r} is spelled {before!r} in line {where}; they"
-        " would be two classes: use one spelling."
+        f" would be two classes: use one spelling ({describe_spellings(before, name)})."
       )

@@ -94,9 +94,9 @@ def source_of_path(path: str) -> str:
   if not os.path.exists(path):
     raise UserError(f"--config.dataset.path={path}: there is no such file or folder.")
   if os.path.isfile(path):
-    if path.endswith(".npz"):
+    if path.lower().endswith(".npz"):
       return "mel_archive"
-    if path.endswith((".tar.gz", ".tgz")):
+    if path.lower().endswith((".tar.gz", ".tgz")):
       return "gtzan"
     raise UserError(
       f"--config.dataset.path={path}: give a folder of audio, an .npz of "

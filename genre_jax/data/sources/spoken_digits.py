@@ -12,7 +12,7 @@ from genre_jax.data.files import file_stamps, list_files
 from genre_jax.data.source import AudioFileReader, Clip, Request, Source, choose_classes
 from genre_jax.errors import UserError
 
-FILE = re.compile(r"((\d)_(\w+)_(\d+))\.(?:wav|flac)")
+FILE = re.compile(r"((\d)_(\w+)_(\d+))\.(?i:wav|flac)")
 
 
 def open_spoken_digits(request: Request) -> Source:

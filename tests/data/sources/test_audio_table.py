@@ -1,5 +1,7 @@
 """Collections with a CSV table: labels, groups, splits, missing and damaged files."""
 
+import unicodedata
+
 import numpy as np
 import pytest
 
@@ -134,6 +136,27 @@ def test_table_of_groups_beside_those_of_the_source(csv_table, tmp_path):
   )
 
 
+def test_csv_of_a_spreadsheet(csv_table, tmp_path, tone):
+  accent = unicodedata.normalize("NFD", "été.wav")
+  write_audio(tmp_path, [accent], tone)
+  text = 'FILE;Genre;Group\r\na\\1.wav;"rock;pop";Björk\r\néTé.wav;Été;BJÖRK \r\n3.flac;rock;x\r\n'
+  csv_table.write_bytes(text.encode("cp1252"))
+  source = open_source(
+    "audio_table", str(csv_table), "rock, e\u0301te\u0301".replace("e\u0301t", "Ét")
+  )
+  assert source.classes == ("rock", "Été")
+  assert [clip.group for clip in source.clips] == ["x", "BJÖRK", "BJÖRK"]
+  assert source.clips[2].path == str(tmp_path / accent)
+  notes = " ".join(source.notes)
+  assert "read as Windows-1252" in notes and "'Björk' of 'BJÖRK': joined" in notes
+
+
+def test_a_file_in_two_spellings(csv_table):
+  csv_table.write_text("file,genre\na/1.wav,rock\nA/1.wav,pop\n")
+  with pytest.raises(UserError, match="lists the file .*a/1.wav twice, as 'a/1.wav' and as 'A/1.w"):
+    open_source("audio_table", str(csv_table))
+
+
 @pytest.mark.parametrize(
   "text, message",
   [
@@ -171,6 +194,16 @@ def test_table_of_groups_beside_those_of_the_source(csv_table, tmp_path):
     ("file,genre\na/1.wav,\n", "no line of the table names a known genre"),
     (b"file,genre\n\xff\xfe,x\n", "cannot be read as a table"),
     ("", "the column file is missing"),
+    (
+      "file,genre\na/1.wav,?É\na/2.wav,E\u0301\n",
+      r"line 3: .* is spelled .* in line 2;.*'E\\u0301', NFD.*differ in Unicode normal form",
+    ),
+    ("file,genre\na/1.wav\n", "line 2: 1 cell under 2 columns"),
+    ("file;genre\na/1.wav;rock;pop\n", "line 2: 3 cells under 2 columns"),
+    (
+      "file,genre\na/1.wav,hip hop\na/2.wav,hip\u3000hop;\u200bHip Hop\n",
+      "spelled 'hip hop' in lin",
+    ),
   ],
 )
 def test_bad_csv(csv_table, text, message):

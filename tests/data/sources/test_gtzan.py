@@ -45,6 +45,20 @@ def test_folders(tmp_path, tone, extension, nested):
   assert source.log_mel(by_track["rock.00005"], FrontendConfig()).shape[1] == 128
 
 
+@pytest.mark.parametrize("extension", ["WAV", "FLAC", "Flac"])
+def test_capital_extensions(tmp_path, tone, extension):
+  write_tracks(tmp_path, tone, extension)
+  source = open_source("auto", str(tmp_path), "all")
+  assert source.name == "gtzan" and [clip.track for clip in source.clips] == sorted(TRACKS)
+  assert {clip.track: clip for clip in source.clips}["disco.00001"].has_group
+  (tmp_path / "disco" / f"disco.00001.{extension}").rename(tmp_path / "disco" / "disco.00001.wav")
+  (tmp_path / "rock" / f"rock.00005.{extension}").rename(tmp_path / "Rock.00005.wav")
+  again = open_source("auto", str(tmp_path), "all")
+  assert [(clip.track, clip.group) for clip in again.clips] == [
+    (clip.track, clip.group) for clip in source.clips
+  ]
+
+
 def test_unknown_artists_are_groups_of_their_own(tmp_path, tone):
   source = open_source("gtzan", str(write_tracks(tmp_path, tone, tracks=("pop.00037",))), "all")
   known = source.clips[0].has_group

@@ -1,11 +1,14 @@
 """Opening of sources: 'auto', folders, tables of groups, archives, and mistakes."""
 
+import unicodedata
+
 import numpy as np
 import pytest
 
 from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.sources.registry import open_source
 from genre_jax.errors import UserError
+from tests.data.sources.audio_collections import write_audio
 
 
 def test_auto_goes_by_the_path(audio_folder, gtzan):
@@ -69,6 +72,10 @@ def test_table_of_groups(audio_folder, tmp_path):
     ("file,group\nsamba/0.wav,\n", "line 2"),
     ("file,group\nsamba/0.wav,a\nsamba/0.wav,b\n", "two groups"),
     ("file,group\nx.wav,a\n", "none of its 1 files"),
+    ("file,group\nsamba/0.wav,a\none, two.wav,b\n", "line 3: 3 cells under 2 columns.*in quotes"),
+    ("file;group\nsamba/0.wav\n", "line 2: file or group is empty"),
+    ('file,group\n\n"samba/0.wav,a\nsamba/1.wav,b\n', "line 3: cannot be read as a table"),
+    ('file,group\n"samba/0.wav,a\nsamba/1.wav",b\n', "line 2: there is a line break in the file"),
     (b"file,group\n\xff\xfe\n", "cannot be read"),
   ],
 )
@@ -106,6 +113,69 @@ def test_a_genre_name_with_a_separator_of_tables(audio_folder):
   (audio_folder / "tango").rename(audio_folder / "tango; milonga")
   with pytest.raises(UserError, match="rename it"):
     open_source("auto", str(audio_folder))
+
+
+@pytest.mark.parametrize(
+  ("spelling", "shown"),
+  [
+    ("Samba", "'Samba' and 'samba' differ in upper and lower case"),
+    ("samba\u200b", r"'samba\\u200b' differ in invisible characters"),
+    ("samba\xa0", r"'samba\\xa0' differ in blanks"),
+  ],
+)
+def test_a_genre_in_two_spellings(audio_folder, tone, spelling, shown):
+  write_audio(audio_folder, [f"{spelling}/a.wav"], tone)
+  with pytest.raises(UserError, match=f"songs: the genre folders .*{shown}.*put their files into"):
+    open_source("auto", str(audio_folder))
+  # The other genres can still be used.
+  assert open_source("auto", str(audio_folder), "tango").classes == ("tango",)
+
+
+def test_a_genre_with_composed_and_decomposed_accents(audio_folder, tone):
+  names = [unicodedata.normalize(form, "Électro") for form in ("NFC", "NFD")]
+  write_audio(audio_folder, [f"{names[1]}/a.wav"], tone)
+  source = open_source("auto", str(audio_folder), names[1])
+  assert source.classes == (names[0],) and source.clips[0].labels == (names[0],)
+  write_audio(audio_folder, [f"{names[0]}/a.wav"], tone)
+  with pytest.raises(
+    UserError, match=r"E\\u0301lectro', NFD.*xc9lectro', NFC.*Unicode normal form"
+  ):
+    open_source("auto", str(audio_folder))
+
+
+def test_music_in_deep_folders_is_a_track(audio_folder, tone):
+  write_audio(audio_folder, ["samba/B/Band/Album/CD 1/x/y.wav"], tone)
+  clips = {clip.track: clip for clip in open_source("auto", str(audio_folder)).clips}
+  assert clips["samba/B/Band/Album/CD 1/x/y.wav"].labels == ("samba",)
+
+
+def test_table_of_groups_with_other_spellings(audio_folder, tmp_path, tone):
+  accent = unicodedata.normalize("NFD", "é.wav")
+  write_audio(audio_folder, [f"samba/{accent}", "samba/one, two.wav"], tone)
+  table = tmp_path / "groups.csv"
+  table.write_text(
+    "Group;File\r\nBeyoncé;samba/é.wav\r\nBEYONCE\u0301 ;samba\\0.wav\r\n"
+    'x;"samba/one, two.wav"\r\nx;TANGO/1.WAV\r\n',
+    encoding="utf-16",
+  )
+  source = open_source("auto", str(audio_folder), groups=str(table))
+  groups = {clip.track: clip.group for clip in source.clips if clip.has_group}
+  same = groups["samba/0.wav"]
+  assert groups == {
+    f"samba/{accent}": same,
+    "samba/0.wav": same,
+    "samba/one, two.wav": "x",
+    "tango/1.wav": "x",
+  }
+  assert any("1 groups are other spellings of a group, such as" in note for note in source.notes)
+
+
+def test_a_name_that_the_table_gives_exactly_is_not_used_for_another(audio_folder, tmp_path, tone):
+  write_audio(audio_folder, ["samba/A.wav", "samba/a.wav"], tone)
+  table = tmp_path / "groups.csv"
+  table.write_text("file,group\nsamba/A.wav,x\n")
+  source = open_source("auto", str(audio_folder), groups=str(table))
+  assert [clip.track for clip in source.clips if clip.has_group] == ["samba/A.wav"]
 
 
 # Archives of spectrograms.

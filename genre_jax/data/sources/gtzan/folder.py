@@ -14,9 +14,6 @@ from genre_jax.data.sources.gtzan.tracks import FILE, FORMATS, gtzan_clip, gtzan
 from genre_jax.errors import UserError
 from genre_jax.files import cache_dir
 
-# Kaggle's copy is Data/genres_original/GENRE/GENRE.NNNNN.wav.
-FOLDER_DEPTH = 4
-
 
 def find_files(folder) -> tuple[dict[str, str], int, int]:
   """Find the GTZAN files below a folder.
@@ -25,10 +22,11 @@ def find_files(folder) -> tuple[dict[str, str], int, int]:
     ({track: path}, number of second copies left out, number of other files left out).
   """
   found, others = {}, 0
-  for _, path in list_files(folder, FOLDER_DEPTH):
+  for _, path in list_files(folder):
     match = FILE.fullmatch(os.path.basename(path))
     if match:
-      found.setdefault(match[1], []).append((FORMATS.index(match[3]), path))
+      kind = FORMATS.index(match[3].lower())
+      found.setdefault(match[1].lower(), []).append((kind, path))
     else:
       others += 1
   duplicates = sum(len(paths) - 1 for paths in found.values())
@@ -42,7 +40,7 @@ def open_gtzan(request: Request) -> Source:
   if path == "download" and not os.path.exists(path):
     path = archive.download(cache)
   if os.path.isfile(path):
-    if not path.endswith((".tar.gz", ".tgz")):
+    if not path.lower().endswith((".tar.gz", ".tgz")):
       raise UserError(
         f"{flag}: a file of the source gtzan must be the original genres.tar.gz; otherwise give "
         "the folder that contains GENRE/GENRE.NNNNN.wav. For an .npz use "
@@ -57,7 +55,7 @@ def open_gtzan(request: Request) -> Source:
   if not found:
     raise UserError(
       f"{flag}: there is no file named GENRE.NNNNN.wav, .flac, .au or .mp3 (such as "
-      f"blues/blues.00000.wav) in it or up to {FOLDER_DEPTH} levels below. For other collections "
+      "blues/blues.00000.wav) in it or in the folders below. For other collections "
       "of the form DIR/GENRE/FILE use --config.dataset.source=audio_folder."
     )
   notes = []

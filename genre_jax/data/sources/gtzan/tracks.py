@@ -24,7 +24,7 @@ GENRES = (
 # The four of the published experiments, in their order.
 DEFAULT_GENRES = ("classical", "disco", "metal", "rock")
 TRACK = re.compile(rf"({'|'.join(GENRES)})\.\d{{5}}")
-FILE = re.compile(rf"(({'|'.join(GENRES)})\.\d{{5}})\.(wav|flac|au|mp3)")
+FILE = re.compile(rf"(({'|'.join(GENRES)})\.\d{{5}})\.(wav|flac|au|mp3)", re.IGNORECASE)
 LISTS = pathlib.Path(__file__).parent / "lists"
 FORMATS = ("wav", "flac", "au", "mp3")
 
