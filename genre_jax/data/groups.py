@@ -8,7 +8,7 @@ import os
 
 import numpy as np
 
-from genre_jax.data.names import name_key, two_spellings
+from genre_jax.data.names import name_key, spelling_pairs
 from genre_jax.data.tables import check_cells, check_one_line, columns_of, read_rows, split_names
 from genre_jax.errors import UserError
 
@@ -186,11 +186,9 @@ def merge_spellings(clips) -> tuple[list, list[str]]:
     (clips, notes for the user).
   """
   spellings = {name for clip in clips if clip.has_group for name in clip.group.split(";")}
-  if not (pair := two_spellings(spellings)):
+  if not (pairs := spelling_pairs(spellings)):
     return list(clips), []
-  first: dict[str, str] = {}
-  for name in sorted(spellings):
-    first.setdefault(name_key(name), name)
+  first = {name_key(name): name for name in sorted(spellings, reverse=True)}
   merged = [
     dataclasses.replace(
       clip, group=";".join(dict.fromkeys(first[name_key(name)] for name in clip.group.split(";")))
@@ -199,9 +197,9 @@ def merge_spellings(clips) -> tuple[list, list[str]]:
     else clip
     for clip in clips
   ]
-  count = len(spellings) - len(first)
   return merged, [
-    f"{count} groups are other spellings of a group, such as {pair[1]!r} of {pair[0]!r}: joined"
+    f"{len(pairs)} groups are other spellings of a group, such as {pairs[0][1]!r} of"
+    f" {pairs[0][0]!r}: joined"
   ]
 
 

@@ -53,14 +53,11 @@ def describe_spellings(first: str, second: str) -> str:
   return f"{shown(first)} and {shown(second)} differ in {' and '.join(reasons) or 'spelling'}"
 
 
-def two_spellings(names: Iterable[str]) -> tuple[str, str] | None:
-  """Return two names that are spellings of one name, None if there are none."""
+def spelling_pairs(names: Iterable[str]) -> list[tuple[str, str]]:
+  """Return (alphabetically first spelling, other spelling) of names with several spellings."""
   first: dict[str, str] = {}
-  for name in sorted(set(names)):
-    before = first.setdefault(name_key(name), name)
-    if before != name:
-      return before, name
-  return None
+  pairs = [(first.setdefault(name_key(name), name), name) for name in sorted(set(names))]
+  return [(before, name) for before, name in pairs if before != name]
 
 
 class FileFinder:

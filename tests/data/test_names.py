@@ -10,7 +10,7 @@ from genre_jax.data.names import (
   name_key,
   normal_name,
   normal_names,
-  two_spellings,
+  spelling_pairs,
 )
 
 NFD = unicodedata.normalize("NFD", "Électro")
@@ -34,8 +34,8 @@ def test_spellings_of_one_name(name):
 def test_other_spellings():
   assert normal_name("hip\u3000\xa0 hop\n") == "hip hop" and normal_names("a , b\u200b") == "a,b"
   assert name_key("Straße") == name_key("STRASSE") and name_key("rock") != name_key("rocks")
-  assert two_spellings(["rock", "Rock", "jazz"]) == ("Rock", "rock")
-  assert two_spellings(["rock", "pop"]) is None
+  assert spelling_pairs(["rock", "Rock", "jazz", "ROCK"]) == [("ROCK", "Rock"), ("ROCK", "rock")]
+  assert spelling_pairs(["rock", "pop"]) == []
 
 
 def test_descriptions_show_invisible_differences():

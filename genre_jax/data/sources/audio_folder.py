@@ -13,10 +13,12 @@ from genre_jax.data.names import (
   name_key,
   normal_name,
   normal_names,
-  two_spellings,
+  spelling_pairs,
 )
 from genre_jax.data.source import AudioFileReader, Clip, Request, Source, choose_classes
 from genre_jax.errors import UserError
+
+SHOWN_SPELLINGS = 10  # pairs in a message
 
 
 def open_audio_folder(request: Request) -> Source:
@@ -46,10 +48,11 @@ def open_audio_folder(request: Request) -> Source:
   classes = choose_classes(genres, (clip.labels[0] for clip in all_clips))
   keys = set(map(name_key, classes))
   chosen = [names for genre, names in folders.items() if name_key(genre) in keys]
-  if pair := two_spellings(itertools.chain(*chosen)):
+  if pairs := spelling_pairs(itertools.chain(*chosen)):
+    described = "; ".join(describe_spellings(*pair) for pair in pairs[:SHOWN_SPELLINGS])
     raise UserError(
-      f"{flag}: the genre folders {describe_spellings(*pair)}, so one genre would be two: put"
-      " their files into one folder, or rename one."
+      f"{flag}: the genre folders {described}, so one genre would be two: put their files into one"
+      " folder, or rename one."
     )
   for name in classes:
     if ";" in name or "," in name:
