@@ -6,10 +6,20 @@
 #   ./run.sh docs            build the documentation into site/
 #   ./run.sh onnx ...        export --format=onnx, in the environment that it needs
 #   ./run.sh COMMAND ...     genre-jax COMMAND ..., as ./run.sh main --config=...
+# Relative paths in the arguments of COMMAND and onnx are relative to the folder of the caller.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+
+script=${BASH_SOURCE[0]}
+while [ -L "$script" ]; do  # a link in a folder of the PATH
+  link=$(readlink "$script")
+  case $link in /*) script=$link ;; *) script=$(dirname "$script")/$link ;; esac
+done
+root=$(CDPATH='' cd -- "$(dirname "$script")" && pwd)
+caller=$PWD
+cd "$root"
 
 venv=${GENRE_JAX_VENV:-.venv}
+case $venv in /*) ;; *) venv=$root/$venv ;; esac
 python=$venv/bin/python
 base=
 
@@ -35,6 +45,14 @@ set_up() {  # FOLDER REQUIREMENTS MEGABYTES: makes an environment, once for each
   "$base" -m venv "$1"
   "$1/bin/python" -m pip install --quiet --disable-pip-version-check -r "$2"
   touch "$stamp"
+}
+
+run_command() {  # PYTHON ARGUMENTS...: runs a command of this checkout in the caller's folder
+  local interpreter=$1
+  shift
+  cd "$caller"
+  # -P: a folder of the caller does not hide modules.
+  PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} exec "$interpreter" -P -m genre_jax "$@"
 }
 
 set_up "$venv" requirements.txt 700
@@ -67,9 +85,9 @@ case "${1-}" in
   onnx)
     shift
     set_up .venv-onnx requirements-onnx.txt 400
-    .venv-onnx/bin/python -m genre_jax.export --format=onnx "$@"
+    run_command "$root/.venv-onnx/bin/python" export --format=onnx "$@"
     ;;
   *)
-    exec "$python" -m genre_jax "$@"
+    run_command "$python" "$@"
     ;;
 esac

@@ -3,7 +3,7 @@
 import runpy
 import sys
 
-from genre_jax import __version__
+from genre_jax import __version__, command_line
 from genre_jax.errors import did_you_mean
 
 COMMANDS = {
@@ -47,6 +47,7 @@ def main() -> None:
     print(f"genre_jax {__version__}")
     return
   if name not in COMMANDS:
+    command_line.escape_unprintable()
     print(f"error: there is no command {name!r}{did_you_mean(name, COMMANDS)}", file=sys.stderr)
     print(usage(), file=sys.stderr)
     sys.exit(2)

@@ -1,9 +1,11 @@
 """Parse flags, report user errors, handle signals and set the exit status of every command."""
 
 import errno
+import io
 import logging
 import os
 import pathlib
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -28,6 +30,8 @@ EXTRAS = {
   "tensorflow": ("tensorflow-cpu", "train"),
   "tensorflow_datasets": ("tensorflow-datasets", "train"),
 }
+# An unknown flag that is rather the name of a file, such as -dash.mp3.
+LIKE_A_FILE = re.compile(r"-(?!-?config\.)[^=]*\.\w{2,5}", re.DOTALL)
 INSTALLED_EXPERIMENTS = pathlib.Path(__file__).parent / "experiments"
 
 
@@ -62,7 +66,16 @@ def _parse(argv: list[str]) -> list[str]:
   except Exception as error:  # a config file is Python code, which can raise anything
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     kind = "" if isinstance(error, flags.Error) else f"{type(error).__name__}: "
-    raise UserError(kind + " ".join(dict.fromkeys(lines[:1] + lines[-1:]))) from error
+    message = kind + " ".join(dict.fromkeys(lines[:1] + lines[-1:]))
+    raise UserError(message + _hint_at_dash(argv)) from error
+
+
+def _hint_at_dash(argv: list[str]) -> str:
+  """Return what to do if an argument that begins with a dash looks like a file, else ''."""
+  for argument in argv[1 : argv.index("--") if "--" in argv else None]:
+    if LIKE_A_FILE.fullmatch(argument) or (argument[:1] == "-" and os.path.lexists(argument)):
+      return f"; for a file whose name begins with a dash write ./{argument}, or -- before it"
+  return ""
 
 
 def define_config() -> flags.FlagHolder:
@@ -108,11 +121,18 @@ def _terminate(number, _) -> None:
   raise KeyboardInterrupt(number)
 
 
+def escape_unprintable() -> None:
+  """Let standard output and error escape characters that the terminal's encoding lacks."""
+  for stream in (sys.stdout, sys.stderr):
+    if isinstance(stream, io.TextIOWrapper):
+      stream.reconfigure(errors="backslashreplace")
+
+
 def run(main: Callable[[list[str]], int | None]) -> None:
   """Run a command and exit the process.
 
   The exit status is 0 or what `main` returns, 2 for a UserError, which prints its message without a
-  traceback, and 128 + number for a signal.
+  traceback, or an error of a file, and 128 + number for a signal.
 
   Args:
     main: Takes the arguments that are left after flags were parsed; returns an exit status or None.
@@ -122,6 +142,7 @@ def run(main: Callable[[list[str]], int | None]) -> None:
   for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
     if getattr(sys, name) is None:
       setattr(sys, name, open(os.devnull, mode))
+  escape_unprintable()
   # TensorFlow reads these at its first import; without them it logs its start on standard error.
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
@@ -153,8 +174,13 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     # The reader of the output has ended, as `| head` does. Drop what Python still buffers.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(128 + signal.SIGPIPE)
-  except OSError as error:  # of the standard streams; errors of files are UserErrors
-    if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO):
+  except OSError as error:
+    # Most errors of files are UserErrors that also say what to do.
+    if (path := error.filename2 or error.filename) is not None:
+      name = os.fsdecode(path) if isinstance(path, (str, bytes, os.PathLike)) else path
+      print(f"error: {name}: {error.strerror or error}", file=sys.stderr)
+      sys.exit(2)
+    if error.errno not in (errno.ENOSPC, errno.EIO):  # of the standard streams
       raise
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     print(f"error: cannot write the output: {error.strerror}", file=sys.stderr)

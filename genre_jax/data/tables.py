@@ -7,7 +7,7 @@ columns in the header line. Errors name the file, the line and the remedy.
 import csv
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from genre_jax.data.names import name_key, normal_name
 from genre_jax.data.text_encodings import text_encoding
@@ -49,7 +49,7 @@ def read_rows(
     if note and notes is not None:
       notes.append(note)
     with open(path, newline="", encoding=encoding) as file:
-      separator, skipped = _separator(file, names)
+      separator, skipped = header_place(file, names)
       file.seek(0)
       line += sum(1 for _ in zip(range(skipped), file, strict=False))
       offset = line - 1
@@ -69,15 +69,22 @@ def read_rows(
     raise UserError(f"{path}: cannot be read as a table: {reason}.") from error
 
 
-def _separator(file, names: Collection[str]) -> tuple[str, int]:
-  """Return the separator, and the number of lines before the header.
+def header_place(file: TextIO, names: Collection[str]) -> tuple[str, int]:
+  """Find the header of a table.
 
   A spreadsheet may write a line such as `sep=;` before the header.
+
+  Args:
+    file: The table, at its beginning.
+    names: Names of columns that the header may contain; they decide what the separator is.
+
+  Returns:
+    The separator, and the number of lines up to the last `sep=` before the header.
   """
   known, skipped = {name_key(name) for name in names}, 0
-  for text in iter(lambda: file.readline(MAX_HEADER), ""):
+  for number, text in enumerate(iter(lambda: file.readline(MAX_HEADER), ""), 1):
     if text.strip().strip('"').lower() in ("sep=,", "sep=;", "sep=", "sep=\\t"):
-      skipped += 1
+      skipped = number
     elif text.strip():
       counts = {
         separator: len(
@@ -86,8 +93,6 @@ def _separator(file, names: Collection[str]) -> tuple[str, int]:
         for separator in SEPARATORS
       }
       return max(counts, key=lambda separator: counts[separator]), skipped
-    elif not skipped:
-      continue
   return ",", 0
 
 

@@ -193,8 +193,12 @@ def export(
     raise UserError(f"--format={format}: give one of {', '.join(FORMATS)}")
   if not out:
     raise UserError("--out is missing: give the file to write")
-  out = pathlib.Path(out).expanduser().resolve()
-  if out.exists() and not _is_export(out):
+  out = pathlib.Path(os.path.realpath(pathlib.Path(out).expanduser()))
+  try:
+    is_other = out.exists() and not _is_export(out)
+  except OSError as error:
+    raise UserError(f"--out={out}: cannot be written ({error.strerror or error})") from error
+  if is_other:
     raise UserError(f"--out={out} exists and is not an export: give another file")
   model = load(model)
   if not model.frontend.segment_seconds <= seconds <= MAX_SECONDS:

@@ -68,7 +68,8 @@ def read_model(folder: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any
       f"{folder}: model.json is damaged ({error}); fetch or pack the model again"
     ) from error
   except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-    raise UserError(f"{folder}: cannot be read as a model ({error})") from error
+    reason = getattr(error, "strerror", None) or error
+    raise UserError(f"{folder}: cannot be read as a model ({reason})") from error
   return metadata, variables
 
 
@@ -184,8 +185,12 @@ def pack(
     UserError: If there is no run, `out` exists, the weights exceed 3 MB, or writing fails.
   """
   target = pathlib.Path(out).expanduser().absolute()
-  if target.exists():
-    raise UserError(f"--out={out} exists; delete it or give another folder")
+  try:
+    exists = target.exists()
+  except OSError as error:
+    raise UserError(f"--out={out}: cannot be written ({error.strerror or error})") from error
+  if exists:
+    raise UserError(f"--out={out} exists: give another folder")
   # Imported here because reading a model directory needs neither JAX nor Flax.
   from flax.traverse_util import flatten_dict
 
@@ -240,7 +245,13 @@ def find_model(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
   Raises:
     UserError: If there is no such model, or it is damaged.
   """
-  name = MODEL_DIRECTORIES.get(name, name)
+  try:
+    return _find_model(MODEL_DIRECTORIES.get(name, name))
+  except OSError as error:
+    raise UserError(f"--model={name}: cannot be read ({error.strerror or error})") from error
+
+
+def _find_model(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
   if name not in ("", ".", "..") and pathlib.PurePath(name).name == name:
     for folder in (PACKAGED / name, cache_dir() / "models" / name):
       if (folder / "model.json").exists():

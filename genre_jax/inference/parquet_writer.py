@@ -7,7 +7,14 @@ from collections.abc import Callable
 
 from genre_jax.errors import missing_extra
 from genre_jax.files import write_whole
-from genre_jax.inference.output_file import disk_errors, other_columns, regular_file, unusable
+from genre_jax.inference.output_file import (
+  OPTIONAL_COLUMNS,
+  disk_errors,
+  other_columns,
+  regular_file,
+  unusable,
+)
+from genre_jax.inference.output_lock import OutputLock
 from genre_jax.inference.predict_files import Prediction
 from genre_jax.inference.prediction_rows import Row, embedding_rows, flat_rows, track_rows
 
@@ -30,7 +37,8 @@ class ParquetWriter:
     existing: {file: row of the track} of both files before this run.
 
   Raises:
-    UserError: If pyarrow is not installed, or a file has other columns or cannot be used.
+    UserError: If pyarrow is not installed, a file has other columns or cannot be used, or another
+      command writes it.
   """
 
   def __init__(
@@ -52,12 +60,10 @@ class ParquetWriter:
     self._path, self._rows_of, self._old_table = path, rows_of, None
     self._partial_path = path.with_name(path.name + ".partial.jsonl")
     try:
-      path.parent.mkdir(parents=True, exist_ok=True)
+      self._lock = OutputLock(path)
       rows = []
       if path.exists():
-        self._old_table = self._parquet.read_table(path)
-        if self._old_table.schema.names != self._schema.names:
-          raise other_columns(path)
+        self._old_table = self._with_all_columns(self._parquet.read_table(path))
         rows = self._old_table.to_pylist()
       partial = []
       if self._partial_path.exists():
@@ -73,6 +79,18 @@ class ParquetWriter:
     except (OSError, ValueError, TypeError, KeyError, arrow.ArrowException) as error:
       raise unusable(path, error) from error
 
+  def _with_all_columns(self, table):
+    """Return a table with the columns of the schema; add those that earlier versions lacked."""
+    names = self._schema.names
+    missing = [name for name in names if name not in table.schema.names]
+    if set(table.schema.names) - set(names) or set(missing) - {*OPTIONAL_COLUMNS}:
+      raise other_columns(self._path)
+    for name in missing:
+      table = table.append_column(
+        self._schema.field(name), self._arrow.nulls(len(table), self._schema.field(name).type)
+      )
+    return table.select(names)
+
   def write(self, prediction: Prediction) -> None:
     """Add a prediction, unless a file contained one for the same file before this run."""
     if prediction.file not in self.existing and (rows := self._rows_of(prediction)):
@@ -81,7 +99,7 @@ class ParquetWriter:
         self._partial.flush()
 
   def close(self) -> None:
-    """Write the Parquet file and delete the partial file."""
+    """Write the Parquet file, delete the partial file and let other commands write."""
     with disk_errors(self._path):
       self._partial.close()
       temporary = self._path.with_name(self._path.name + ".tmp")
@@ -98,6 +116,7 @@ class ParquetWriter:
         writer.write_table(self._arrow.Table.from_pylist(rows, self._schema))
       os.replace(temporary, self._path)
       self._partial_path.unlink()
+    self._lock.release()
 
 
 def prediction_writer(path: pathlib.Path, names: list[str], timeline: bool) -> ParquetWriter:

@@ -6,7 +6,16 @@ import re
 import tempfile
 from collections.abc import Iterable
 
+from genre_jax.data.names import name_key
 from genre_jax.errors import UserError
+
+# The name of a playlist as its second line gives it; it tells playlists of similar names apart.
+NAME = "#PLAYLIST:"
+# Names of devices, which no file can have on some systems.
+RESERVED = re.compile("con|prn|aux|nul|com[0-9]|lpt[0-9]", re.IGNORECASE)
+# Characters at which some programs end a line.
+SPLIT_LINE = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
+MOST_BYTES = 200  # of a file name without its extension; file systems allow 255
 
 
 def playlist_folder(path: str) -> pathlib.Path:
@@ -42,14 +51,59 @@ def write_playlists(folder: pathlib.Path, files: Iterable[tuple[str, str]]) -> i
   playlists: dict[str, list[str]] = {}
   for path, genre in files:
     for name in genre.split(";"):
-      playlists.setdefault(name, []).append(os.path.abspath(path))
+      playlists.setdefault(name, []).append(_entry(os.path.abspath(path)))
   try:
-    for name, paths in playlists.items():
-      safe_name = re.sub(r"[^\w &+-]", "_", name) or "_"  # class names come from the model
-      lines = ["#EXTM3U", *(path for path in paths if "\n" not in path)]
-      temporary = folder / f"{safe_name}.m3u8.tmp"
+    for name, file in _file_names(folder, playlists).items():
+      lines = ["#EXTM3U", NAME + _one_line(name), *playlists[name]]
+      temporary = folder / f"{file}.tmp"
       temporary.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="surrogateescape")
-      os.replace(temporary, folder / f"{safe_name}.m3u8")
+      os.replace(temporary, folder / file)
   except OSError as error:
     raise _unwritable(folder, error) from error
   return len(playlists)
+
+
+def _entry(path: str) -> str:
+  """Return the line of a file: its path, or its URI if players would read the path otherwise."""
+  if SPLIT_LINE.search(path) or path != path.strip():
+    return pathlib.Path(path).as_uri()
+  return path
+
+
+def _one_line(name: str) -> str:
+  """Return a name as one line, with unusual characters escaped."""
+  return name.strip() if name.isprintable() else name.encode("unicode_escape").decode()
+
+
+def _file_names(folder: pathlib.Path, names: Iterable[str]) -> dict[str, str]:
+  """Return {name: file name}, different for all names also where case does not count.
+
+  A file of an earlier run belongs to the name in its second line, so that a name keeps its file.
+  """
+  owners: dict[str, str] = {}  # {key of a file name: name of the playlist, '' if unknown}
+  for entry in sorted(os.listdir(folder)):
+    if entry.endswith(".m3u8"):
+      owners[name_key(entry)] = _name_in(folder / entry)
+  result: dict[str, str] = {}
+  for name in sorted(names):
+    # Class names come from the model.
+    safe = re.sub(r"[^\w &+-]", "_", name).strip() or "_"
+    safe = f"{safe}_" if RESERVED.fullmatch(safe) else safe
+    safe = safe.encode()[:MOST_BYTES].decode("utf-8", "ignore")
+    number, file = 1, f"{safe}.m3u8"
+    while owners.get(name_key(file), "") not in ("", _one_line(name)):
+      number += 1
+      file = f"{safe} ({number}).m3u8"
+    owners[name_key(file)] = _one_line(name)
+    result[name] = file
+  return result
+
+
+def _name_in(path: pathlib.Path) -> str:
+  """Return the name of an existing playlist, '' if it has none."""
+  try:
+    with open(path, encoding="utf-8", errors="replace") as file:
+      lines = [file.readline(4096), file.readline(4096)]
+  except OSError:
+    return ""
+  return lines[1].removeprefix(NAME).strip() if lines[1].startswith(NAME) else ""

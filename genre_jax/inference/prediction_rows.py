@@ -8,6 +8,7 @@ import numpy as np
 from genre_jax.errors import UserError
 from genre_jax.inference.model import Model
 from genre_jax.inference.predict_files import Prediction, Span
+from genre_jax.old_names import MODEL_DIRECTORIES
 
 Row = dict[str, Any]
 
@@ -112,6 +113,11 @@ def track_rows(rows: Iterable[Row]) -> dict[str, Row]:
   return tracks
 
 
+def _current_name(model: str) -> str:
+  """Return the name of a model, the present one if it is a packaged model's earlier name."""
+  return MODEL_DIRECTORIES.get(model, model)
+
+
 def check_continued(existing: dict[str, Row], model: Model, min_confidence: float) -> None:
   """Check that the rows of an earlier run have the same model and --min_confidence.
 
@@ -124,7 +130,7 @@ def check_continued(existing: dict[str, Row], model: Model, min_confidence: floa
     UserError: If a row has another model, or a label that these flags would not give.
   """
   for row in existing.values():
-    if row["model"] != model.name:
+    if _current_name(row["model"]) != _current_name(model.name):
       raise UserError(
         f"--out or --embeddings contains predictions of the model {row['model']}: give another file"
         f" for those of {model.name}"

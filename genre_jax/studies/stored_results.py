@@ -40,7 +40,9 @@ def read_results(folder: pathlib.Path, name: str) -> dict[str, Any]:
     if not isinstance(results, dict):
       raise ValueError("not an object")
   except ValueError as error:
-    raise UserError(f"{path} is not a file of results ({error}): restore or delete it") from error
+    raise UserError(
+      f"{path} is not a file of results ({error}): restore it or give another --results"
+    ) from error
   return results
 
 
