@@ -4,6 +4,7 @@ Prints one line per file. A file that cannot be decoded gets a line with the rea
 status is 1.
 """
 
+import collections
 import pathlib
 import sys
 
@@ -44,13 +45,19 @@ WORKERS = flags.DEFINE_integer(
   "workers", 0, "Processes that decode audio; 0: one per core.", lower_bound=0
 )
 
-SHOWN_FAILURES = 20
+SHOWN_FAILURES, SHOWN_KINDS = 20, 8
 
 
 def main(argv: list[str]) -> int:
   """Predict all files and return the exit status."""
   if len(argv) < 2:
     raise UserError("give one or more audio files or folders")
+  if "-" in argv[1:] and (OUT.value or sys.stdin.isatty()):
+    raise UserError(
+      "-: standard input has no name by which --out could resume; redirect the output instead"
+      if OUT.value
+      else "-: standard input is a terminal; pipe a sound file into it"
+    )
   if FORMAT.value == "parquet" and not OUT.value:
     raise UserError("--format=parquet needs --out=FILE")
   if FORMAT.value == "table" and OUT.value:
@@ -80,7 +87,8 @@ def main(argv: list[str]) -> int:
     prediction_rows.check_continued(sink.existing, model, MIN_CONFIDENCE.value)
   lists = playlists.playlist_folder(PLAYLISTS.value) if PLAYLISTS.value else None
 
-  found = list(predict_files.find_files(argv[1:]))
+  passed_over: collections.Counter[str] = collections.Counter()
+  found = list(predict_files.find_files(argv[1:], passed_over))
   # Predict a file again if any of the output files lacks it.
   existing = [sink.existing for sink in sinks] if out else []
   known, todo, rows_done = 0, [], []
@@ -124,17 +132,26 @@ def main(argv: list[str]) -> int:
     )
     print(f"{count} playlists in {lists}", file=sys.stderr)
   failed = [(file, error) for file, _, status, _, error in rows_done if status == "failed"]
-  if len(rows_done) > 1 or failed:
-    _summary(len(rows_done), failed, known)
+  if len(rows_done) > 1 or failed or passed_over:
+    _summary(len(rows_done), failed, known, passed_over)
   return 1 if failed else 0
 
 
-def _summary(count: int, failed: list[tuple[str, str]], known: int) -> None:
-  """Print the number of files and the failures on standard error."""
+def _summary(count: int, failed: list[tuple[str, str]], known: int, passed_over) -> None:
+  """Print the numbers of files, those passed over, and the failures on standard error."""
   before = f" ({known} from an earlier run)" if known else ""
   print(
     f"{count} files{before}: {count - len(failed)} predicted, {len(failed)} failed", file=sys.stderr
   )
+  if passed_over:
+    kinds = [
+      f"{number} {kind or 'without extension'}" for kind, number in passed_over.most_common()
+    ]
+    more = f" and {len(kinds) - SHOWN_KINDS} kinds more" if len(kinds) > SHOWN_KINDS else ""
+    print(
+      f"passed over, not music by their names: {', '.join(kinds[:SHOWN_KINDS])}{more}",
+      file=sys.stderr,
+    )
   for file, error in failed[:SHOWN_FAILURES]:
     print(f"  {file}: {error}", file=sys.stderr)
   if len(failed) > SHOWN_FAILURES:

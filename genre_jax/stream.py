@@ -1,6 +1,7 @@
 """Classify live audio: `python -m genre_jax.stream [--source=mic|FILE|-] [--model=NAME|DIR]`.
 
-`-` reads raw PCM from standard input, as `ffmpeg -i ... -f s16le -ac 1 -ar 22050 - | ...` sends it.
+`-` reads standard input: a sound file of any format, or raw PCM, as `ffmpeg -i ... -f s16le -ac 1
+-ar 22050 - | ...` sends it.
 """
 
 import json
@@ -14,14 +15,14 @@ from genre_jax.errors import UserError
 MODEL = flags.DEFINE_string(
   "model", "axis_features_10", "Name of a model, model directory, or run folder."
 )
-SOURCE = flags.DEFINE_string("source", "mic", "mic, an audio file, or - for PCM on standard input.")
+SOURCE = flags.DEFINE_string("source", "mic", "mic, an audio file, or - for standard input.")
 DEVICE = flags.DEFINE_string("device", "", "mic: number or name of the input device.")
-RATE = flags.DEFINE_integer("rate", 0, "-: sample rate in Hz; 0: that of the model.")
+RATE = flags.DEFINE_integer("rate", 0, "-: sample rate of raw PCM in Hz; 0: that of the model.")
 CHANNELS = flags.DEFINE_integer(
-  "channels", 1, "-: number of channels.", lower_bound=1, upper_bound=64
+  "channels", 1, "-: number of channels of raw PCM.", lower_bound=1, upper_bound=64
 )
 SAMPLES = flags.DEFINE_enum(
-  "samples", "s16le", ["u8", "s16le", "s32le", "f32le"], "-: sample format."
+  "samples", "s16le", ["u8", "s16le", "s32le", "f32le"], "-: sample format of raw PCM."
 )
 SPEED = flags.DEFINE_float(
   "speed", 0.0, "FILE: speed relative to real time; 0: as fast as possible."
@@ -58,16 +59,19 @@ def main(argv: list[str]) -> int:
 
   keep_compiled_programs()
   model = load(MODEL.value)
-  rate = model.frontend.sample_rate
+  rate, converted = model.frontend.sample_rate, False
   if SOURCE.value == "mic":
     blocks, rate = audio_inputs.microphone_blocks(DEVICE.value)
   elif SOURCE.value == "-":
     rate = RATE.value or rate
     if sys.stdin.isatty():
       raise UserError("--source=-: standard input is a terminal; pipe audio into it")
-    blocks = audio_inputs.pipe_blocks(sys.stdin.fileno(), SAMPLES.value, CHANNELS.value)
+    is_pcm = any(flag.present for flag in (RATE, CHANNELS, SAMPLES))
+    blocks, converted = audio_inputs.standard_input_blocks(
+      sys.stdin.fileno(), SAMPLES.value, CHANNELS.value, model.frontend.sample_rate, is_pcm
+    )
   else:
-    blocks = audio_inputs.file_blocks(SOURCE.value, rate, speed=SPEED.value)
+    blocks, converted = audio_inputs.file_blocks(SOURCE.value, rate, speed=SPEED.value), True
   redrawn = FORMAT.value == "line" or FORMAT.value == "auto" and sys.stdout.isatty()
   count = 0
   try:
@@ -79,6 +83,7 @@ def main(argv: list[str]) -> int:
       smoothing_seconds=SMOOTHING.value,
       update_seconds=UPDATE.value,
       min_confidence=MIN_CONFIDENCE.value,
+      converted=converted,
     ):
       print(
         _line(update) if redrawn else json.dumps(_row(update)),

@@ -180,7 +180,7 @@ def test_a_damaged_file_keeps_earlier_predictions(tmp_path, small_model):  # noq
   raw = (tmp_path / "x.mp3").read_bytes()
   (tmp_path / "x.mp3").write_bytes(raw[: len(raw) * 2 // 3])
   done = _stream(tmp_path, small_model, f"--source={tmp_path / 'x.mp3'}")
-  assert done.returncode == 2 and b"truncated" in done.stderr
+  assert done.returncode == 0 and b"truncated" in done.stderr
   assert len(done.stdout.splitlines()) > 20
 
 

@@ -15,12 +15,13 @@ from tqdm import tqdm
 
 from genre_jax.data.audio import UnreadableAudio
 from genre_jax.data.frontend import FrontendConfig
+from genre_jax.data.silence import without_silence
 from genre_jax.data.source import Clip, Reader, Source, label_vectors
 from genre_jax.data.workers import in_order
 from genre_jax.errors import UserError
 from genre_jax.files import write_whole
 
-FORMAT_VERSION = "1.2.0"  # part of a set's hash: raise it when the stored content changes
+FORMAT_VERSION = "1.3.0"  # part of a set's hash: raise it when the stored content changes
 TFDS_SPLIT = "clips"  # the one split of a set in the sense of tensorflow-datasets
 CLIPS_PER_SHARD = 32
 
@@ -44,9 +45,9 @@ def features(num_classes: int, n_mels: int):
 
 
 def _one_clip(reader: Reader, frontend: FrontendConfig, clip: Clip) -> np.ndarray | str:
-  """Return the log-mel of a clip, or the reason why it cannot be used; runs in a worker."""
+  """Return the log-mel of a clip's sound, or why it cannot be used; runs in a worker."""
   try:
-    return reader.log_mel(clip, frontend)
+    return without_silence(reader.log_mel(clip, frontend), frontend)
   except UnreadableAudio as error:
     return str(error)
   except Exception as error:  # a file that fails to decode does not stop the others

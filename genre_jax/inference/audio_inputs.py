@@ -4,15 +4,18 @@ Each function returns an iterator of blocks, float32[samples, channels] or float
 gives a block as soon as it is available.
 """
 
+import io
 import os
 import queue
 import sys
 import time
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import numpy as np
 
 from genre_jax.data.audio import UnreadableAudio, read_blocks
+from genre_jax.data.recognize import SNIFFED_BYTES, sound_format
 from genre_jax.errors import UserError, missing_extra
 
 # {name in ffmpeg: (NumPy type, full scale)}.
@@ -29,13 +32,64 @@ LARGEST_SAMPLE = 1e6  # larger values mean that the bytes have another format
 MAX_WAITING_BLOCKS = 600
 
 
-def file_blocks(path: str, sample_rate: int, *, speed: float = 0.0) -> Iterator[np.ndarray]:
+class _Pipe(io.RawIOBase):
+  """A file descriptor from which some bytes have been read already.
+
+  Args:
+    head: These bytes.
+    descriptor: The file descriptor.
+  """
+
+  def __init__(self, head: bytes, descriptor: int):
+    self._head, self._descriptor = head, descriptor
+
+  def readable(self) -> bool:
+    return True
+
+  def readinto(self, buffer) -> int:
+    """Read what is available, at most len(buffer) bytes; 0 at the end."""
+    data = self._head[: len(buffer)] or os.read(self._descriptor, len(buffer))
+    self._head = self._head[len(buffer) :]
+    buffer[: len(data)] = data
+    return len(data)
+
+
+def standard_input_blocks(
+  descriptor: int, sample_format: str, channels: int, sample_rate: int, is_pcm: bool
+) -> tuple[Iterator[np.ndarray], bool]:
+  """Read a sound file or raw PCM from a file descriptor, whichever its first bytes show.
+
+  Args:
+    descriptor: The file descriptor.
+    sample_format: A key of SAMPLE_FORMATS, for raw PCM.
+    channels: Number of interleaved channels of raw PCM.
+    sample_rate: Hz of the blocks of a sound file.
+    is_pcm: True if the caller said that it is raw PCM; then only long signatures of sound files are
+      trusted, and not those of two bytes.
+
+  Returns:
+    An iterator of blocks, and True if they are those of a decoded file, as of `file_blocks`.
+  """
+  head = b""
+  while len(head) < SNIFFED_BYTES and (read := os.read(descriptor, SNIFFED_BYTES - len(head))):
+    head += read
+  found = sound_format(head)
+  if not found or (is_pcm and found == "MPEG"):
+    return pipe_blocks(_Pipe(head, descriptor), sample_format, channels), False
+  print(f"notice: standard input is a sound file ({found}); it is decoded", file=sys.stderr)
+  return file_blocks(_Pipe(head, descriptor), sample_rate, name="-"), True
+
+
+def file_blocks(
+  path: str | BinaryIO, sample_rate: int, *, speed: float = 0.0, name: str = ""
+) -> Iterator[np.ndarray]:
   """Decode an audio file block by block.
 
   Args:
-    path: A file that soundfile decodes.
+    path: An audio file, or an open one.
     sample_rate: Hz of the blocks.
     speed: Speed relative to real time; 0 for as fast as possible.
+    name: Name for messages, if it is not the path.
 
   Yields:
     float32[samples], mono.
@@ -44,24 +98,27 @@ def file_blocks(path: str, sample_rate: int, *, speed: float = 0.0) -> Iterator[
     UserError: If the file cannot be decoded; after the blocks before the fault.
   """
   start, seconds = time.monotonic(), 0.0
+  notes: list[str] = []
   try:
-    for block in read_blocks(path, sample_rate, block_seconds=BLOCK_SECONDS):
+    for block in read_blocks(path, sample_rate, block_seconds=BLOCK_SECONDS, notes=notes):
       seconds += len(block) / sample_rate
       if speed:
         time.sleep(max(0.0, start + seconds / speed - time.monotonic()))
       yield block
   except UnreadableAudio as error:
-    raise UserError(f"--source={path}: {error}") from error
+    raise UserError(f"--source={name or path}: {error}") from error
+  for note in notes:
+    print(f"notice: --source={name or path}: {note}", file=sys.stderr)
 
 
-def pipe_blocks(descriptor: int, sample_format: str, channels: int) -> Iterator[np.ndarray]:
-  """Read raw PCM from a file descriptor until it is closed.
+def pipe_blocks(pipe: io.RawIOBase, sample_format: str, channels: int) -> Iterator[np.ndarray]:
+  """Read raw PCM from a pipe until it is closed.
 
   NaN and values beyond LARGEST_SAMPLE become 0, with a notice on standard error. An incomplete
   sample at the end is dropped, with a notice.
 
   Args:
-    descriptor: The file descriptor.
+    pipe: An open pipe, not buffered.
     sample_format: A key of SAMPLE_FORMATS.
     channels: Number of interleaved channels.
 
@@ -71,7 +128,7 @@ def pipe_blocks(descriptor: int, sample_format: str, channels: int) -> Iterator[
   dtype, full_scale = SAMPLE_FORMATS[sample_format]
   size = np.dtype(dtype).itemsize * channels
   waiting, warned = b"", False
-  while read := os.read(descriptor, PIPE_BYTES):
+  while read := pipe.read(PIPE_BYTES):
     waiting += read
     whole = len(waiting) // size * size
     values = np.frombuffer(waiting[:whole], dtype).astype(np.float32)

@@ -127,7 +127,7 @@ def prediction_writer(path: pathlib.Path, names: list[str], timeline: bool) -> P
     names: The columns.
     timeline: Whether predictions have a timeline.
   """
-  text = ("file", "status", "model", "genre", "error")
+  text = ("file", "status", "model", "genre", "error", "note")
   return ParquetWriter(
     path,
     "--format=parquet",

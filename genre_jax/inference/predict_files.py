@@ -4,16 +4,19 @@ Several processes decode the files; the network runs in this one. A file that ca
 prediction with status 'failed' and the reason.
 """
 
+import collections
 import concurrent.futures.process
 import dataclasses
 import os
+import shutil
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
-from genre_jax.data.files import is_audio_name
+from genre_jax.data.recognize import is_audio_name
 from genre_jax.data.workers import in_order
 from genre_jax.errors import UserError
 from genre_jax.inference import model_dir
@@ -25,6 +28,7 @@ MAX_FILES_IN_ONE_PROCESS = 8
 # Length of the clips in training and evaluation. A longer track gets the segments of one clip for
 # each 30 s: with four segments of the whole track, half of them are its beginning and end.
 CLIP_SECONDS = 30.0
+SILENCE = "silence"  # the label of a part of a track without sound
 SEGMENTS_AT_ONCE = 256  # of a timeline; bounds memory
 
 
@@ -35,9 +39,9 @@ class Span:
   Attributes:
     start: Start in seconds.
     end: End in seconds.
-    genre: The genre, 'unknown', or tags joined by ';'.
-    confidence: Highest probability.
-    probabilities: Calibrated probability of each class.
+    genre: The genre, 'unknown', 'silence', or tags joined by ';'.
+    confidence: Highest probability; 0 for silence.
+    probabilities: Calibrated probability of each class; {} for silence.
   """
 
   start: float
@@ -60,6 +64,7 @@ class Prediction:
     confidence: Highest probability; None if failed.
     probabilities: Calibrated probability of each class; {} if failed.
     error: Reason of a failure, else ''.
+    note: What of the file was damaged or missing although it could be used, else ''.
     seconds: Length of the track; None if failed.
     timeline: Predictions over time; () unless requested.
     embedding: float32[features], the penultimate layer, mean over the segments; None if failed.
@@ -76,6 +81,7 @@ class Prediction:
   seconds: float | None = None
   timeline: tuple[Span, ...] = ()
   embedding: np.ndarray | None = None
+  note: str = ""
 
 
 def printable_path(path: str) -> str:
@@ -84,12 +90,16 @@ def printable_path(path: str) -> str:
   return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def find_files(paths: Iterable[str | os.PathLike]) -> Iterator[tuple[str, str]]:
-  """Find audio files.
+def find_files(
+  paths: Iterable[str | os.PathLike], passed_over: collections.Counter[str] | None = None
+) -> Iterator[tuple[str, str]]:
+  """Find music files.
 
   Args:
-    paths: Files, which may have any name, and folders. Folders are searched with their subfolders
-      and links for names of audio files. Names that begin with a dot are left out.
+    paths: Files, which may have any name, '-' for standard input, and folders. Folders are searched
+      with their subfolders and links for names of music files. Names that begin with a dot are left
+      out.
+    passed_over: Counts the other files in folders by their extension, '' for none.
 
   Yields:
     (path, fault): fault is '' for a file, or the reason why a folder gives no file. No file and no
@@ -113,14 +123,18 @@ def find_files(paths: Iterable[str | os.PathLike]) -> Iterator[tuple[str, str]]:
       )
       for name in sorted(names):
         file = os.path.join(folder, name)
-        if is_audio_name(name) and not name.startswith("."):
+        if name.startswith("."):
+          continue
+        if is_audio_name(name):
           found = True
           if not _seen_before(file, seen):
             yield file, ""
+        elif passed_over is not None:
+          passed_over[os.path.splitext(name)[1].lower()] += 1
     for error in unreadable:
       yield error.filename, f"cannot be listed: {error.strerror}"
     if not found and not unreadable:
-      yield path, "is a folder without audio files"
+      yield path, "is a folder without music files"
 
 
 def _seen_before(path: str, seen: set[str]) -> bool:
@@ -194,7 +208,11 @@ def _predictions(files, model, segments, timeline, min_confidence, workers):
   if not workers:
     workers = (os.cpu_count() or 1) if len(files) > MAX_FILES_IN_ONE_PROCESS else 1
   with tempfile.TemporaryDirectory(prefix="genre_jax-") as folder:
-    tasks = [(path, model.frontend, folder) for path, fault in files if not fault]
+    tasks = [
+      (_standard_input(folder) if path == "-" else path, model.frontend, folder)
+      for path, fault in files
+      if not fault
+    ]
     tracks = read_all(read_track_log_mel, tasks, workers)
     for path, fault in files:
       track = fault or next(tracks)
@@ -209,6 +227,17 @@ def _predictions(files, model, segments, timeline, min_confidence, workers):
           timeline=timeline,
           min_confidence=min_confidence,
         )
+
+
+def _standard_input(folder: str) -> str:
+  """Copy standard input to a file in a folder; return its path."""
+  path = os.path.join(folder, "standard_input")
+  try:
+    with open(path, "wb") as file:
+      shutil.copyfileobj(sys.stdin.buffer, file)
+  except OSError as error:
+    raise UserError(f"-: standard input cannot be stored in {folder}: {error.strerror}") from error
+  return path
 
 
 def read_all(read, tasks: list[tuple], workers: int) -> Iterator[TrackLogMel | str]:
@@ -256,11 +285,11 @@ def predict_track(
     segments, timeline, min_confidence: As of `predict`.
   """
   if segments is None:
-    segments = model.eval_per_track * max(1, round(track.seconds / CLIP_SECONDS))
+    segments = model.eval_per_track * max(1, round(track.sounding_seconds / CLIP_SECONDS))
   total: Any = 0.0
   embedding: Any = 0.0
   count = 0
-  for probabilities, embeddings in _infer(model, track, track.track_starts(segments)):
+  for probabilities, embeddings in _infer(model, track, track.track_ranges(segments)):
     total += probabilities.sum(0)
     embedding += embeddings.sum(0)
     count += len(probabilities)
@@ -277,13 +306,14 @@ def predict_track(
     seconds=track.seconds,
     embedding=(embedding / count).astype(np.float32),
     timeline=_timeline(model, track, min_confidence) if timeline else (),
+    note=track.note,
   )
 
 
-def _infer(model, track, starts):
+def _infer(model, track, ranges):
   """Yield probabilities and embeddings of segments, some at a time."""
-  for first in range(0, len(starts), SEGMENTS_AT_ONCE):
-    yield model.infer(*track.segments(starts[first : first + SEGMENTS_AT_ONCE]))
+  for first in range(0, len(ranges), SEGMENTS_AT_ONCE):
+    yield model.infer(*track.segments(ranges[first : first + SEGMENTS_AT_ONCE]))
 
 
 def _timeline(model, track, min_confidence):
@@ -291,12 +321,17 @@ def _timeline(model, track, min_confidence):
   starts = track.timeline_starts()
   centers = (starts + track.frontend.num_frames / 2) * track.frontend.seconds_per_frame
   edges = [0.0, *((centers[1:] + centers[:-1]) / 2), track.seconds]
+  ranges = [track.timeline_segment(int(start)) for start in starts]
+  predicted = _infer(model, track, [pair for pair in ranges if pair[1]])
+  rows = (row for probabilities, _ in predicted for row in model.calibrated(probabilities))
   spans = []
-  for probabilities, _ in _infer(model, track, starts):
-    for row in model.calibrated(probabilities):
+  for pair, start, end in zip(ranges, edges[:-1], edges[1:], strict=True):
+    genre, confidence, by_class = SILENCE, 0.0, {}
+    if pair[1]:
+      row = next(rows)
       genre, confidence = model.decide_label(row, min_confidence)
-      start, end = map(float, edges[len(spans) : len(spans) + 2])
-      spans.append(Span(start, end, genre, confidence, probabilities_by_class(model, row)))
+      by_class = probabilities_by_class(model, row)
+    spans.append(Span(float(start), float(end), genre, confidence, by_class))
   return tuple(spans)
 
 

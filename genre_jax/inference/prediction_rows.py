@@ -30,6 +30,7 @@ def columns(classes: Iterable[str], timeline: bool) -> list[str]:
     "confidence",
     *(f"p_{name}" for name in classes),
     "error",
+    "note",
   ]
 
 
@@ -40,6 +41,7 @@ def flat_rows(prediction: Prediction, timeline: bool) -> list[Row]:
     "status": prediction.status,
     "model": prediction.model,
     "error": prediction.error or None,
+    "note": prediction.note or None,
   }
   rows: list[Row] = []
   parts: tuple[Prediction | Span, ...] = (
@@ -69,6 +71,7 @@ def json_row(prediction: Prediction, timeline: bool) -> Row:
     "confidence": _rounded(prediction.confidence),
     **_probability_columns(prediction.probabilities),
     "error": prediction.error or None,
+    "note": prediction.note or None,
   }
   if timeline:
     row["timeline"] = [

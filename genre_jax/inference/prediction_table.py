@@ -62,6 +62,8 @@ class PredictionTable:
         rows + [("", "")] * (len(following) - len(rows)), following
       )
     ]
+    if prediction.note:
+      lines.append(f"  note: {prediction.note}")
     return self._with_file([*lines, *self._timeline(prediction.timeline)], prediction.file)
 
   def _labels(self, genre: str) -> list[str]:

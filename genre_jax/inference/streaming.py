@@ -11,15 +11,15 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import soxr
 
-from genre_jax.data.source import LOUDEST
+from genre_jax.data.audio import LOUDEST
+from genre_jax.data.mono import MonoMixer, OffsetFilter
 from genre_jax.errors import UserError
 from genre_jax.inference import model_dir
 from genre_jax.inference.frame_stream import FrameStream
 from genre_jax.inference.model import Model, load
-from genre_jax.inference.predict_files import probabilities_by_class
+from genre_jax.inference.predict_files import SILENCE, probabilities_by_class
 from genre_jax.inference.track_log_mel import stack_segments
 
-SILENCE = "silence"
 # Measured on medleys (benchmarks/stream.py): the length used in training, 7.4 s, follows changes
 # more slowly.
 SEGMENT_SECONDS = 3.0
@@ -162,6 +162,7 @@ def stream(
   smoothing_seconds: float = 0.0,
   update_seconds: float = 0.1,
   min_confidence: float = 0.0,
+  converted: bool = False,
 ) -> Iterator[Update]:
   """Classify audio as it arrives.
 
@@ -173,6 +174,8 @@ def stream(
     smoothing_seconds: See `StreamingClassifier`.
     update_seconds: See `StreamingClassifier`.
     min_confidence: See `StreamingClassifier`.
+    converted: True for blocks that are mono, at the model's rate and without offset, as decoded
+      files are; they are neither mixed nor resampled.
 
   Yields:
     Updates, from the first complete step of frames on.
@@ -188,34 +191,55 @@ def stream(
     update_seconds=update_seconds,
     min_confidence=min_confidence,
   )
-  resample = resampler(sample_rate or model.frontend.sample_rate, model.frontend.sample_rate)
-  return _updates(blocks, classifier, resample)
+  convert = converter(sample_rate or model.frontend.sample_rate, model.frontend.sample_rate)
+  if converted:
+    convert = _resampler(1, 1)
+  return _updates(blocks, classifier, convert)
 
 
-def _updates(blocks, classifier, resample):
+def _updates(blocks, classifier, convert):
   for block in blocks:
     block = np.asarray(block, np.float32)
-    mono = block if block.ndim == 1 else block.mean(axis=1)
-    if not (np.abs(mono) <= LOUDEST).all():
+    if not (np.abs(block) <= LOUDEST).all():
       raise UserError("the audio contains NaN, or values too large to process")
-    for part in resample(mono):
+    for part in convert(block):
       yield from classifier.push(part)
-  for part in resample(None):
+  for part in convert(None):
     yield from classifier.push(part)
   yield from classifier.flush()
 
 
-def resampler(source_rate: int, target_rate: int):
-  """Return a function that resamples a stream.
+def converter(source_rate: int, target_rate: int):
+  """Return a function that mixes a stream to mono and resamples it, as files are (`data/mono.py`).
 
   Args:
     source_rate: Hz of the input.
     target_rate: Hz of the output.
 
   Returns:
-    A function that takes float32[samples], or None at the end, and gives an iterable of
-    float32[samples]. The output does not depend on how the input is cut into blocks.
+    A function that takes float32[samples], float32[samples, channels], or None at the end, and
+    gives an iterable of float32[samples]. The output does not depend on how the input is cut into
+    blocks. The first second of the input is returned when it is complete.
   """
+  mixer, offset_filter = MonoMixer(source_rate), OffsetFilter(target_rate)
+  resample = _resampler(source_rate, target_rate)
+
+  def convert(block):
+    if block is not None:
+      mono = mixer.push(block[None] if block.ndim == 1 else block.T)
+    else:
+      mono = mixer.flush()
+    for part in resample(mono):
+      yield offset_filter.push(part)
+    if block is None:
+      for part in resample(None):
+        yield offset_filter.push(part)
+
+  return convert
+
+
+def _resampler(source_rate, target_rate):
+  """Return a function that resamples float32[samples]; None ends the audio."""
   if source_rate == target_rate:
     return lambda block: () if block is None else (block,)
   state = soxr.ResampleStream(source_rate, target_rate, 1, dtype="float32")

@@ -1,7 +1,8 @@
 """Compute the log-mel of an audio file in constant memory and cut segments from it.
 
 Decoding and front end are those of prepared sets (`data/audio.py`, `data/log_mel.py`), so a network
-sees the input it was trained on. Where dB are relative to the maximum of the track, frames are kept
+sees the input it was trained on. Silent stretches are left out
+(`data/silence.py`). Where dB are relative to the maximum of the track, frames are kept
 as mel power until the end of the file. Frames of long files are stored on disk.
 """
 
@@ -17,6 +18,7 @@ from genre_jax.data.audio import UnreadableAudio
 from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.log_mel import MelPowerStream, compress
 from genre_jax.data.pipeline import segment_starts
+from genre_jax.data.silence import frame_energies, sounding_frames
 from genre_jax.data.source import checked_blocks
 
 # Shorter files are refused: 8 frames are 0.6 s at 12.9 frames per second.
@@ -54,17 +56,28 @@ class TrackLogMel:
       file on disk if the track is long.
     peak: Largest mel power of the track.
     samples: Length of the track in samples at the front end's sample rate.
+    sounding: int64[sounding frames], the numbers of the frames that contain sound.
+    num_frames: Number of frames.
+    note: What of the file was damaged or missing; ''.
   """
 
   frontend: FrontendConfig
   power: np.ndarray | _FramesOnDisk | pathlib.Path
   peak: float
   samples: int
+  sounding: np.ndarray
+  num_frames: int
+  note: str = ""
 
   @property
   def seconds(self) -> float:
     """Length of the track in seconds."""
     return self.samples / self.frontend.sample_rate
+
+  @property
+  def sounding_seconds(self) -> float:
+    """Length of the parts with sound in seconds."""
+    return self.seconds * len(self.sounding) / self.num_frames
 
   def opened(self) -> "TrackLogMel":
     """Return the same log-mel with its frames readable; deletes the name of a file on disk."""
@@ -78,35 +91,65 @@ class TrackLogMel:
       raise ValueError("the frames are on disk: call opened() first")
     return self.power
 
-  def track_starts(self, per_track: int) -> np.ndarray:
-    """Return the first frames of the segments whose mean is the track's prediction.
+  def track_ranges(self, per_track: int) -> np.ndarray:
+    """Return the segments whose mean is the track's prediction.
 
     Args:
       per_track: Number of segments, evenly spaced as in evaluation; 0 for adjacent segments.
 
     Returns:
-      int[segments].
+      int[segments, 2], first and last (exclusive) index of `sounding`.
     """
-    return segment_starts(len(self._frames), self.frontend.num_frames, per_track)
+    length = self.frontend.num_frames
+    starts = segment_starts(len(self.sounding), length, per_track)
+    return np.stack([starts, np.minimum(starts + length, len(self.sounding))], axis=1)
 
   def timeline_starts(self) -> np.ndarray:
-    """Return the first frames of segments over the whole track that overlap by half, int[n]."""
-    last = max(0, len(self._frames) - self.frontend.num_frames)
+    """Return the first frames of segments over the whole track that overlap by half, int[n].
+
+    They are numbers of frames, silent ones included.
+    """
+    last = max(0, self.num_frames - self.frontend.num_frames)
     return np.arange(0, last + 1, max(1, self.frontend.num_frames // 2))
 
-  def segments(self, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cut log-mel segments.
+  def timeline_segment(self, start: int) -> tuple[int, int]:
+    """Return the first and the last (exclusive) index of `sounding` in a segment of the timeline.
+
+    Both are 0 if the segment is silent: if most of its middle half is, or if too few frames remain.
 
     Args:
-      starts: int[segments], first frames.
+      start: First frame, of `timeline_starts`.
+    """
+    length = self.frontend.num_frames
+    end = min(start + length, self.num_frames)
+    quarter = (end - start) // 4
+    first, left, right, last = np.searchsorted(
+      self.sounding, [start, start + quarter, end - quarter, end]
+    )
+    if 2 * (right - left) < end - start - 2 * quarter or last - first < MIN_FRAMES:
+      return 0, 0
+    return int(first), int(last)
+
+  def segments(self, ranges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cut log-mel segments from the frames that contain sound.
+
+    Args:
+      ranges: int[segments, 2], first and last (exclusive) index of `sounding`.
 
     Returns:
       float32[segments, num_frames, n_mels], and int[segments], the number of frames of each that
       are not padding.
     """
-    length = self.frontend.num_frames
-    pieces = (self._frames[int(start) : int(start) + length] for start in starts)
-    return stack_segments([compress(piece, self.frontend, self.peak) for piece in pieces], length)
+    pieces = [
+      compress(self._rows(self.sounding[first:last]), self.frontend, self.peak)
+      for first, last in ranges
+    ]
+    return stack_segments(pieces, self.frontend.num_frames)
+
+  def _rows(self, numbers):
+    """Return float32[frames, n_mels] of ascending frame numbers."""
+    runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
+    return np.concatenate([self._frames[int(run[0]) : int(run[-1]) + 1] for run in runs])
 
 
 def stack_segments(pieces: list[np.ndarray], length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -127,19 +170,22 @@ def stack_segments(pieces: list[np.ndarray], length: int) -> tuple[np.ndarray, n
   return np.stack(padded), np.array([len(piece) for piece in pieces])
 
 
-def read_track_log_mel(path: str, frontend: FrontendConfig, folder: str) -> TrackLogMel | str:
+def read_track_log_mel(
+  path: str, frontend: FrontendConfig, folder: str, max_seconds: float = 0.0
+) -> TrackLogMel | str:
   """Compute the log-mel of a file; the unit of work of a worker process.
 
   Args:
     path: The audio file.
     frontend: The front end.
     folder: Folder for the frames of a long file.
+    max_seconds: A longer file is not used; 0 for no limit.
 
   Returns:
     The log-mel, or the reason why the file cannot be used.
   """
   try:
-    return _read(path, frontend, folder)
+    return _read(path, frontend, folder, max_seconds)
   except UnreadableAudio as error:
     return str(error)
   except OSError as error:
@@ -148,15 +194,17 @@ def read_track_log_mel(path: str, frontend: FrontendConfig, folder: str) -> Trac
     return f"{type(error).__name__}: {error}"
 
 
-def _read(path, frontend, folder):
+def _read(path, frontend, folder, max_seconds):
   stream = MelPowerStream(frontend)
-  parts, count, file = [], 0, None
+  parts, energies, count, file = [], [], 0, None
+  notes: list[str] = []
   try:
 
     def keep(frames):
       nonlocal count, file
       count += len(frames)
       parts.append(frames)
+      energies.append(frame_energies(frames))
       if count > MAX_FRAMES_IN_MEMORY or file:
         if file is None:
           file = tempfile.NamedTemporaryFile(dir=folder, suffix=".frames", delete=False)
@@ -164,18 +212,32 @@ def _read(path, frontend, folder):
           file.write(part.tobytes())
         parts.clear()
 
-    for block in checked_blocks(path, frontend.sample_rate):
+    for block in checked_blocks(path, frontend.sample_rate, notes):
       keep(stream.push(block))
+      if max_seconds and stream.samples > max_seconds * frontend.sample_rate:
+        raise UnreadableAudio(
+          f"is longer than {max_seconds / 60:g} minutes, which this page accepts; use"
+          " genre-jax predict"
+        )
     keep(stream.flush())
-    if count < MIN_FRAMES:
+    sounding = np.flatnonzero(sounding_frames(np.concatenate(energies), frontend.frame_rate))
+    if len(sounding) < MIN_FRAMES:
+      seconds = stream.samples / frontend.sample_rate
       raise UnreadableAudio(
-        f"is {stream.samples / frontend.sample_rate:.2f} s long, too short to classify: give at"
-        f" least {MIN_FRAMES * frontend.seconds_per_frame:.2f} s"
+        (
+          f"is {seconds:.2f} s long"
+          if len(sounding) == count
+          else f"has sound in {len(sounding) * frontend.seconds_per_frame:.2f} of {seconds:.2f} s"
+        )
+        + ", too short to classify: give at least"
+        f" {MIN_FRAMES * frontend.seconds_per_frame:.2f} s"
       )
+    power = np.concatenate(parts) if file is None else pathlib.Path(file.name)
     if file:
       file.close()
-      return TrackLogMel(frontend, pathlib.Path(file.name), stream.peak, stream.samples)
-    return TrackLogMel(frontend, np.concatenate(parts), stream.peak, stream.samples)
+    return TrackLogMel(
+      frontend, power, stream.peak, stream.samples, sounding, count, "; ".join(notes)
+    )
   except BaseException:
     if file:
       file.close()

@@ -12,12 +12,11 @@ import tempfile
 import threading
 
 import numpy as np
-import soundfile
 
 from genre_jax.errors import UserError, missing_extra
 from genre_jax.inference.model import Model
 from genre_jax.inference.predict_files import predict_track
-from genre_jax.inference.streaming import StreamingClassifier, resampler
+from genre_jax.inference.streaming import StreamingClassifier, converter
 from genre_jax.inference.track_log_mel import TrackLogMel, read_track_log_mel
 from genre_jax.reports.grad_cam import GradCam
 
@@ -70,11 +69,13 @@ class PredictionPage:
         return f"**{escape_markdown(name)}**: {escape_markdown(track)}", None, None, None
       track = track.opened()
       prediction = predict_track(path, track, self.model, timeline=True)
-      starts = track.track_starts(self.model.eval_per_track)[:SHOWN_SEGMENTS]
-      segments, counts = track.segments(starts)
+      ranges = track.track_ranges(self.model.eval_per_track)[:SHOWN_SEGMENTS]
+      segments, counts = track.segments(ranges)
+      starts = track.sounding[ranges[:, 0]]
       message = (
         f"**{escape_markdown(name)}**, {track.seconds:.0f} s:"
         f" **{escape_markdown(prediction.genre)}**, confidence {prediction.confidence:.2f}"
+        + (f"  \n{escape_markdown(track.note)}" if track.note else "")
       )
       best = max(prediction.probabilities, key=prediction.probabilities.get)
       return (
@@ -85,15 +86,7 @@ class PredictionPage:
       )
 
   def _read(self, path: str, folder: str) -> TrackLogMel | str:
-    try:
-      if (minutes := soundfile.info(path).duration / 60) > self._max_minutes:
-        return (
-          f"is {minutes:.0f} minutes long, this page accepts {self._max_minutes:g}; use"
-          " python -m genre_jax.predict"
-        )
-    except (soundfile.LibsndfileError, RuntimeError):
-      pass  # read_track_log_mel returns the reason
-    return read_track_log_mel(path, self.model.frontend, folder)
+    return read_track_log_mel(path, self.model.frontend, folder, 60 * self._max_minutes)
 
   def explain(self, explained):
     """Compute Grad-CAM for the last file.
@@ -151,7 +144,7 @@ class Microphone:
   def __init__(self, model: Model, rate: int):
     self.rate = rate
     self._classifier = StreamingClassifier(model, smoothing_seconds=SMOOTHING_SECONDS)
-    self._resample = resampler(rate, model.frontend.sample_rate)
+    self._convert = converter(rate, model.frontend.sample_rate)
     self._last = None
 
   def __deepcopy__(self, memo):
@@ -168,8 +161,7 @@ class Microphone:
     """
     if values.dtype.kind == "i":
       values = values / np.float32(-np.iinfo(values.dtype).min)
-    mono = values.astype(np.float32) if values.ndim == 1 else values.mean(1, dtype=np.float32)
-    for part in self._resample(np.nan_to_num(mono)):
+    for part in self._convert(np.nan_to_num(values.astype(np.float32))):
       for update in self._classifier.push(part):
         self._last = update
     if self._last is None:
@@ -208,7 +200,7 @@ def build(model: Model, *, max_minutes: float):
     with gradio.Tab("File"):
       explained = gradio.State(None)
       file = gradio.File(
-        label=f"WAV, FLAC, Ogg, Opus or MP3, up to {max_minutes:g} minutes",
+        label=f"Music of any format, up to {max_minutes:g} minutes",
         type="filepath",
         elem_id="file",
         height=140,

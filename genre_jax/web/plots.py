@@ -39,7 +39,9 @@ def plot_overview(track: TrackLogMel, prediction: Prediction) -> Figure:
   figure.colorbar(image, ax=above, label="dB", pad=0.01)
   edges = [0.0, *(span.end for span in prediction.timeline)]
   names = list(prediction.probabilities)
-  values = np.array([[span.probabilities[name] for span in prediction.timeline] for name in names])
+  values = np.array(
+    [[span.probabilities.get(name, np.nan) for span in prediction.timeline] for name in names]
+  )
   rows = np.arange(len(names) + 1) - 0.5
   mesh = below.pcolormesh(edges, rows, values, cmap="plasma", vmin=0, vmax=1)
   below.set_yticks(range(len(names)), names, fontsize=8 if len(names) <= 12 else 5)

@@ -8,10 +8,9 @@ import dataclasses
 import hashlib
 
 import numpy as np
-import soundfile
 import soxr
 
-from genre_jax.data import audio, log_mel
+from genre_jax.data import audio, decoder, log_mel
 from genre_jax.data.audit.landmarks import DENSE, Landmarks, find_landmarks
 from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.source import Clip, Reader, Source, check_not_silent
@@ -112,13 +111,14 @@ def _examine_spectrogram(reader, clip, frontend):
 def _examine_file(clip, frontend):
   """Return the facts of an audio file, decoded block by block at its own rate."""
   samples = SampleFacts()
-  rate = _sample_rate(clip.path, frontend.sample_rate)
+  notes: list[str] = []
+  rate = decoder.sample_rate(clip.path)
   resampler = None
   if rate != frontend.sample_rate:
     resampler = soxr.ResampleStream(rate, frontend.sample_rate, 1, dtype="float32")
 
   def blocks():
-    for block in audio.read_blocks(clip.path, rate):
+    for block in audio.read_blocks(clip.path, rate, notes=notes, plain_mean=True):
       samples.push(block, rate)
       if resampler is not None:
         block = resampler.resample_chunk(block)
@@ -131,6 +131,8 @@ def _examine_file(clip, frontend):
 
   levels = log_mel.log_mel_blocks(blocks(), frontend)
   check_not_silent(samples.peak)
+  if notes:
+    raise audio.UnreadableAudio("; ".join(notes))
   if not len(levels):
     raise audio.UnreadableAudio("is too short for one frame")
   silent = np.concatenate(samples.block_peaks) < audio.SILENT_PEAK
@@ -144,14 +146,6 @@ def _examine_file(clip, frontend):
     silent_end_seconds=_at_end(silent) * BLOCK_SECONDS,
     landmarks=find_landmarks(levels, frontend.frame_rate),
   )
-
-
-def _sample_rate(path, default):
-  """Return the sample rate of a file in Hz, or the default if reading the file will fail."""
-  try:
-    return soundfile.info(path).samplerate
-  except (OSError, RuntimeError):
-    return default
 
 
 def _at_end(flags):

@@ -1,0 +1,246 @@
+"""Decode audio of any format to float32 samples at the file's own rate, with FFmpeg through PyAV.
+
+The format is recognized by content. Damaged parts are skipped, chained and joined streams are read
+through, and streams may change their sample rate or channels. Only demuxers of audio and video
+files are allowed: formats that refer to other files or addresses, such as playlists, are refused.
+"""
+
+import contextlib
+import dataclasses
+import itertools
+import os
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import av
+import numpy as np
+
+from genre_jax.data import headers
+
+# A header with a rate outside this range is damaged. DSD512 has 2.8 MHz after decoding.
+LOWEST_RATE, HIGHEST_RATE = 1000, 3_000_000
+# Values of all channels in one block; bounds memory for any header.
+MAX_BLOCK_VALUES = 1 << 22
+# FFmpeg's names of demuxers: containers of audio, video files, and bare streams of one codec.
+FORMATS = (
+  "aa,aac,ac3,aiff,amr,amrnb,amrwb,ape,apm,asf,ast,au,avi,avr,bonk,brstm,caf,codec2,dff,dsf,dss,dts,"
+  "dtshd,eac3,flac,flv,g722,g726,gsm,hca,iff,ircam,loas,matroska,mlp,mmf,mov,mp3,mpc,mpc8,mpeg,"
+  "mpegts,nut,ogg,oma,osq,paf,pvf,qoa,rm,rso,sbc,shn,smjpeg,sol,sox,tak,tta,truehd,voc,vqf,w64,wav,"
+  "wsd,wv,xwma"
+)
+# Containers whose header gives the true length. Others contain no length, or the demuxer guesses.
+HAVE_LENGTH = (
+  "aiff",
+  "ape",
+  "asf",
+  "au",
+  "caf",
+  "dsf",
+  "flac",
+  "matroska,webm",
+  "mov,mp4,m4a,3gp,3g2,mj2",
+  "tak",
+  "tta",
+  "w64",
+  "wav",
+  "wv",
+)
+# Faults of the demuxer in one file, after which reading it ends.
+MAX_DEMUXER_FAULTS = 100
+TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICS")  # between joined MP3 streams
+
+
+class UnreadableAudio(Exception):
+  """A file cannot be used.
+
+  Attributes:
+    reason: Why, without the path.
+  """
+
+  def __init__(self, reason):
+    super().__init__(reason)
+    self.reason = reason
+
+
+@dataclasses.dataclass
+class Facts:
+  """What is known about a file while it is decoded.
+
+  Attributes:
+    format: FFmpeg's name of the container.
+    codec: FFmpeg's name of the codec.
+    announced: Length in seconds that the header gives, 0 if unknown.
+    decoded: Seconds decoded so far.
+    end: Time stamp in seconds of the end of the last frame, 0 if unknown.
+    damaged: Number of damaged parts that were skipped.
+    first_damage: Position of the first of them in seconds.
+  """
+
+  format: str = ""
+  codec: str = ""
+  announced: float = 0.0
+  decoded: float = 0.0
+  end: float = 0.0
+  damaged: int = 0
+  first_damage: float = 0.0
+
+
+def decode(
+  source: str | BinaryIO, facts: Facts, block_seconds: float = 10.0
+) -> Iterator[tuple[np.ndarray, int]]:
+  """Decode a file block by block.
+
+  Args:
+    source: Path of a file, or an open binary file, which need not be seekable.
+    facts: Is filled in during decoding.
+    block_seconds: Approximate length of a block.
+
+  Yields:
+    (float32[channels, samples] with full scale 1, sample rate in Hz), never empty.
+
+  Raises:
+    UnreadableAudio: If the file is not audio, has no sound, or cannot be decoded at all.
+    OSError: If the file cannot be read.
+  """
+  with _open(source) as (container, stream):
+    facts.format, facts.codec = container.format.name, stream.codec_context.name
+    if stream.duration and _knows_length(facts.format, source):
+      facts.announced = float(stream.duration * stream.time_base)
+      if facts.format in ("wav", "w64") and isinstance(source, str):
+        # FFmpeg reports the length that is present.
+        facts.announced /= headers.pcm_share(source) or 1
+    links = headers.ogg_links(source) if facts.format == "ogg" and isinstance(source, str) else [0]
+    if len(links) == 1:
+      yield from _blocks(_frames(container, stream, facts), facts, block_seconds)
+      return
+  # FFmpeg stops where a chained file changes its sample rate or codec: decode each link alone.
+  for start, end in itertools.pairwise([*links, os.path.getsize(source)]):
+    with contextlib.closing(headers.FilePart(source, start, end)) as part:
+      try:
+        with _open(part) as (container, stream):
+          yield from _blocks(_frames(container, stream, facts), facts, block_seconds)
+      except UnreadableAudio:
+        _note_damage(facts)
+
+
+@contextlib.contextmanager
+def _open(source):
+  """Open a file and choose its audio stream."""
+  name = "file:" + source if isinstance(source, str) else source  # no other protocol
+  with contextlib.ExitStack() as stack:
+    try:
+      container = stack.enter_context(
+        av.open(name, options={"format_whitelist": FORMATS, "protocol_whitelist": "file"})
+      )
+      stream = container.streams.best("audio")
+    except av.error.FFmpegError as error:
+      raise _unreadable(error) from error
+    if stream is None:
+      raise UnreadableAudio("contains no audio, only " + _kinds(container))
+    yield container, stream
+
+
+def sample_rate(path: str) -> int:
+  """Return the sample rate of a file in Hz.
+
+  Raises:
+    UnreadableAudio: If it is not audio or cannot be read.
+  """
+  with _open(path) as (_, stream):
+    return stream.codec_context.sample_rate
+
+
+def _knows_length(container_format, source) -> bool:
+  """Return True if the length that FFmpeg reports is that of the header and not a guess."""
+  if container_format == "mp3":
+    return isinstance(source, str) and headers.mp3_counts_frames(source)
+  return container_format in HAVE_LENGTH
+
+
+def _kinds(container) -> str:
+  return ", ".join(sorted({stream.type for stream in container.streams})) or "an empty container"
+
+
+def _unreadable(error: Exception) -> UnreadableAudio:
+  """Return the error for a file that cannot be opened."""
+  if isinstance(error, OSError) and not isinstance(error, av.error.InvalidDataError):
+    return UnreadableAudio(f"cannot be read: {error.strerror or error}")
+  return UnreadableAudio("cannot be decoded: it is not audio, or is damaged at its start")
+
+
+def _packets(container, chosen, facts) -> Iterator[Any]:
+  """Yield the packets of a stream and of streams that begin later, as in chained files."""
+  others = {stream.index for stream in container.streams} - {chosen.index}
+  faults = 0
+  while faults < MAX_DEMUXER_FAULTS:
+    try:
+      for packet in container.demux():
+        if packet.stream.type == "audio" and packet.stream.index not in others:
+          yield packet
+      return
+    except EOFError:
+      return
+    except av.error.FFmpegError:
+      faults += 1
+      _note_damage(facts)
+
+
+def _frames(container, chosen, facts) -> Iterator[Any]:
+  """Yield decoded frames; damaged packets are counted and skipped."""
+  chosen.codec_context.thread_type = "NONE"
+  for packet in _packets(container, chosen, facts):
+    try:
+      frames = packet.decode()
+    except av.error.EOFError:
+      continue
+    except av.error.FFmpegError:
+      if not bytes(packet)[:8].startswith(TAGS):
+        _note_damage(facts)
+      continue
+    for frame in frames:
+      if frame.samples:
+        if frame.time is not None:
+          facts.end = max(facts.end, frame.time + frame.samples / frame.sample_rate)
+        yield frame
+
+
+def _note_damage(facts):
+  if not facts.damaged:
+    facts.first_damage = facts.decoded
+  facts.damaged += 1
+
+
+def _blocks(frames, facts, block_seconds):
+  """Join frames of one format to blocks."""
+  parts, count, limit, now = [], 0, 0, None
+  for frame in frames:
+    key = frame.sample_rate, frame.layout.nb_channels, frame.format.name
+    if now is not None and (key != now or count >= limit):
+      yield _block(parts, now), now[0]
+      parts, count = [], 0
+    if key != now:
+      rate, channels, _ = now = key
+      if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise UnreadableAudio(
+          f"has a sample rate of {rate} Hz, outside {LOWEST_RATE} to {HIGHEST_RATE} Hz"
+        )
+      limit = max(1, min(int(block_seconds * rate), MAX_BLOCK_VALUES // channels))
+    parts.append(frame.to_ndarray())
+    count += frame.samples
+    facts.decoded += frame.samples / frame.sample_rate
+  if parts:
+    yield _block(parts, now), now[0]
+
+
+def _block(parts, key) -> np.ndarray:
+  """Return joined frames as float32[channels, samples]."""
+  _, channels, name = key
+  values = np.concatenate(parts, axis=1)
+  if not name.endswith("p"):
+    values = values.reshape(-1, channels).T
+  if name.startswith("u8"):
+    return (values.astype(np.float32) - 128) / 128
+  if np.issubdtype(values.dtype, np.integer):
+    return values.astype(np.float32) * np.float32(1 / -float(np.iinfo(values.dtype).min))
+  with np.errstate(over="ignore"):  # infinity is reported by the caller
+    return values.astype(np.float32, copy=False)
