@@ -4,7 +4,6 @@ import hashlib
 import os
 from collections.abc import Iterator
 
-from genre_jax.data import audio
 from genre_jax.errors import UserError
 
 STAMPED_BYTES = 4096  # read at the beginning and at the end of a file
@@ -93,8 +92,3 @@ def _parents(path: str) -> set[str]:
   """Return the folders that contain a path, each with a separator at its end."""
   parts = path.split(os.sep)
   return {os.sep.join(parts[:count]) + os.sep for count in range(1, len(parts))}
-
-
-def is_audio_name(name):
-  """Return True if a file name has an extension of an audio file."""
-  return name.lower().endswith(audio.EXTENSIONS)

@@ -6,7 +6,7 @@ The labels are the names of the folders. Files in deeper folders have the label 
 import itertools
 import os
 
-from genre_jax.data.files import file_stamps, is_audio_name, list_files
+from genre_jax.data.files import file_stamps, list_files
 from genre_jax.data.groups import grouped, read_groups
 from genre_jax.data.names import (
   describe_spellings,
@@ -15,6 +15,7 @@ from genre_jax.data.names import (
   normal_names,
   spelling_pairs,
 )
+from genre_jax.data.recognize import is_audio_name
 from genre_jax.data.source import AudioFileReader, Clip, Request, Source, choose_classes
 from genre_jax.errors import UserError
 
