@@ -77,7 +77,7 @@ class FileFinder:
       name: Path as a table gives it; `\` separates folders if there is no file of that very name.
 
     Returns:
-      Path of the file; '' if there is none, or if several files differ only in the spelling.
+      Path of the file; '' if it does not exist, or if several files differ only in spelling.
     """
     path = os.path.join(root, name)
     if os.path.isfile(path):
@@ -86,7 +86,7 @@ class FileFinder:
     return found or ("\\" in name and self.find(root, name.replace("\\", "/"))) or ""
 
   def _similar(self, root: str, name: str) -> str:
-    """Return the file whose path equals a name part by part, in any spelling; '' if none."""
+    """Return the file whose path equals a name part by part in any spelling, or ''."""
     path = "/" if os.path.isabs(name) else root
     for part in filter(None, os.path.normpath(name).split("/")):
       exact = os.path.join(path, part)
