@@ -5,6 +5,7 @@ without usable sound raises UnreadableAudio with a reason, so that a caller with
 record it and continue.
 """
 
+import io
 import os
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -26,7 +27,7 @@ LENGTH_TOLERANCE, LENGTH_TOLERANCE_SECONDS = 0.01, 0.1
 
 
 def read_blocks(
-  source: str | os.PathLike | BinaryIO,
+  source: str | os.PathLike | BinaryIO | io.RawIOBase,
   sample_rate: int,
   block_seconds: float = 10.0,
   notes: list[str] | None = None,

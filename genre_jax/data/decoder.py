@@ -7,6 +7,7 @@ files are allowed: formats that refer to other files or addresses, such as playl
 
 import contextlib
 import dataclasses
+import io
 import itertools
 import os
 from collections.abc import Iterator
@@ -86,7 +87,7 @@ class Facts:
 
 
 def decode(
-  source: str | BinaryIO, facts: Facts, block_seconds: float = 10.0
+  source: str | BinaryIO | io.RawIOBase, facts: Facts, block_seconds: float = 10.0
 ) -> Iterator[tuple[np.ndarray, int]]:
   """Decode a file block by block.
 

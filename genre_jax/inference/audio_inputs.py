@@ -81,7 +81,7 @@ def standard_input_blocks(
 
 
 def file_blocks(
-  path: str | BinaryIO, sample_rate: int, *, speed: float = 0.0, name: str = ""
+  path: str | BinaryIO | io.RawIOBase, sample_rate: int, *, speed: float = 0.0, name: str = ""
 ) -> Iterator[np.ndarray]:
   """Decode an audio file block by block.
 
