@@ -38,7 +38,7 @@ def main(argv: list[str]) -> None:
   out = pathlib.Path(OUT.value)
   try:
     out.mkdir(parents=True, exist_ok=True)
-    (out / "compare.md").write_text(text)
+    (out / "compare.md").write_text(text, encoding="utf-8")
     write_json(
       out / "compare.json",
       {

@@ -50,7 +50,7 @@ def main(argv: list[str]) -> int:
       f"cannot write to {folder}: {error.strerror or error}; give another folder with --workdir"
     ) from error
   print()
-  print((folder / "table.md").read_text())
+  print((folder / "table.md").read_text(encoding="utf-8"))
   print(f"written   {folder}: table.md, table.csv, runs.csv")
   return int(any(row.status == "failed" for row in rows))
 

@@ -53,9 +53,15 @@ def list_files(folder, depth=None):
     real = os.path.realpath(path)
     if real not in files or real == path:
       files[real] = name, path
-  return sorted(
-    (name.encode("utf-8", "backslashreplace").decode(), path) for name, path in files.values()
-  )
+  return sorted((_as_text(name), path) for name, path in files.values())
+
+
+def _as_text(name: str) -> str:
+  """Return a file name as text, also if the locale's encoding is not UTF-8 but the name is."""
+  try:
+    return os.fsencode(name).decode("utf-8")
+  except UnicodeDecodeError:
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _walk(root: str, depth: int | None) -> Iterator[tuple[str, str]]:

@@ -112,7 +112,7 @@ def read(path: str | os.PathLike, frontend: FrontendConfig | None = None) -> Pre
   path = pathlib.Path(path)
   try:
     metadata = modernize(json.loads((path / "about.json").read_text()))
-    with open(path / "clips.csv", newline="") as file:
+    with open(path / "clips.csv", newline="", encoding="utf-8") as file:
       rows = list(csv.DictReader(file))
     for name, size in metadata["bytes"].items():
       if (path / name).stat().st_size != size:

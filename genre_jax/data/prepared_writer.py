@@ -175,7 +175,7 @@ def write_prepared(
     check_data=False,
     description=f"Log-mel spectrograms of {source.name}, prepared by genre_jax.",
   )
-  with open(partial / "clips.csv", "w", newline="") as file:
+  with open(partial / "clips.csv", "w", newline="", encoding="utf-8") as file:
     writer = csv.writer(file)
     writer.writerow(["track", "group", "labels", "has_group", "num_frames", "split", "unknown"])
     writer.writerows(rows)

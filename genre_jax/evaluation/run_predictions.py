@@ -126,7 +126,7 @@ def read_run(folder: str | os.PathLike, split: str, unit: str = "track") -> Run:
   try:
     config = read_config(folder)
     report = read_evaluation(folder, split)
-    with open(evaluation_file(folder, split, unit), newline="") as file:
+    with open(evaluation_file(folder, split, unit), newline="", encoding="utf-8") as file:
       rows = sorted(csv.DictReader(file), key=lambda row: row["track"])
     if unit == "segment":
       _number_segments(rows)
@@ -177,7 +177,7 @@ def read_multi_label(folder: pathlib.Path, split: str) -> tuple[Predictions, dic
     The predictions and the threshold of each class.
   """
   report = read_evaluation(folder, split)
-  with open(evaluation_file(folder, split, "track"), newline="") as file:
+  with open(evaluation_file(folder, split, "track"), newline="", encoding="utf-8") as file:
     rows = sorted(csv.DictReader(file), key=lambda row: row["track"])
   classes = tuple(report["classes"])
   true = [set(row["label"].split(";")) for row in rows]

@@ -142,8 +142,8 @@ def write_tables(rows: list[Row], folder: pathlib.Path) -> None:
     for row in rows
   ]
   for file_name, content in (("runs.csv", lines), ("table.csv", summarize(rows))):
-    with open(folder / file_name, "w", newline="") as file:
+    with open(folder / file_name, "w", newline="", encoding="utf-8") as file:
       writer = csv.DictWriter(file, list(content[0]))
       writer.writeheader()
       writer.writerows(content)
-  (folder / "table.md").write_text(to_markdown(rows))
+  (folder / "table.md").write_text(to_markdown(rows), encoding="utf-8")

@@ -150,7 +150,7 @@ def write_evaluation(
 
 def _write_rows(path: pathlib.Path, predictions: metrics.Predictions, thresholds) -> None:
   """Write one CSV row per prediction: track, group, label, prediction, probabilities."""
-  with open(path, "w", newline="") as file:
+  with open(path, "w", newline="", encoding="utf-8") as file:
     writer = csv.writer(file)
     writer.writerow(
       ["track", "group", "label", "prediction"] + [f"p_{name}" for name in predictions.classes]
