@@ -5,6 +5,7 @@ status is 1.
 """
 
 import collections
+import os
 import pathlib
 import sys
 
@@ -75,7 +76,7 @@ def main(argv: list[str]) -> int:
   out = pathlib.Path(OUT.value) if OUT.value else None
   names = prediction_rows.columns(model.classes, timeline)
   sinks = []
-  if out and EMBEDDINGS.value and out.resolve() == pathlib.Path(EMBEDDINGS.value).resolve():
+  if out and EMBEDDINGS.value and os.path.realpath(out) == os.path.realpath(EMBEDDINGS.value):
     raise UserError(f"--out and --embeddings are both {out}: give two files")
   if FORMAT.value == "parquet":
     sinks.append(parquet_writer.prediction_writer(out, names, timeline))

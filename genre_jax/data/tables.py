@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 from genre_jax.data.names import name_key, normal_name
-from genre_jax.data.text_encodings import text_encoding
+from genre_jax.data.text_encodings import SAVE, text_encoding
 from genre_jax.errors import UserError, did_you_mean
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
@@ -64,9 +64,10 @@ def read_rows(
       " between the cells; one that begins with a quote must end with one, and a quote inside"
       " it is doubled."
     ) from error
-  except (OSError, UnicodeError) as error:
-    reason = getattr(error, "strerror", None) or error
-    raise UserError(f"{path}: cannot be read as a table: {reason}.") from error
+  except UnicodeError as error:
+    raise UserError(f"{path}: cannot be read as a table: {error}; {SAVE}.") from error
+  except OSError as error:
+    raise UserError(f"{path}: cannot be read as a table: {error.strerror or error}.") from error
 
 
 def header_place(file: TextIO, names: Collection[str]) -> tuple[str, int]:

@@ -162,6 +162,15 @@ def test_two_writers_of_one_file(tmp_path, kind):
   _writers(tmp_path / "out", kind)().close()
 
 
+def test_links_in_a_circle_and_files_as_folders(tmp_path):
+  (tmp_path / "loop").symlink_to("loop")
+  (tmp_path / "file").write_text("")
+  for path, reason in (("loop", "Too many levels"), ("file/a.csv", "Not a directory")):
+    for kind in ("csv", "jsonl"):
+      with pytest.raises(UserError, match=f"{path}: cannot be read or written .{reason}"):
+        _writers(tmp_path / path, kind)()
+
+
 def test_the_lock_ends_with_its_process(tmp_path):
   script = (
     "import os, pathlib, sys, time\n"
