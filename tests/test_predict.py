@@ -80,7 +80,7 @@ def test_files_in_out_are_not_predicted_again(tmp_path, songs, model, kind):  # 
   assert done.returncode == 0, done.stderr
   rows = _rows(out, kind)
   assert list(rows[0])[:5] == ["file", "status", "model", "genre", "confidence"]
-  assert list(rows[0])[5:] == ["p_calm", "p_loud", "p_odd", "error"]
+  assert list(rows[0])[5:] == ["p_calm", "p_loud", "p_odd", "error", "note"]
   first = _embeddings(tmp_path / "e.parquet")
   assert len(rows) == 4 and len(first) == 4 and len(first[0]["embedding"]) == 128
   assert len(_listed(tmp_path / "lists")) == 4
