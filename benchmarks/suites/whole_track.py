@@ -38,13 +38,13 @@ def decode_and_resample(kind: str):
   """Return the setup of the part that reads blocks of mono audio at the model's rate."""
 
   def setup():
-    from genre_jax.data.source import checked_blocks
+    from genre_jax.data.audio import read_blocks
 
     paths = _files(kind)
 
     def run():
       for path in paths:
-        for _ in checked_blocks(path, 22050):
+        for _ in read_blocks(path, 22050):
           pass
 
     return run

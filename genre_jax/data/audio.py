@@ -17,8 +17,6 @@ from genre_jax.data import decoder, headers
 from genre_jax.data.decoder import Facts, UnreadableAudio
 from genre_jax.data.mono import MonoMixer, OffsetFilter
 
-# One step of 16-bit audio: below it a file is digital silence, possibly with dither.
-SILENT_PEAK = 2.0**-15
 # Audio samples are within 1. Above about 1e15 their power overflows float32.
 LOUDEST = 1e9
 # Share of the announced length, and seconds, that may be missing without a note: encoders announce

@@ -9,13 +9,14 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from genre_jax.data import audio, log_mel
 from genre_jax.data.frontend import FrontendConfig
+from genre_jax.data.silence import SILENT_PEAK, SilenceCutter, frame_energies, sounding_frames
 from genre_jax.errors import UserError
 
 TASKS = ("single_label", "multi_label")
@@ -142,36 +143,76 @@ class AudioFileReader:
   """Reader of clips that are audio files."""
 
   def log_mel(self, clip: Clip, frontend: FrontendConfig) -> np.ndarray:
-    """Return the log-mel of the whole file; a silent file raises UnreadableAudio."""
-    return log_mel.log_mel_blocks(checked_blocks(clip.path, frontend.sample_rate), frontend)
+    """Return the log-mel of the parts with sound; a silent file raises UnreadableAudio."""
+    parts: list[np.ndarray] = []
+    peak, _ = read_mel_power(clip.path, frontend, parts)
+    return log_mel.compress(np.concatenate(parts), frontend, peak)
 
 
-def checked_blocks(
-  path: str | os.PathLike, sample_rate: int, notes: list[str] | None = None
-) -> Iterator[np.ndarray]:
-  """Decode a file block by block and check its level.
+class Frames(Protocol):
+  """A list of float32[frames, n_mels], in memory or on disk."""
+
+  def append(self, frames: np.ndarray, /) -> None:
+    """Add frames."""
+
+  def clear(self) -> None:
+    """Remove all frames."""
+
+
+def read_mel_power(
+  path: str | os.PathLike,
+  frontend: FrontendConfig,
+  frames: Frames,
+  notes: list[str] | None = None,
+  max_seconds: float = 0.0,
+) -> tuple[float, SilenceCutter]:
+  """Compute the mel power of a file without its silent stretches.
 
   Args:
     path: Audio file.
-    sample_rate: Hz of the result.
+    frontend: Front end.
+    frames: Gets the frames.
     notes: As of `audio.read_blocks`.
+    max_seconds: A longer file is not read; 0 for no limit.
 
-  Yields:
-    float32[samples], mono.
+  Returns:
+    The largest mel power, and the cutter, which knows the length of the file and what was kept.
 
   Raises:
-    UnreadableAudio: As `audio.read_blocks`, and for a file that is silent.
+    UnreadableAudio: As `audio.read_blocks`, and for a file that is silent or too long.
   """
-  peak = 0.0
-  for block in audio.read_blocks(path, sample_rate, notes=notes):
-    peak = max(peak, float(np.max(np.abs(block))))
-    yield block
-  check_not_silent(peak)
+  loudest = 0.0
+  while True:
+    stream, cutter = log_mel.MelPowerStream(frontend), SilenceCutter(frontend.sample_rate, loudest)
+    energies, peak = [], 0.0
+
+    def keep(mel_power, energies=energies):
+      frames.append(mel_power)
+      energies.append(frame_energies(mel_power))
+
+    for block in audio.read_blocks(path, frontend.sample_rate, notes=notes):
+      peak = max(peak, float(np.max(np.abs(block))))
+      keep(stream.push(cutter.push(block)))
+      if max_seconds and cutter.samples > max_seconds * frontend.sample_rate:
+        raise audio.UnreadableAudio(
+          f"is longer than {max_seconds / 60:g} minutes, which this page accepts; use"
+          " genre-jax predict"
+        )
+    check_not_silent(peak)
+    keep(stream.push(cutter.flush()))
+    keep(stream.flush())
+    # Only audio that is quiet in comparison with what follows is cut in a second reading.
+    if loudest or sounding_frames(np.concatenate(energies), frontend.frame_rate).all():
+      return stream.peak, cutter
+    loudest = cutter.loudest
+    frames.clear()
+    if notes:
+      notes.clear()
 
 
 def check_not_silent(peak: float) -> None:
   """Raise UnreadableAudio if the largest sample of a clip is below one step of 16-bit audio."""
-  if peak < audio.SILENT_PEAK:
+  if peak < SILENT_PEAK:
     raise audio.UnreadableAudio("is silent: it stays below one step of 16-bit audio")
 
 

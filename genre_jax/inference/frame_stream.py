@@ -10,9 +10,9 @@ import dataclasses
 
 import numpy as np
 
-from genre_jax.data.audio import SILENT_PEAK
 from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.log_mel import MelPowerStream, compress
+from genre_jax.data.silence import SILENT_PEAK
 
 REFERENCE_SECONDS = 30.0
 

@@ -11,15 +11,15 @@ import os
 import pathlib
 import tempfile
 import weakref
+from typing import Any
 
 import numpy as np
 
 from genre_jax.data.audio import UnreadableAudio
 from genre_jax.data.frontend import FrontendConfig
-from genre_jax.data.log_mel import MelPowerStream, compress
+from genre_jax.data.log_mel import compress
 from genre_jax.data.pipeline import segment_starts
-from genre_jax.data.silence import frame_energies, sounding_frames
-from genre_jax.data.source import checked_blocks
+from genre_jax.data.source import read_mel_power
 
 # Shorter files are refused: 8 frames are 0.6 s at 12.9 frames per second.
 MIN_FRAMES = 8
@@ -52,12 +52,12 @@ class TrackLogMel:
 
   Attributes:
     frontend: The front end that computed it.
-    power: float32[frames, n_mels], mel power of the kept frames; before `opened`, the path of a
-      file on disk if the track is long.
+    power: float32[sounding frames, n_mels], mel power; before `opened`, the path of a file on disk
+      if the track is long.
     peak: Largest mel power of the track.
     samples: Length of the track in samples at the front end's sample rate.
-    sounding: int64[sounding frames], the numbers of the frames that contain sound.
-    num_frames: Number of frames.
+    sounding: int64[sounding frames], the numbers of these frames in the whole track.
+    num_frames: Number of frames of the whole track, silence included.
     note: What of the file was damaged or missing; ''.
   """
 
@@ -141,15 +141,10 @@ class TrackLogMel:
       are not padding.
     """
     pieces = [
-      compress(self._rows(self.sounding[first:last]), self.frontend, self.peak)
+      compress(self._frames[int(first) : int(last)], self.frontend, self.peak)
       for first, last in ranges
     ]
     return stack_segments(pieces, self.frontend.num_frames)
-
-  def _rows(self, numbers):
-    """Return float32[frames, n_mels] of ascending frame numbers."""
-    runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
-    return np.concatenate([self._frames[int(run[0]) : int(run[-1]) + 1] for run in runs])
 
 
 def stack_segments(pieces: list[np.ndarray], length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -194,52 +189,57 @@ def read_track_log_mel(
     return f"{type(error).__name__}: {error}"
 
 
+class _FrameStore:
+  """Frames of a track, which move to a file in a folder when there are many."""
+
+  def __init__(self, folder: str):
+    self._folder = folder
+    self.parts: list[np.ndarray] = []
+    self.count = 0
+    self.file: Any = None
+
+  def clear(self) -> None:
+    if self.file:
+      self.file.close()
+      os.unlink(self.file.name)
+    self.parts, self.count, self.file = [], 0, None
+
+  def append(self, frames: np.ndarray) -> None:
+    self.count += len(frames)
+    self.parts.append(frames)
+    if self.count > MAX_FRAMES_IN_MEMORY or self.file:
+      if self.file is None:
+        self.file = tempfile.NamedTemporaryFile(dir=self._folder, suffix=".frames", delete=False)
+      for part in self.parts:
+        self.file.write(part.tobytes())
+      self.parts = []
+
+
 def _read(path, frontend, folder, max_seconds):
-  stream = MelPowerStream(frontend)
-  parts, energies, count, file = [], [], 0, None
+  store = _FrameStore(folder)
   notes: list[str] = []
   try:
-
-    def keep(frames):
-      nonlocal count, file
-      count += len(frames)
-      parts.append(frames)
-      energies.append(frame_energies(frames))
-      if count > MAX_FRAMES_IN_MEMORY or file:
-        if file is None:
-          file = tempfile.NamedTemporaryFile(dir=folder, suffix=".frames", delete=False)
-        for part in parts:
-          file.write(part.tobytes())
-        parts.clear()
-
-    for block in checked_blocks(path, frontend.sample_rate, notes):
-      keep(stream.push(block))
-      if max_seconds and stream.samples > max_seconds * frontend.sample_rate:
-        raise UnreadableAudio(
-          f"is longer than {max_seconds / 60:g} minutes, which this page accepts; use"
-          " genre-jax predict"
-        )
-    keep(stream.flush())
-    sounding = np.flatnonzero(sounding_frames(np.concatenate(energies), frontend.frame_rate))
-    if len(sounding) < MIN_FRAMES:
-      seconds = stream.samples / frontend.sample_rate
+    peak, cutter = read_mel_power(path, frontend, store, notes, max_seconds)
+    if store.count < MIN_FRAMES:
+      seconds = cutter.samples / frontend.sample_rate
+      sound = sum(length for _, length in cutter.pieces) / frontend.sample_rate
       raise UnreadableAudio(
-        (
-          f"is {seconds:.2f} s long"
-          if len(sounding) == count
-          else f"has sound in {len(sounding) * frontend.seconds_per_frame:.2f} of {seconds:.2f} s"
-        )
+        f"is {seconds:.2f} s long"
+        + (f", with sound in {sound:.2f} s" if sound < seconds - 0.01 else "")
         + ", too short to classify: give at least"
         f" {MIN_FRAMES * frontend.seconds_per_frame:.2f} s"
       )
-    power = np.concatenate(parts) if file is None else pathlib.Path(file.name)
-    if file:
-      file.close()
+    # Frame j of the kept audio is centered on sample (j + 0.5) * length.
+    length = frontend.sample_rate * frontend.seconds_per_frame
+    centers = cutter.positions((np.arange(store.count) + 0.5) * length)
+    num_frames = max(store.count, frontend.frames_of(cutter.samples))
+    power = np.concatenate(store.parts) if store.file is None else pathlib.Path(store.file.name)
+    if store.file:
+      store.file.close()
+    sounding = np.minimum((centers / length).astype(np.int64), num_frames - 1)
     return TrackLogMel(
-      frontend, power, stream.peak, stream.samples, sounding, count, "; ".join(notes)
+      frontend, power, peak, cutter.samples, sounding, num_frames, "; ".join(notes)
     )
   except BaseException:
-    if file:
-      file.close()
-      os.unlink(file.name)
+    store.clear()
     raise

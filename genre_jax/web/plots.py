@@ -93,14 +93,18 @@ def plot_evidence(
 
 
 def _columns(track: TrackLogMel) -> np.ndarray:
-  """Return dB float32[columns, n_mels], averaging neighboring frames of a long track."""
-  size = max(1, -(-len(track.power) // MAX_COLUMNS))
-  parts = []
-  for start in range(0, len(track.power), 64 * size):  # in parts: a long track is on disk
-    rows = compress(track.power[start : start + 64 * size], track.frontend, track.peak)
-    means = rows[: len(rows) // size * size].reshape(-1, size, rows.shape[1]).mean(1)
-    parts.append(means if len(means) else rows.mean(0, keepdims=True))
-  return np.concatenate(parts)
+  """Return dB float32[columns, n_mels], averaging neighboring frames; silence is at the floor."""
+  size = max(1, -(-track.num_frames // MAX_COLUMNS))
+  columns = -(-track.num_frames // size)
+  sums, counts = np.zeros((columns, track.frontend.n_mels), np.float32), np.zeros(columns)
+  for start in range(0, len(track.sounding), 4096):  # in parts: a long track is on disk
+    rows = compress(track.power[start : start + 4096], track.frontend, track.peak)
+    column = track.sounding[start : start + 4096] // size
+    np.add.at(sums, column, rows)
+    np.add.at(counts, column, 1)
+  floor = compress(np.zeros((1, track.frontend.n_mels), np.float32), track.frontend, track.peak)
+  means = sums / np.maximum(counts, 1)[:, None].astype(np.float32)
+  return np.where(counts[:, None] > 0, means, floor)
 
 
 def _label_hertz(axis, frontend: FrontendConfig) -> None:

@@ -1,5 +1,6 @@
 """Write audio files in many formats with FFmpeg's encoders, and two that FFmpeg cannot write."""
 
+import fractions
 import pathlib
 import struct
 
@@ -51,13 +52,16 @@ def encode(
     stream.format = sample_format
     resampler = av.AudioResampler(format=sample_format, layout=layout, rate=rate)
     size = stream.codec_context.frame_size or 4096
-    fifo = av.AudioFifo()
+    fifo, written = av.AudioFifo(), 0
     frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(audio), format="fltp", layout=layout)
     frame.sample_rate = rate
     for piece in resampler.resample(frame):
       piece.pts = None
       fifo.write(piece)
     while (piece := fifo.read(size, partial=True)) is not None:
+      # With time stamps, containers store the delay of the encoder.
+      piece.pts, piece.time_base = written, fractions.Fraction(1, rate)
+      written += piece.samples
       file.mux(stream.encode(piece))
     file.mux(stream.encode(None))
   return path

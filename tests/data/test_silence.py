@@ -7,7 +7,7 @@ import pytest
 
 from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.log_mel import log_mel
-from genre_jax.data.silence import sounding_frames, without_silence
+from genre_jax.data.silence import SilenceCutter, sounding_frames, without_silence
 
 RATE = 10.0  # frames per second
 
@@ -54,3 +54,61 @@ def test_log_mel_loses_its_silence(compression, hiss):
   assert 4 <= seconds < 4.3
   np.testing.assert_array_equal(kept, whole[: len(kept)])
   assert without_silence(kept, frontend) is kept
+
+
+def cut(audio, rate=8000, sizes=(10**9,), loudest=0.0):
+  """Return the output of a SilenceCutter and the cutter."""
+  cutter, parts, at, number = SilenceCutter(rate, loudest), [], 0, 0
+  while at < len(audio):
+    size = sizes[number % len(sizes)]
+    parts.append(cutter.push(audio[at : at + size]))
+    at, number = at + size, number + 1
+  return np.concatenate([*parts, cutter.flush()]), cutter
+
+
+def noise(seconds, level, seed=0, rate=8000):
+  rng = np.random.default_rng(seed)
+  return (level * rng.standard_normal(round(seconds * rate))).astype(np.float32)
+
+
+@pytest.mark.parametrize("hiss", [0.0, 1e-5, 5e-5])
+@pytest.mark.parametrize("sizes", [(10**9,), (7, 8000, 1), (80,)])
+def test_silence_after_and_inside_is_cut_exactly(hiss, sizes):
+  music = noise(6, 0.1)
+  audio = np.concatenate([music[:24000], noise(3, hiss, 1), music[24000:], noise(5, hiss, 2)])
+  kept, cutter = cut(audio, sizes=sizes)
+  np.testing.assert_array_equal(kept, music)
+  assert cutter.pieces == [[0, 24000], [48000, 24000]] and cutter.samples == len(audio)
+  positions = cutter.positions(np.array([0, 23999, 24000, 47999]))
+  np.testing.assert_array_equal(positions, [0, 23999, 48000, 71999])
+
+
+def test_digital_silence_before_is_cut_at_once():
+  music = noise(2, 0.1)
+  kept, cutter = cut(np.concatenate([noise(3, 0.0), music]))
+  np.testing.assert_array_equal(kept, music)
+  assert cutter.pieces == [[24000, 16000]]
+
+
+def test_hiss_before_is_cut_when_the_loudest_second_is_known():
+  music = noise(2, 0.1)
+  audio = np.concatenate([noise(3, 3e-5, 1), music])
+  first, cutter = cut(audio)
+  assert len(first) == len(audio)
+  again, _ = cut(audio, loudest=cutter.loudest)
+  np.testing.assert_array_equal(again, music)
+
+
+@pytest.mark.parametrize("sizes", [(10**9,), (7, 801)])
+def test_short_pauses_and_quiet_music_are_kept(sizes):
+  audio = np.concatenate(
+    [noise(2, 0.1), noise(0.9, 0.0), noise(2, 0.1), noise(3, 2e-4), noise(0.5, 0)]
+  )
+  np.testing.assert_array_equal(cut(audio, sizes=sizes)[0], audio)
+  np.testing.assert_array_equal(cut(audio[:5], sizes=sizes)[0], audio[:5])
+
+
+def test_only_silence_gives_nothing():
+  kept, cutter = cut(noise(3, 0.0))
+  assert not len(kept) and cutter.pieces == [] and cutter.samples == 24000
+  assert cutter.positions(np.array([5])).shape == (1,)

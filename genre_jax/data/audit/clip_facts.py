@@ -13,6 +13,7 @@ import soxr
 from genre_jax.data import audio, decoder, log_mel
 from genre_jax.data.audit.landmarks import DENSE, Landmarks, find_landmarks
 from genre_jax.data.frontend import FrontendConfig
+from genre_jax.data.silence import SILENT_PEAK
 from genre_jax.data.source import Clip, Reader, Source, check_not_silent
 from genre_jax.data.sources.mel_archive import MelArchiveReader
 from genre_jax.errors import UserError
@@ -135,7 +136,7 @@ def _examine_file(clip, frontend):
     raise audio.UnreadableAudio("; ".join(notes))
   if not len(levels):
     raise audio.UnreadableAudio("is too short for one frame")
-  silent = np.concatenate(samples.block_peaks) < audio.SILENT_PEAK
+  silent = np.concatenate(samples.block_peaks) < SILENT_PEAK
   return ClipFacts(
     clip.track,
     seconds=samples.count / rate,
