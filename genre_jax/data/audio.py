@@ -16,6 +16,7 @@ import soxr
 from genre_jax.data import decoder, headers
 from genre_jax.data.decoder import Facts, UnreadableAudio
 from genre_jax.data.mono import MonoMixer, OffsetFilter
+from genre_jax.data.silence import SilenceCutter
 
 # Audio samples are within 1. Above about 1e15 their power overflows float32.
 LOUDEST = 1e9
@@ -31,6 +32,7 @@ def read_blocks(
   notes: list[str] | None = None,
   *,
   plain_mean: bool = False,
+  cutter: SilenceCutter | None = None,
 ) -> Iterator[np.ndarray]:
   """Decode a file block by block.
 
@@ -42,6 +44,7 @@ def read_blocks(
     notes: Gets a line at the end if parts of the file are damaged or missing. Without it, that
       raises UnreadableAudio at the end.
     plain_mean: Mix with the mean of the channels, and keep a constant offset.
+    cutter: Removes the silent stretches.
 
   Yields:
     float32[samples], mono, without constant offset (see `MonoMixer`), never empty.
@@ -60,7 +63,7 @@ def read_blocks(
         if converter is not None:
           yield from converter.flush()
         now = rate, len(values)
-        converter = _Converter(rate, sample_rate, plain_mean)
+        converter = _Converter(rate, sample_rate, plain_mean, cutter)
       yield from converter.push(values)
   except OSError as error:
     raise UnreadableAudio(f"cannot be read: {error.strerror or error}") from error
@@ -71,6 +74,8 @@ def read_blocks(
       else "contains no audio (0 samples)"
     )
   yield from converter.flush()
+  if cutter is not None:
+    yield from converter.filtered(cutter.flush())
   if note := _note(source, facts):
     if notes is None:
       raise UnreadableAudio(note)
@@ -115,7 +120,8 @@ def _check_values(values: np.ndarray, rate: int, facts: Facts) -> None:
 class _Converter:
   """Convert float32[channels, samples] of one rate to mono at another rate."""
 
-  def __init__(self, rate: int, sample_rate: int, plain_mean: bool):
+  def __init__(self, rate: int, sample_rate: int, plain_mean: bool, cutter: SilenceCutter | None):
+    self._cutter = cutter
     self._mixer = None if plain_mean else MonoMixer(rate)
     self._offset_filter = None if plain_mean else OffsetFilter(sample_rate)
     self._resampler = (
@@ -135,6 +141,11 @@ class _Converter:
   def _resample(self, mono, last):
     if self._resampler is not None and (len(mono) or last):
       mono = self._resampler.resample_chunk(mono, last=last)
+    # Before the filter, whose output needs a second to follow music into silence.
+    yield from self.filtered(self._cutter.push(mono) if self._cutter else mono)
+
+  def filtered(self, mono):
+    """Yield samples without offset, if there are any."""
     if len(mono):
       yield self._offset_filter.push(mono) if self._offset_filter else mono
 

@@ -17,6 +17,7 @@ import av
 import numpy as np
 
 from genre_jax.data import headers
+from genre_jax.data.worker_process import report_progress
 
 # A header with a rate outside this range is damaged. DSD512 has 2.8 MHz after decoding.
 LOWEST_RATE, HIGHEST_RATE = 1000, 3_000_000
@@ -136,6 +137,8 @@ def _open(source):
       stream = container.streams.best("audio")
     except av.error.FFmpegError as error:
       raise _unreadable(error) from error
+    if stream is None and container.streams.audio:
+      raise UnreadableAudio("contains audio that cannot be decoded: its codec or its header")
     if stream is None:
       raise UnreadableAudio("contains no audio, only " + _kinds(container))
     yield container, stream
@@ -235,10 +238,11 @@ def _blocks(frames, facts, block_seconds):
 
 def _block(parts, key) -> np.ndarray:
   """Return joined frames as float32[channels, samples]."""
-  _, channels, name = key
+  rate, channels, name = key
   values = np.concatenate(parts, axis=1)
   if not name.endswith("p"):
     values = values.reshape(-1, channels).T
+  report_progress(values.shape[1] / rate)
   if name.startswith("u8"):
     return (values.astype(np.float32) - 128) / 128
   if np.issubdtype(values.dtype, np.integer):

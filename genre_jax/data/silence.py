@@ -78,10 +78,10 @@ class SilenceCutter:
 
   Args:
     rate: Sample rate in Hz.
-    loudest: Mean power of the loudest second, if it is known.
+    loudest: Variance of the loudest second, if it is known.
 
   Attributes:
-    loudest: Mean power of the loudest second so far.
+    loudest: Variance of the loudest second so far.
     samples: Number of samples so far, silence included.
     pieces: [first sample, number of samples] of each piece that was returned, in samples of the
       input.
@@ -92,57 +92,92 @@ class SilenceCutter:
     self.pieces: list[list[int]] = []
     self._hop = max(1, round(rate / HOPS))
     self._hops = max(1, round(SECONDS * rate / self._hop))  # in a second
-    self._recent = np.zeros(self._hops)  # power of the last second
+    self._recent = np.zeros((2, self._hops))  # mean square and mean of the hops of a second
     self._rest = np.zeros(0, np.float32)  # samples of an incomplete hop
+    # The last hop with sound waits: where it ends depends on whether silence follows.
+    self._tail = np.zeros(0, np.float32)
     self._quiet: list[np.ndarray] = []  # pieces of the current quiet run, empty if it is long
     self._quiet_samples = 0
+    self._last = 0.0  # last sample of the current quiet run
 
   def push(self, samples: np.ndarray) -> np.ndarray:
     """Add float32[samples]; return those that are known to contain sound."""
     self.samples += len(samples)
     samples = np.concatenate([self._rest, samples])
-    count = len(samples) // self._hop
-    self._rest = samples[count * self._hop :]
-    if not count:
-      return np.zeros(0, np.float32)
-    samples = samples[: count * self._hop]
-    hops = samples.reshape(count, self._hop)
-    power = np.einsum("ij,ij->i", hops, hops).astype(np.float64) / self._hop
-    known = np.concatenate([self._recent, power])
-    sums = np.concatenate([[0.0], np.cumsum(known)])
-    means = (sums[self._hops :] - sums[: -self._hops])[1:] / self._hops
-    loudest = np.maximum.accumulate(np.maximum(means, self.loudest))
-    self._recent, self.loudest = known[-self._hops :], float(loudest[-1])
-    quiet = power <= np.maximum(loudest * SHARE, SILENT_PEAK**2)
-    if not quiet.any() and not self._quiet_samples:  # most music
-      return self._piece([samples], self.samples - len(self._rest) - len(samples))
-    edges = np.flatnonzero(quiet[1:] != quiet[:-1]) + 1
-    results, at = [], self.samples - len(self._rest) - len(samples)
-    for run, first in zip(np.split(hops, edges), [0, *edges], strict=True):
-      if quiet[first]:
-        self._add_quiet(run.reshape(-1))
-      else:
-        results.append(self._piece([*self._quiet, run.reshape(-1)], at - self._waiting()))
-        self._quiet, self._quiet_samples = [], 0
-      at += run.size
-    return np.concatenate(results) if results else np.zeros(0, np.float32)
+    count = len(samples) // self._hop * self._hop
+    self._rest = samples[count:]
+    return self._cut(samples[:count])
 
   def flush(self) -> np.ndarray:
     """End the audio; return its last samples with sound."""
-    rest, self._rest = self._rest, np.zeros(0, np.float32)
-    if self._quiet_samples >= self._hops * self._hop:
+    if self._is_silence():
       return np.zeros(0, np.float32)
-    waiting = self._waiting()
-    return self._piece([*self._quiet, rest], self.samples - len(rest) - waiting)
+    parts = [self._tail, *self._quiet, self._rest]
+    return self._piece(parts, self.samples - sum(map(len, parts)))
 
-  def _waiting(self):
-    return sum(map(len, self._quiet))
+  def _cut(self, samples):
+    """Return the samples of whole hops that are known to contain sound."""
+    if not len(samples):
+      return np.zeros(0, np.float32)
+    hops = samples.reshape(-1, self._hop)
+    # The variance, because silence may have an offset.
+    means = hops.mean(1, keepdims=True)
+    power = np.square(hops - means).mean(1, dtype=np.float64)
+    means = means[:, 0].astype(np.float64)
+    known = np.concatenate([self._recent, np.stack([power + means**2, means])], axis=1)
+    sums = np.pad(np.cumsum(known, axis=1), ((0, 0), (1, 0)))
+    squares, firsts = (sums[:, self._hops + 1 :] - sums[:, 1 : -self._hops]) / self._hops
+    loudest = np.maximum.accumulate(np.maximum(squares - firsts**2, self.loudest))
+    self._recent, self.loudest = known[:, -self._hops :], float(loudest[-1])
+    quiet = power <= np.maximum(loudest * SHARE, SILENT_PEAK**2)
+    start = self.samples - len(self._rest) - len(samples)
+    tail, self._tail = self._tail, np.zeros(0, np.float32)
+    kept = len(tail) - (_constant(tail[::-1], samples[0]) if quiet[0] else 0)
+    results = [self._piece([tail[:kept]], start - len(tail))]
+    self._add_quiet(tail[kept:])
+    for first, last, is_quiet in self._runs(samples, quiet):
+      if is_quiet:
+        self._add_quiet(samples[first:last])
+        continue
+      if last == len(samples):
+        last = max(first, last - self._hop)
+        self._tail = samples[last:]
+      at = start + first - sum(map(len, self._quiet))
+      results.append(self._piece([*self._quiet, samples[first:last]], at))
+      self._quiet, self._quiet_samples = [], 0
+    return np.concatenate(results)
 
   def _add_quiet(self, samples):
+    if not len(samples):
+      return
     self._quiet_samples += len(samples)
     self._quiet.append(samples)
-    if self._quiet_samples >= self._hops * self._hop:
+    self._last = samples[-1]
+    if self._is_silence():
       self._quiet = []
+
+  def _runs(self, samples, quiet):
+    """Yield (first sample, last, is quiet) of runs of hops.
+
+    Samples of a hop with sound that equal those of the quiet run beside it belong to that run, so
+    digital silence is cut to the sample.
+    """
+    edges = [0, *(np.flatnonzero(quiet[1:] != quiet[:-1]) + 1), len(quiet)]
+    first = 0
+    if not quiet[0] and self._quiet_samples:  # sound after a quiet run of an earlier block
+      first = _constant(samples[: self._hop], self._last)
+      yield 0, first, True
+    for edge, is_quiet in zip(edges[1:], quiet[edges[:-1]], strict=True):
+      last = edge * self._hop
+      if edge < len(quiet) and is_quiet:
+        last += _constant(samples[last : last + self._hop], samples[last - 1])
+      elif edge < len(quiet):
+        last -= _constant(samples[last - self._hop : last][::-1], samples[last])
+      yield first, last, is_quiet
+      first = last
+
+  def _is_silence(self):
+    return self._quiet_samples >= self._hops * self._hop
 
   def _piece(self, parts, first):
     """Return joined parts of the audio and note where they come from."""
@@ -163,3 +198,8 @@ class SilenceCutter:
     starts = np.cumsum(length) - length
     piece = np.clip(np.searchsorted(starts, samples, side="right") - 1, 0, None)
     return samples - starts[piece] + first[piece]
+
+
+def _constant(samples, value):
+  """Return the number of first samples that equal a value."""
+  return int(np.argmax(np.append(samples, value + 1) != value))

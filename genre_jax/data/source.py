@@ -190,16 +190,15 @@ def read_mel_power(
       frames.append(mel_power)
       energies.append(frame_energies(mel_power))
 
-    for block in audio.read_blocks(path, frontend.sample_rate, notes=notes):
+    for block in audio.read_blocks(path, frontend.sample_rate, notes=notes, cutter=cutter):
       peak = max(peak, float(np.max(np.abs(block))))
-      keep(stream.push(cutter.push(block)))
+      keep(stream.push(block))
       if max_seconds and cutter.samples > max_seconds * frontend.sample_rate:
         raise audio.UnreadableAudio(
           f"is longer than {max_seconds / 60:g} minutes, which this page accepts; use"
           " genre-jax predict"
         )
     check_not_silent(peak)
-    keep(stream.push(cutter.flush()))
     keep(stream.flush())
     # Only audio that is quiet in comparison with what follows is cut in a second reading.
     if loudest or sounding_frames(np.concatenate(energies), frontend.frame_rate).all():

@@ -83,6 +83,18 @@ def test_silence_after_and_inside_is_cut_exactly(hiss, sizes):
   np.testing.assert_array_equal(positions, [0, 23999, 48000, 71999])
 
 
+@pytest.mark.parametrize("offset", [0.0, 0.25])
+@pytest.mark.parametrize("sizes", [(10**9,), (7, 801), (1,)])
+def test_digital_silence_is_cut_to_the_sample(offset, sizes):
+  music = noise(2.0007, 0.1)[:16003] + np.float32(offset)
+  music[[0, 5003, 5004, -1]] += 0.3  # not silent at the edges of pieces
+  silence = np.full(9001, offset, np.float32)
+  audio = np.concatenate([silence, music[:5004], silence, music[5004:], silence])
+  kept, cutter = cut(audio, sizes=sizes)
+  np.testing.assert_array_equal(kept, music)
+  assert cutter.pieces == [[9001, 5004], [23006, len(music) - 5004]]
+
+
 def test_digital_silence_before_is_cut_at_once():
   music = noise(2, 0.1)
   kept, cutter = cut(np.concatenate([noise(3, 0.0), music]))
