@@ -3,25 +3,31 @@
 import os
 import pathlib
 import shutil
+import sys
 import tempfile
 
 # 3: XLA reports each program that it finds compiled as an error.
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
-# One network is compiled in many tests, and in the commands that they start: once is enough.
+# What the session compiles, for the workers and for the commands that tests start.
 _WORKER = "PYTEST_XDIST_WORKER" in os.environ
 _COMPILED = pathlib.Path(
   tempfile.gettempdir(),
   f"genre_jax-tests-{os.getuid()}",
   str(os.getppid() if _WORKER else os.getpid()),
 )
+if sys.dont_write_bytecode:
+  # Otherwise every command compiles thousands of modules of TensorFlow, in about 15 s.
+  os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+  os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(_COMPILED / "bytecode")
+  sys.dont_write_bytecode = False
 if _WORKER and hasattr(os, "sched_setaffinity"):
   # A core each: XLA would start a thread a core in every worker.
   _cores = sorted(os.sched_getaffinity(0))
   os.sched_setaffinity(0, {_cores[int(os.environ["PYTEST_XDIST_WORKER"][2:]) % len(_cores)]})
-os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_COMPILED)
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_COMPILED / "programs")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax  # noqa: E402
@@ -50,9 +56,17 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_unconfigure():
-  """The process above the workers takes the compiled programs away."""
+  """Delete what the session compiled, in the process above the workers."""
   if not _WORKER:
+    sys.dont_write_bytecode = True  # what is imported from here on would fill the folder again
     shutil.rmtree(_COMPILED, ignore_errors=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _free_programs():
+  """Free the compiled programs of each module, which would take gigabytes in a whole session."""
+  yield
+  jax.clear_caches()
 
 
 @pytest.fixture
