@@ -4,6 +4,8 @@ import dataclasses
 import gzip
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,17 +52,39 @@ def get_config():
 """
 
 
-@pytest.fixture
-def place(tmp_path):
-  """Return a folder with a config and a small archive, in which high or low bands are louder."""
+def _write_experiment(folder):
+  """Write a config and a small archive, in which high or low bands are louder."""
   rng = np.random.default_rng(0)
   names = [f"{genre}.{i:05d}" for genre in ("high", "low") for i in range(24)]
   level = rng.integers(0, 120, (48, 16, 40))
   level[:24, 8:] += 100
   level[24:, :8] += 100
-  np.savez(tmp_path / "archive.npz", log_mel=level.astype(np.uint8), names=np.array(names))
-  (tmp_path / "tiny.py").write_text(CONFIG)
+  np.savez(folder / "archive.npz", log_mel=level.astype(np.uint8), names=np.array(names))
+  (folder / "tiny.py").write_text(CONFIG)
+
+
+@pytest.fixture
+def place(tmp_path):
+  """Return a folder with a config and its archive."""
+  _write_experiment(tmp_path)
   return tmp_path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+  """Return a folder with a finished run of the command in runs/tiny, and the output.
+
+  A process costs many times what the training costs: tests share the run and copy the folder.
+  """
+  folder = tmp_path_factory.mktemp("finished")
+  _write_experiment(folder)
+  return folder, _main(folder)
+
+
+@pytest.fixture
+def trained(finished, tmp_path):
+  """Return a copy of the folder of the finished run."""
+  return shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
 
 
 def _command(*arguments):
@@ -86,8 +110,8 @@ def _curves(workdir):
   return [{k: v for k, v in line.items() if "second" not in k} for line in lines]
 
 
-def test_a_run_writes_the_documented_files(place):
-  out = _main(place)
+def test_a_run_writes_the_documented_files(finished):
+  place, out = finished
   workdir = place / "runs" / "tiny"
   assert "validation" in out and "track accuracy" in out
   config = json.loads((workdir / "config.json").read_text())
@@ -112,32 +136,30 @@ def test_a_run_writes_the_documented_files(place):
     assert len(rows) == report["track"]["n"]
   assert json.loads((workdir / "eval" / "test.json").read_text())["track"]["accuracy"] > 0.9
 
-  first = (workdir / "eval" / "test.json").read_text()
-  assert "already finished" in _main(place)
-  _main(place, "--mode=eval")
-  assert (workdir / "eval" / "test.json").read_text() == first
-  last = _main(place, "--mode=eval", "--checkpoint=last", "--workdir=runs/tiny")
-  assert f"checkpoints/{12 * _steps(place)}" in last
 
-  refused = _main(place, "--config.optimizer.learning_rate=0.5", status=2)
-  assert "config.optimizer.learning_rate: 0.002 before, 0.5 now" in refused
+@pytest.mark.filterwarnings("ignore:Sharding info not provided")
+def test_a_finished_run_is_evaluated_again_and_gives_its_weights(trained, monkeypatch, capsys):
+  tiny = trained / "runs" / "tiny"
+  first = (tiny / "eval" / "test.json").read_text()
+  _in_process(trained, monkeypatch, workdir="runs/tiny")
+  assert "already finished" in capsys.readouterr().out
+  _in_process(trained, monkeypatch, workdir="runs/tiny", mode="eval")
+  assert (tiny / "eval" / "test.json").read_text() == first
+  capsys.readouterr()
+  _in_process(trained, monkeypatch, workdir="runs/tiny", mode="eval", checkpoint="last")
+  assert f"checkpoints/{12 * _curves(tiny)[0]['step']}" in capsys.readouterr().out
 
-  own = _main(
-    place,
-    "--workdir=runs/own",
-    "--config.init_from=runs/tiny",
-    "--config.train.epochs=1",
-    "--config.dataset.genres=low,high",
-  )
-  assert "new: params/logits/bias, params/logits/kernel" in own
+  changed = re.escape("config.optimizer.learning_rate: 0.002 before, 0.5 now")
+  with pytest.raises(UserError, match=changed):
+    _in_process(trained, monkeypatch, workdir="runs/tiny", optimizer__learning_rate=0.5)
 
-
-def _steps(place):
-  return _curves(place / "runs" / "tiny")[0]["step"]
+  own = {"init_from": "runs/tiny", "train__epochs": 1, "dataset__genres": "low,high"}
+  _in_process(trained, monkeypatch, workdir="runs/own", **own)
+  assert "new: params/logits/bias, params/logits/kernel" in capsys.readouterr().out
 
 
-def test_a_killed_run_resumes_and_ends_with_the_same_results(place):
-  _main(place, "--workdir=whole")
+def test_a_killed_run_resumes_and_ends_with_the_same_results(trained, monkeypatch, capsys):
+  place, whole = trained, trained / "runs" / "tiny"
   process = subprocess.Popen(
     _command("--workdir=killed"),
     cwd=place,
@@ -156,10 +178,11 @@ def test_a_killed_run_resumes_and_ends_with_the_same_results(place):
     time.sleep(0.005)
   process.send_signal(signal.SIGKILL)
   assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
-  assert "resuming at step" in _main(place, "--workdir=killed")
-  assert _curves(place / "killed") == _curves(place / "whole")
+  _in_process(place, monkeypatch, workdir="killed")
+  assert "resuming at step" in capsys.readouterr().out
+  assert _curves(place / "killed") == _curves(whole)
   for name in ("eval/valid.csv", "eval/test.csv", "eval/test.json"):
-    assert (place / "killed" / name).read_bytes() == (place / "whole" / name).read_bytes()
+    assert (place / "killed" / name).read_bytes() == (whole / name).read_bytes()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -240,19 +263,6 @@ def test_a_checkpoint_of_eight_devices_is_evaluated_on_one(place):
   assert after["track"]["nll"] == pytest.approx(before["track"]["nll"], abs=1e-5)
 
 
-def test_a_loss_that_is_not_finite_stops_with_a_checkpoint_before_it(place):
-  out = _main(
-    place,
-    "--config.optimizer.learning_rate=1e38",
-    "--config.optimizer.name=sgd",
-    "--config.optimizer.warmup_fraction=0.0",
-    status=2,
-  )
-  assert "the loss is not finite at step" in out
-  step = int(out.split("not finite at step ")[1].split(";")[0])
-  assert (place / "runs" / "tiny" / "checkpoints" / str(step - 1)).is_dir()
-
-
 def _in_process(
   place, monkeypatch, mode="train_and_eval", workdir="run", checkpoint="best", **changes
 ):
@@ -267,6 +277,16 @@ def _in_process(
   return train_and_evaluate(config, workdir, mode=mode, checkpoint=checkpoint)
 
 
+def test_a_loss_that_is_not_finite_stops_with_a_checkpoint_before_it(place, monkeypatch):
+  changes = {"learning_rate": 1e38, "name": "sgd", "warmup_fraction": 0.0}
+  with pytest.raises(UserError, match="the loss is not finite at step") as error:
+    _in_process(
+      place, monkeypatch, **{f"optimizer__{name}": value for name, value in changes.items()}
+    )
+  step = int(str(error.value).split("not finite at step ")[1].split(";")[0])
+  assert (place / "run" / "checkpoints" / str(step - 1)).is_dir()
+
+
 def test_training_stops_when_nothing_gets_better(place, monkeypatch, capsys):
   _in_process(place, monkeypatch, optimizer__learning_rate=0.0, train__patience=2)
   assert "no better evaluation among the last 2" in capsys.readouterr().out
@@ -276,16 +296,16 @@ def test_training_stops_when_nothing_gets_better(place, monkeypatch, capsys):
   assert "already finished" in capsys.readouterr().out
 
 
-def test_other_tracks_are_evaluated_with_a_trained_network(place, monkeypatch):
+def test_other_tracks_are_evaluated_with_a_trained_network(trained, monkeypatch):
   """The set has no track to train on, as a folder of test tracks."""
-  _in_process(place, monkeypatch, train__epochs=2)
+  place = trained
   with np.load(place / "archive.npz") as archive:
     keep = np.arange(48) % 24 < 3
     np.savez(place / "few.npz", log_mel=archive["log_mel"][keep], names=archive["names"][keep])
-  few = {"dataset__path": "few.npz", "train__epochs": 2, "mode": "eval"}
+  few = {"dataset__path": "few.npz", "mode": "eval"}
   with pytest.raises(UserError, match="the prepared tracks"):  # the run keeps its own results
-    _in_process(place, monkeypatch, **few)
-  reports = _in_process(place, monkeypatch, workdir="other", checkpoint="run", **few)
+    _in_process(place, monkeypatch, workdir="runs/tiny", **few)
+  reports = _in_process(place, monkeypatch, workdir="other", checkpoint="runs/tiny", **few)
   assert reports["test"]["track"]["n"] == 2
 
 
@@ -295,29 +315,20 @@ def test_a_second_process_is_kept_out(place, monkeypatch):
     _in_process(place, monkeypatch)
 
 
-def test_damaged_curves_do_not_stop_a_run(place, monkeypatch):
-  _in_process(place, monkeypatch, train__epochs=1, mode="train")
-  path = place / "run" / "metrics.jsonl"
+def test_damaged_curves_do_not_stop_a_run(trained):
+  path = trained / "runs" / "tiny" / "metrics.jsonl"
   before = path.read_text()
   path.write_bytes(before.encode() + b'5\n[1]\nnull\n{"step": "x"}\n\xff\xfe\n{"st')
-  MetricWriter(place / "run", 1000).close()
+  MetricWriter(trained / "runs" / "tiny", 1000).close()
   assert path.read_text() == before
 
 
-def test_another_split_of_the_trained_tracks_is_not_evaluated(place, monkeypatch):
-  _in_process(place, monkeypatch, train__epochs=1)
+def test_another_split_of_the_trained_tracks_is_not_evaluated(trained, monkeypatch):
+  other = {"mode": "eval", "split__seed": 1}
   with pytest.raises(UserError, match="config.split.seed: 0 before, 1 now"):
-    _in_process(place, monkeypatch, mode="eval", train__epochs=1, split__seed=1)
+    _in_process(trained, monkeypatch, workdir="runs/tiny", **other)
   with pytest.raises(UserError, match="trained on another split of these tracks"):
-    _in_process(
-      place,
-      monkeypatch,
-      mode="eval",
-      train__epochs=1,
-      split__seed=1,
-      workdir="other",
-      checkpoint="run",
-    )
+    _in_process(trained, monkeypatch, workdir="other", checkpoint="runs/tiny", **other)
 
 
 def test_a_run_without_tracks_to_evaluate_has_null_metrics(place, monkeypatch):
@@ -332,17 +343,16 @@ def test_a_run_without_tracks_to_evaluate_has_null_metrics(place, monkeypatch):
     assert read_evaluation(place / "run", split) == reports[split]
 
 
-def test_a_profile_of_some_steps_changes_nothing_else(place):
-  out = _main(
-    place, "--workdir=profiled", "--mode=train", "--config.profile=True", "--config.train.epochs=8"
-  )
-  assert "profile   20 steps in profiled/profile" in out
+def test_a_profile_of_some_steps_changes_nothing_else(place, monkeypatch, capsys):
+  changes = {"workdir": "profiled", "mode": "train", "train__epochs": 8}
+  changes["train__eval_every_epochs"] = 8  # an evaluation has a hundred times the events of a step
+  _in_process(place, monkeypatch, profile=True, **changes)
+  assert "profile   20 steps in profiled/profile" in capsys.readouterr().out
   (trace,) = (place / "profiled" / "profile").glob("plugins/profile/*/perfetto_trace.json.gz")
   assert list(trace.parent.glob("*.xplane.pb"))
   names = {
     event.get("name") for event in json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
   }
   assert {"wait for batch", "to device", "train"} <= {str(name).split("#")[0] for name in names}
-  assert "already finished" in _main(
-    place, "--workdir=profiled", "--mode=train", "--config.train.epochs=8"
-  )
+  _in_process(place, monkeypatch, **changes)
+  assert "already finished" in capsys.readouterr().out
