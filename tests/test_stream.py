@@ -89,6 +89,7 @@ def test_a_file_and_a_pipe_are_the_same(tmp_path, small_model):  # noqa: F811
   assert b"3 bytes of a sample of 4 bytes" in done.stderr
 
 
+@pytest.mark.slow
 def test_formats_channels_and_rates_of_a_pipe(tmp_path, small_model):  # noqa: F811
   audio = np.stack([sound(6, 16000)] * 2, 1)
   predictions = []

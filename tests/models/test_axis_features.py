@@ -20,7 +20,14 @@ FRAMES = 52  # of log_mel
 ALL = (AxisFeatures, AxisFeaturesFrequency, AxisFeaturesTime, AxisFeatures2d)
 
 
-@pytest.fixture(scope="module", params=ALL, ids=lambda kind: kind.__name__)
+@pytest.fixture(
+  scope="module",
+  params=[
+    AxisFeatures,
+    *(pytest.param(kind, marks=pytest.mark.slow) for kind in ALL if kind is not AxisFeatures),
+  ],
+  ids=lambda kind: kind.__name__,
+)
 def network(request, log_mel):
   """Return (module, variables, compiled apply) of each network; no weight is 0."""
   model = request.param(num_classes=4)
@@ -76,13 +83,14 @@ def test_eager_equals_compiled(network, log_mel):
   )
 
 
+@pytest.mark.slow
 def test_each_head_is_trained_on_its_own_segments(log_mel):
   """If one head gets all segments, the other has no gradient."""
   log_mel = jnp.tile(log_mel, (4, 1, 1, 1))  # of twelve segments both heads get some
 
   def grads(share):
     model = AxisFeatures(num_classes=4, linear_share=share)
-    variables = model.init(jax.random.key(0), log_mel)
+    variables = jax.jit(model.init)(jax.random.key(0), log_mel)
 
     def loss(params):
       logits, _ = model.apply(
@@ -94,7 +102,7 @@ def test_each_head_is_trained_on_its_own_segments(log_mel):
       )
       return jnp.square(logits - 1).sum()
 
-    gradient = jax.grad(loss)(variables["params"])
+    gradient = jax.jit(jax.grad(loss))(variables["params"])
     kernels = (gradient[f"logits_{head}"]["kernel"] for head in ("linear", "hidden"))
     return [float(jnp.abs(kernel).max()) for kernel in kernels]
 

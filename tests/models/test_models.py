@@ -23,6 +23,13 @@ PARAMETERS = {
 }
 
 
+def _slow_except(quick, names):
+  """Return the names as parameters of tests, those not in `quick` marked slow."""
+  return [
+    pytest.param(name, marks=() if name in quick else pytest.mark.slow, id=name) for name in names
+  ]
+
+
 def _init(name, frames, mels, classes):
   model = build_model({"name": name}, classes)
   shape = jax.ShapeDtypeStruct((2, frames, mels, 1), jnp.float32)
@@ -40,7 +47,13 @@ def test_number_of_parameters(name):
   assert count_parameters(variables["params"]) == expected
 
 
-@pytest.mark.parametrize("name", [n for n in MODELS if n not in ("published_tf_split", "musicnn")])
+@pytest.mark.parametrize(
+  "name",
+  _slow_except(
+    ("baseline", "axis_features", "split_cnn"),
+    [n for n in MODELS if n not in ("published_tf_split", "musicnn")],
+  ),
+)
 def test_logits_are_float32_and_gain_invariant(name):
   shape, _ = PARAMETERS[name]
   frames, mels, classes = shape
@@ -53,6 +66,7 @@ def test_logits_are_float32_and_gain_invariant(name):
   np.testing.assert_allclose(apply(variables, x + 12.5), logits, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_published_tf_split_runs_forward_and_backward():
   """The segment is small, because the network is large."""
   model = build_model({"name": "published_tf_split"}, 4)
@@ -69,7 +83,12 @@ def test_published_tf_split_runs_forward_and_backward():
   assert all(np.isfinite(leaf).all() and np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(grads))
 
 
-@pytest.mark.parametrize("name", [n for n in MODELS if not n.startswith("published")])
+@pytest.mark.parametrize(
+  "name",
+  _slow_except(
+    ("baseline", "axis_features", "split_cnn"), [n for n in MODELS if not n.startswith("published")]
+  ),
+)
 def test_the_content_of_padding_changes_no_logit(name):
   (frames, mels, classes), _ = PARAMETERS[name]
   model = build_model({"name": name}, classes)
@@ -81,7 +100,10 @@ def test_the_content_of_padding_changes_no_logit(name):
   np.testing.assert_allclose(apply(variables, x), apply(variables, other), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [n for n in MODELS if not n.startswith("published")])
+@pytest.mark.parametrize(
+  "name",
+  _slow_except(("baseline", "axis_features"), [n for n in MODELS if not n.startswith("published")]),
+)
 @pytest.mark.parametrize("frames", [3, 12, 26])
 def test_short_tracks_get_logits_that_depend_on_them(name, frames):
   """The tracks are shorter than the segment and than the field of one output of the network."""
@@ -89,8 +111,9 @@ def test_short_tracks_get_logits_that_depend_on_them(name, frames):
   x = 20 * jax.random.normal(jax.random.key(1), (2, 96, 128, 1)) - 40
   mask = jnp.full((2, 1), frames) > jnp.arange(96)[None]
   x = jnp.where(mask[..., None, None], x, x.min())
+  # The mask is an argument: all numbers of frames have one compiled program.
   variables = jax.jit(model.init)(jax.random.key(0), x)
-  logits = jax.jit(lambda v, x: model.apply(v, x, mask))(variables, x)
+  logits = jax.jit(model.apply)(variables, x, mask)
   assert np.isfinite(logits).all() and np.abs(logits[0] - logits[1]).max() > 1e-4
 
 

@@ -97,6 +97,7 @@ def test_window_without_frames_is_finite(small, rng):
   assert jnp.isfinite(_apply(model, variables, _input(rng), jnp.zeros((2, 30), bool))).all()
 
 
+@pytest.mark.slow
 def test_training_gradients_are_finite_and_reach_every_layer(small, rng):
   model, variables = small
   x = _input(rng, batch=4)

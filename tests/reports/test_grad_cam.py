@@ -72,7 +72,14 @@ def test_maps_are_located_at_the_loud_spot(transposed, padding):
   assert not against.any(), "the spot lowers the score of the other genre"
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if name not in SAME])
+@pytest.mark.parametrize(
+  "name",
+  [
+    pytest.param(name, marks=() if name == "axis_features" else pytest.mark.slow)
+    for name in MODELS
+    if name not in SAME
+  ],
+)
 def test_every_network_has_maps_of_its_branches(name):
   model = build_model({"name": name, **SIZES.get(name, {})}, 3)
   frames, bands = SEGMENT_SHAPES.get(name, (48, BANDS))

@@ -61,6 +61,7 @@ def test_step_equals_plain_gradient_descent():
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), new.params, expected)
 
 
+@pytest.mark.slow
 def test_compiled_gradients_equal_eager_ones():
   """A compiler that computes wrong results on CPU fails here, as jaxlib 0.10.2 does."""
   model, batch = Baseline(num_classes=3, channels=(4, 8)), _batch(4, 32, 16)
