@@ -46,6 +46,13 @@ WORKERS = flags.DEFINE_integer(
   "workers", 0, "Processes that decode audio; 0: one per core.", lower_bound=0
 )
 
+FILE_SECONDS = flags.DEFINE_float(
+  "file_seconds",
+  60.0,
+  "A file that takes longer to read than this and a tenth of its length fails; 0: no limit.",
+  lower_bound=0,
+)
+
 SHOWN_FAILURES, SHOWN_KINDS = 20, 8
 
 
@@ -63,6 +70,15 @@ def main(argv: list[str]) -> int:
     raise UserError("--format=parquet needs --out=FILE")
   if FORMAT.value == "table" and OUT.value:
     raise UserError("--out needs --format=jsonl, csv or parquet: --format=table only prints")
+  from genre_jax.data.isolated_calls import IsolatedCalls
+
+  with IsolatedCalls(["genre_jax.inference.track_log_mel"]) as calls:
+    calls.start()  # imports its modules while this process imports JAX
+    return _predict(argv, calls)
+
+
+def _predict(argv, calls):
+  """Predict all files with worker processes."""
   from tqdm import tqdm
 
   from genre_jax.inference import parquet_writer, playlists, predict_files, prediction_rows
@@ -112,6 +128,8 @@ def main(argv: list[str]) -> int:
       timeline=timeline,
       min_confidence=MIN_CONFIDENCE.value,
       workers=WORKERS.value,
+      file_seconds=FILE_SECONDS.value,
+      calls=calls,
     ),
     total=len(todo),
     unit="file",

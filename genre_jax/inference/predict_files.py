@@ -1,11 +1,11 @@
 """Predict the genre of audio files and folders: `predict`.
 
-Several processes decode the files; the network runs in this one. A file that cannot be used gives a
-prediction with status 'failed' and the reason.
+Other processes decode the files; the network runs in this one. A file that cannot be used, crashes
+the decoder or takes too long gives a prediction with status 'failed' and the reason.
 """
 
 import collections
-import concurrent.futures.process
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -16,15 +16,17 @@ from typing import Any
 
 import numpy as np
 
+from genre_jax.data.isolated_calls import IsolatedCalls
 from genre_jax.data.recognize import is_audio_name
-from genre_jax.data.workers import in_order
 from genre_jax.errors import UserError
 from genre_jax.inference import model_dir
 from genre_jax.inference.model import Model, load
 from genre_jax.inference.track_log_mel import TrackLogMel, read_track_log_mel
 
 # Up to this many files, starting further processes takes longer than they save.
-MAX_FILES_IN_ONE_PROCESS = 8
+MAX_FILES_FOR_ONE_WORKER = 8
+# Time to read a file, plus a tenth of its length. Reading takes about a hundredth.
+FILE_SECONDS = 60.0
 # Length of the clips in training and evaluation. A longer track gets the segments of one clip for
 # each 30 s: with four segments of the whole track, half of them are its beginning and end.
 CLIP_SECONDS = 30.0
@@ -154,6 +156,7 @@ def predict(
   timeline: bool = False,
   min_confidence: float = 0.0,
   workers: int = 0,
+  file_seconds: float = FILE_SECONDS,
 ) -> Iterator[Prediction]:
   """Predict the genre of files.
 
@@ -164,7 +167,10 @@ def predict(
       means the number used in evaluation for each 30 s.
     timeline: Also predict the genre over time.
     min_confidence: Below this probability the genre is 'unknown'.
-    workers: Processes that decode audio; 0 for one per core if there are many files.
+    workers: Processes that decode audio. 0 for one per core if there are many files; up to 8 files
+      are then decoded in this process, which a crash of the decoder would end.
+    file_seconds: Time to read a file, plus a tenth of its length; 0 for no limit. Applies to files
+      that are decoded in other processes.
 
   Yields:
     A Prediction for each file, in order; status 'failed' for a file that cannot be used.
@@ -181,6 +187,7 @@ def predict(
     timeline=timeline,
     min_confidence=min_confidence,
     workers=workers,
+    file_seconds=file_seconds,
   )
 
 
@@ -192,8 +199,13 @@ def predict_found(
   timeline: bool = False,
   min_confidence: float = 0.0,
   workers: int = 0,
+  file_seconds: float = FILE_SECONDS,
+  calls: IsolatedCalls | None = None,
 ) -> Iterator[Prediction]:
-  """Predict the genre of files that `find_files` found; further arguments as of `predict`."""
+  """Predict the genre of files that `find_files` found; further arguments as of `predict`.
+
+  With `calls`, which remains open, no file is decoded in this process.
+  """
   model = load(model)
   if not 0 <= min_confidence <= 1:
     raise UserError(f"--min_confidence={min_confidence}: give a number from 0 to 1")
@@ -201,19 +213,37 @@ def predict_found(
     raise UserError(f"--segments={segments}: give 0 (the whole file) or more")
   if workers < 0:
     raise UserError(f"--workers={workers}: give 0 (one per core) or more")
-  return _predictions(list(files), model, segments, timeline, min_confidence, workers)
+  if not 0 <= file_seconds < float("inf"):
+    raise UserError(f"--file_seconds={file_seconds}: give 0 (no limit) or more")
+  files = list(files)
+  if not workers and len(files) > MAX_FILES_FOR_ONE_WORKER:
+    workers = os.cpu_count() or 1
+  elif not workers and calls:
+    workers = 1
+
+  def read_all(tasks):
+    own = IsolatedCalls([read_track_log_mel.__module__]) if calls is None else None
+    with own or contextlib.nullcontext(calls) as opened:
+      yield from opened.results(read_track_log_mel, tasks, workers, file_seconds)
+
+  read = read_all if workers else _read_here
+  return _predictions(files, model, read, segments, timeline, min_confidence)
 
 
-def _predictions(files, model, segments, timeline, min_confidence, workers):
-  if not workers:
-    workers = (os.cpu_count() or 1) if len(files) > MAX_FILES_IN_ONE_PROCESS else 1
-  with tempfile.TemporaryDirectory(prefix="genre_jax-") as folder:
+def _read_here(tasks):
+  for task in tasks:
+    yield read_track_log_mel(*task)
+
+
+def _predictions(files, model, read, segments, timeline, min_confidence):
+  with contextlib.ExitStack() as stack:
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="genre_jax-"))
     tasks = [
       (_standard_input(folder) if path == "-" else path, model.frontend, folder)
       for path, fault in files
       if not fault
     ]
-    tracks = read_all(read_track_log_mel, tasks, workers)
+    tracks = stack.enter_context(contextlib.closing(read(tasks)))
     for path, fault in files:
       track = fault or next(tracks)
       if isinstance(track, str):
@@ -238,33 +268,6 @@ def _standard_input(folder: str) -> str:
   except OSError as error:
     raise UserError(f"-: standard input cannot be stored in {folder}: {error.strerror}") from error
   return path
-
-
-def read_all(read, tasks: list[tuple], workers: int) -> Iterator[TrackLogMel | str]:
-  """Call a function for each task in several processes; a crash costs one task its result.
-
-  Args:
-    read: A picklable function.
-    tasks: The arguments of each call.
-    workers: Processes; 1 works in this one.
-
-  Yields:
-    The result of each task, in order, or the reason if the task ended its process.
-  """
-  done = 0
-  while done < len(tasks):
-    try:
-      for result in in_order(read, tasks[done:], workers):
-        yield result
-        done += 1
-    except concurrent.futures.process.BrokenProcessPool:
-      # One of the tasks in flight ended its process: run the next one alone, in its own pool.
-      try:
-        result = next(in_order(read, tasks[done : done + 1], 2))
-      except concurrent.futures.process.BrokenProcessPool:
-        result = "ended the process that read it: the decoder crashed or memory was insufficient"
-      yield result
-      done += 1
 
 
 def predict_track(

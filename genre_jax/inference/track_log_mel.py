@@ -23,8 +23,8 @@ from genre_jax.data.source import read_mel_power
 
 # Shorter files are refused: 8 frames are 0.6 s at 12.9 frames per second.
 MIN_FRAMES = 8
-# 17 MB of 128 bands; 42 minutes at 12.9 frames per second.
-MAX_FRAMES_IN_MEMORY = 1 << 15
+# 4 MB of 128 bands; 10 minutes at 12.9 frames per second.
+MAX_FRAMES_IN_MEMORY = 1 << 13
 
 
 class _FramesOnDisk:
@@ -185,6 +185,8 @@ def read_track_log_mel(
     return str(error)
   except OSError as error:
     return f"its frames cannot be stored in {folder}: {error.strerror or error}"
+  except MemoryError:
+    return "needs too much memory to decode"
   except Exception as error:  # a decoder's fault in one file must not end the others
     return f"{type(error).__name__}: {error}"
 

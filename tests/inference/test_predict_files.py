@@ -3,6 +3,7 @@
 import csv
 import os
 import pathlib
+import time
 
 import numpy as np
 import pytest
@@ -208,24 +209,30 @@ def test_a_folder_that_cannot_be_listed_is_a_row(songs, small_model):
   assert [a.status for a in predictions] == ["ok", "ok", "failed"]
 
 
-@pytest.mark.parametrize("wrong", [{"min_confidence": 1.5}, {"segments": -1}, {"workers": -2}])
+@pytest.mark.parametrize(
+  "wrong", [{"min_confidence": 1.5}, {"segments": -1}, {"workers": -2}, {"file_seconds": -1}]
+)
 def test_wrong_numbers(small_model, wrong):
   with pytest.raises(UserError, match=f"--{next(iter(wrong))}="):
     predict("x", str(small_model), **wrong)
 
 
-def read_or_die(name):
-  """End the process for one name, as a crashing decoder would."""
-  if name == "deadly":
+def end_process(path, *_):
+  """Read a file, or end the process as a crashing decoder would."""
+  if "deadly" in path:
     os._exit(1)
-  return f"read {name}"
+  if "endless" in path:
+    time.sleep(60)
+  return track_log_mel.read_track_log_mel(path, *_)
 
 
-def test_a_crash_costs_only_one_file_its_prediction():
-  tasks = [(name,) for name in ("a", "b", "deadly", "c")]
-  results = list(predict_files.read_all(read_or_die, tasks, 2))
-  assert results[:2] + results[3:] == ["read a", "read b", "read c"]
-  assert "ended the process" in results[2]
+def test_a_crash_or_a_hang_costs_only_one_file_its_prediction(songs, small_model, monkeypatch):
+  monkeypatch.setattr(predict_files, "read_track_log_mel", end_process)
+  paths = [str(songs / "b.flac"), "deadly.mp3", "endless.mp3"]
+  predictions = list(predict(paths, str(small_model), workers=1, file_seconds=2))
+  assert [prediction.status for prediction in predictions] == ["ok", "failed", "failed"]
+  assert "ended the process" in predictions[1].error
+  assert predictions[2].error == "took longer than 2 s to read"
 
 
 def test_musicnn_uses_its_own_frontend(tmp_path):
