@@ -207,50 +207,6 @@ def test_a_signal_saves_and_ends_cleanly(place, number):
   assert [name for name in checkpoints if name.isdigit()]
 
 
-FIFTY_LOSSES = """
-import jax, jax.numpy as jnp, ml_collections, numpy as np, optax
-from genre_jax.models.registry import build_model
-from genre_jax.training import steps
-from genre_jax.errors import UserError
-
-rng = np.random.default_rng(0)
-labels = rng.integers(0, 2, 64)
-batch = {"log_mel": rng.normal(size=(64, 24, 16, 1)) + labels[:, None, None, None],
-         "num_frames": np.full(64, 24), "labels": np.eye(2)[labels],
-         "label_mask": np.ones((64, 2)), "mask": np.ones(64, bool)}
-model = build_model({"name": "baseline", "channels": (4, 8)}, 2, "float64")
-tx = optax.adamw(1e-2)
-config = ml_collections.ConfigDict({"seed": 0, "augment": {"mixup_alpha": 0.3}, "train": {
-  "label_smoothing": 0.1, "ema_decay": 0.9}})
-mesh = steps.device_mesh()
-sample = jnp.asarray(batch["log_mel"][:1])
-state = steps.replicate(steps.create_state(model, tx, sample, 0, ema=True), mesh)
-step = steps.make_train_step(model, tx, config)
-for _ in range(50):
-  state, metrics = step(state, steps.shard_batch(batch, mesh))
-  print(mesh.size, float(metrics["loss"]).hex())
-"""
-
-
-def test_eight_devices_and_one_give_the_same_losses(place):
-  eight = "--xla_force_host_platform_device_count=8"
-  losses = {}
-  for count, flags in ((1, ""), (8, eight)):
-    done = subprocess.run(
-      [sys.executable, "-c", FIFTY_LOSSES],
-      cwd=place,
-      capture_output=True,
-      text=True,
-      env=_environment(JAX_ENABLE_X64="1", XLA_FLAGS=flags),
-    )
-    assert done.returncode == 0, done.stderr
-    lines = [line.split() for line in done.stdout.splitlines()]
-    assert [devices for devices, _ in lines] == [str(count)] * 50
-    losses[count] = [float.fromhex(loss) for _, loss in lines]
-  assert losses[1][-1] < 0.9 * losses[1][0]
-  np.testing.assert_allclose(losses[1], losses[8], rtol=0, atol=1e-8)
-
-
 def test_a_checkpoint_of_eight_devices_is_evaluated_on_one(place):
   eight = "--xla_force_host_platform_device_count=8"
   _main(place, "--config.train.epochs=2", XLA_FLAGS=eight)
