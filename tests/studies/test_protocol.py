@@ -44,6 +44,8 @@ def _small(prepared):
   quick = {
     "train.epochs": "1",
     "segments.train_per_track": "1",
+    "segments.eval_per_track": "1",
+    "frontend.num_frames": "16",
     "model.name": "baseline",
     "dataset.prepared_dir": str(prepared),
   }
