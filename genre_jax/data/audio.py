@@ -33,6 +33,7 @@ def read_blocks(
   *,
   plain_mean: bool = False,
   cutter: SilenceCutter | None = None,
+  max_seconds: float = 0.0,
 ) -> Iterator[np.ndarray]:
   """Decode a file block by block.
 
@@ -45,6 +46,7 @@ def read_blocks(
       raises UnreadableAudio at the end.
     plain_mean: Mix with the mean of the channels, and keep a constant offset.
     cutter: Removes the silent stretches.
+    max_seconds: A longer file raises UnreadableAudio; 0 for no limit.
 
   Yields:
     float32[samples], mono, without constant offset (see `MonoMixer`), never empty.
@@ -59,6 +61,8 @@ def read_blocks(
   try:
     for values, rate in decoder.decode(source, facts, block_seconds):
       _check_values(values, rate, facts)
+      if max_seconds and facts.decoded > max_seconds:
+        raise UnreadableAudio(f"is longer than {max_seconds / 60:g} minutes")
       if (rate, len(values)) != now:
         if converter is not None:
           yield from converter.flush()

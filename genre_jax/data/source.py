@@ -190,14 +190,11 @@ def read_mel_power(
       frames.append(mel_power)
       energies.append(frame_energies(mel_power))
 
-    for block in audio.read_blocks(path, frontend.sample_rate, notes=notes, cutter=cutter):
+    for block in audio.read_blocks(
+      path, frontend.sample_rate, notes=notes, cutter=cutter, max_seconds=max_seconds
+    ):
       peak = max(peak, float(np.max(np.abs(block))))
       keep(stream.push(block))
-      if max_seconds and cutter.samples > max_seconds * frontend.sample_rate:
-        raise audio.UnreadableAudio(
-          f"is longer than {max_seconds / 60:g} minutes, which this page accepts; use"
-          " genre-jax predict"
-        )
     check_not_silent(peak)
     keep(stream.flush())
     # Only audio that is quiet in comparison with what follows is cut in a second reading.

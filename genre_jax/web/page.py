@@ -1,7 +1,7 @@
 """Serve a web page that classifies uploaded files and live audio from a microphone.
 
-The page is a Gradio app. Uploads are deleted after prediction, and the page contacts no other
-machine.
+The page is a Gradio app. It contacts no other machine. Uploads are deleted after ten minutes, not
+right after the prediction, because visitors who upload the same file share its copy.
 """
 
 import logging
@@ -19,9 +19,11 @@ from genre_jax.inference.predict_files import predict_track
 from genre_jax.inference.streaming import StreamingClassifier, converter
 from genre_jax.inference.track_log_mel import TrackLogMel, read_track_log_mel
 from genre_jax.reports.grad_cam import GradCam
+from genre_jax.web.same_origin import SameOrigin
 
 TOP_CLASSES = 5  # classes in the list of probabilities
 SHOWN_SEGMENTS = 4  # segments in the Grad-CAM plot
+UPLOAD_SECONDS = 600  # until an upload is deleted
 SMOOTHING_SECONDS = 0.5  # of predictions from the microphone
 # Gradio's default theme loads fonts from Google; system fonts avoid that.
 FONT = ["system-ui", "sans-serif"]
@@ -45,7 +47,7 @@ class PredictionPage:
     self._lock = threading.Lock()
 
   def predict(self, path: str | None):
-    """Predict an uploaded file and delete it.
+    """Predict an uploaded file.
 
     Args:
       path: The upload; None or '' if the visitor removed the file.
@@ -64,7 +66,6 @@ class PredictionPage:
     name = pathlib.Path(path).name
     with tempfile.TemporaryDirectory(prefix="genre_jax-") as folder:
       track = self._read(path, folder)
-      pathlib.Path(path).unlink(missing_ok=True)
       if isinstance(track, str):
         return f"**{escape_markdown(name)}**: {escape_markdown(track)}", None, None, None
       track = track.opened()
@@ -190,12 +191,12 @@ def build(model: Model, *, max_minutes: float):
   gradio = import_gradio()
   handlers = PredictionPage(model, max_minutes)
   with gradio.Blocks(
-    title=f"genre_jax: {model.name}", analytics_enabled=False, delete_cache=(600, 600)
+    title=f"genre_jax: {model.name}", analytics_enabled=False, delete_cache=(60, UPLOAD_SECONDS)
   ) as page:
     gradio.Markdown(
       f"# Music genre classification\n{model.name} classifies {', '.join(model.classes[:12])}"
       + (" and more." if len(model.classes) > 12 else ".")
-      + " Audio stays on the machine that serves this page and is deleted after prediction."
+      + " Audio stays on the machine that serves this page and is deleted within eleven minutes."
     )
     with gradio.Tab("File"):
       explained = gradio.State(None)
@@ -280,6 +281,8 @@ def serve(
   with tempfile.TemporaryDirectory(prefix="genre_jax-page-") as uploads:
     os.environ["GRADIO_TEMP_DIR"] = uploads
     gradio = import_gradio()
+    from starlette.middleware import Middleware  # gradio needs it
+
     page = build(model, max_minutes=max_minutes)
     page.launch(
       server_name=host,
@@ -295,6 +298,7 @@ def serve(
       enable_monitoring=False,
       mcp_server=False,
       theme=gradio.themes.Default(font=FONT, font_mono=["monospace"]),
+      app_kwargs={"middleware": [Middleware(SameOrigin, host=host)]},
     )
     print(f"http://{host}:{port}  (Ctrl-C stops it)", flush=True)
     if not block:
