@@ -1,11 +1,17 @@
 """Write files so that a crash leaves either the old file or the whole new one."""
 
+import contextlib
+import errno
 import json
 import os
 import pathlib
+import zipfile
 from typing import Any
 
 from genre_jax.errors import UserError
+
+# Limit for a file of an archive after decompression; the largest that is read has 15 MB.
+MAX_MEMBER_BYTES = 64 << 20
 
 
 def cache_dir() -> pathlib.Path:
@@ -19,10 +25,34 @@ def cache_dir() -> pathlib.Path:
 
 
 def write_whole(path: pathlib.Path, text: str) -> None:
-  """Write text to a temporary file in the same folder, then rename it to `path`."""
+  """Write text to a temporary file in the same folder, then move it to `path`."""
   temporary = path.with_name(path.name + ".tmp")
-  temporary.write_text(text, encoding="utf-8")
+  try:
+    temporary.write_text(text, encoding="utf-8")
+    move_into_place(temporary, path)
+  except BaseException:
+    with contextlib.suppress(OSError):
+      temporary.unlink()
+    raise
+
+
+def move_into_place(temporary: str | os.PathLike, path: str | os.PathLike) -> None:
+  """Replace a file by another one, which the disk has completely before it gets the name."""
+  _synchronize(temporary)
   os.replace(temporary, path)
+  _synchronize(os.path.dirname(path) or ".")
+
+
+def _synchronize(path) -> None:
+  """Write a file, or the names in a folder, from the operating system's memory to the disk."""
+  descriptor = os.open(path, os.O_RDONLY)
+  try:
+    os.fsync(descriptor)
+  except OSError as error:
+    if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system without it
+      raise
+  finally:
+    os.close(descriptor)
 
 
 def write_block(path: pathlib.Path, name: str, block: str) -> None:
@@ -51,3 +81,15 @@ def write_json(path: pathlib.Path, value: Any) -> None:
   """Write a value as a JSON file; create the folder if needed."""
   path.parent.mkdir(parents=True, exist_ok=True)
   write_whole(path, json.dumps(value, indent=1) + "\n")
+
+
+def archive_member(archive: zipfile.ZipFile, name: str) -> bytes:
+  """Return the content of a file of an archive; zipfile checks its CRC.
+
+  Raises:
+    KeyError: If there is no such file.
+    zipfile.BadZipFile: If it is damaged or unpacks to more than MAX_MEMBER_BYTES.
+  """
+  if archive.getinfo(name).file_size > MAX_MEMBER_BYTES:
+    raise zipfile.BadZipFile(f"{name} unpacks to more than {MAX_MEMBER_BYTES} bytes")
+  return archive.read(name)

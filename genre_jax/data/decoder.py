@@ -132,12 +132,16 @@ def _open(source):
   with contextlib.ExitStack() as stack:
     try:
       container = stack.enter_context(
-        av.open(name, options={"format_whitelist": FORMATS, "protocol_whitelist": "file"})
+        av.open(
+          name,
+          options={"format_whitelist": FORMATS, "protocol_whitelist": "file"},
+          metadata_errors="replace",  # tags are not used
+        )
       )
       stream = container.streams.best("audio")
     except av.error.FFmpegError as error:
       raise _unreadable(error) from error
-    if stream is None and container.streams.audio:
+    if container.streams.audio and (stream is None or stream.codec_context is None):
       raise UnreadableAudio("contains audio that cannot be decoded: its codec or its header")
     if stream is None:
       raise UnreadableAudio("contains no audio, only " + _kinds(container))

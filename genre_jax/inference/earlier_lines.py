@@ -11,6 +11,7 @@ import pathlib
 
 from genre_jax.data.tables import header_place
 from genre_jax.data.text_encodings import text_encoding
+from genre_jax.errors import UserError
 from genre_jax.inference.output_file import OPTIONAL_COLUMNS, not_predictions, other_columns
 from genre_jax.inference.prediction_rows import Row, track_rows
 
@@ -53,7 +54,9 @@ def read_earlier(
     else:
       rows, kept = _json_rows(path, text, names, timeline)
     tracks = track_rows({**row, "confidence": float(row["confidence"] or 0)} for row in rows)
-  except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+  except UserError:
+    raise
+  except Exception as error:  # a line that this program did not write can be anything
     raise not_predictions(path, error) from error
   return tracks, kept, text if text.encode() == raw else ""
 
@@ -85,6 +88,8 @@ def _csv_rows(
   for _ in range(skipped):
     file.readline()
   cells = [row for row in csv.reader(file, delimiter=separator) if any(row)]
+  if not cells:
+    raise ValueError("it has no line of columns")
   header = [name.strip() for name in cells[0]]
   while header and not header[-1]:
     header.pop()

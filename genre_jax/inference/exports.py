@@ -26,6 +26,7 @@ from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.log_mel import log_mel, log_mel_jax
 from genre_jax.data.pipeline import segment_starts
 from genre_jax.errors import UserError
+from genre_jax.files import move_into_place
 from genre_jax.inference import model_dir
 from genre_jax.inference.model import Model, load
 from genre_jax.inference.track_log_mel import stack_segments
@@ -245,7 +246,7 @@ def export(
           archive.writestr("metadata.json", json.dumps(metadata, indent=2) + "\n")
       else:
         new.write_bytes(converter.with_metadata(content, metadata))
-      os.replace(new, out)
+      move_into_place(new, out)
   except OSError as error:
     raise UserError(f"--out={out}: cannot be written ({error.strerror or error})") from error
   return Export(out, largest, tuple(clips), metadata)

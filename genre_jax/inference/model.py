@@ -178,7 +178,7 @@ def load(name: str | Model = model_dir.DEFAULT_MODEL) -> Model:
       eval_per_track=max(0, int(metadata.get("eval_per_track", 0))),
       provenance=dict(metadata.get("provenance", {})),
     )
-  except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
+  except Exception as error:  # a value of any type can be anywhere in the description
     reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
     raise UserError(f"--model={name}: model.json is inconsistent: {reason}") from error
 

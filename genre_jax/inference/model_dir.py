@@ -14,7 +14,6 @@ import os
 import pathlib
 import tempfile
 import warnings
-import zipfile
 from typing import Any
 
 import numpy as np
@@ -67,7 +66,9 @@ def read_model(folder: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any
     raise UserError(
       f"{folder}: model.json is damaged ({error}); fetch or pack the model again"
     ) from error
-  except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+  except UserError:
+    raise
+  except Exception as error:  # zlib, zipfile and the parser of NumPy's headers raise many kinds
     reason = getattr(error, "strerror", None) or error
     raise UserError(f"{folder}: cannot be read as a model ({reason})") from error
   return metadata, variables

@@ -1,12 +1,11 @@
 """Write predictions and embeddings as Parquet, and continue a file of an interrupted run."""
 
 import json
-import os
 import pathlib
 from collections.abc import Callable
 
-from genre_jax.errors import missing_extra
-from genre_jax.files import write_whole
+from genre_jax.errors import UserError, missing_extra
+from genre_jax.files import move_into_place, write_whole
 from genre_jax.inference.output_file import (
   OPTIONAL_COLUMNS,
   disk_errors,
@@ -70,13 +69,17 @@ class ParquetWriter:
         for line in self._partial_path.read_text(encoding="utf-8").splitlines(keepends=True):
           if line.endswith("\n"):
             partial.append(json.loads(line))
-        if any(set(row) - set(self._schema.names) for part in partial for row in part):
+        added = [row for part in partial for row in part]
+        if any(set(row) - set(self._schema.names) for row in added):
           raise other_columns(self._partial_path)
-        rows += [row for part in partial for row in part]
+        arrow.Table.from_pylist(added, self._schema)  # raises for values of other types
+        rows += added
       self.existing = track_rows(rows)
       write_whole(self._partial_path, "".join(json.dumps(part) + "\n" for part in partial))
       self._partial = open(self._partial_path, "a", encoding="utf-8")
-    except (OSError, ValueError, TypeError, KeyError, arrow.ArrowException) as error:
+    except UserError:
+      raise
+    except Exception as error:  # rows that this program did not write can be anything
       raise unusable(path, error) from error
 
   def _with_all_columns(self, table):
@@ -89,7 +92,7 @@ class ParquetWriter:
       table = table.append_column(
         self._schema.field(name), self._arrow.nulls(len(table), self._schema.field(name).type)
       )
-    return table.select(names)
+    return table.select(names).cast(self._schema)
 
   def write(self, prediction: Prediction) -> None:
     """Add a prediction, unless a file contained one for the same file before this run."""
@@ -105,7 +108,7 @@ class ParquetWriter:
       temporary = self._path.with_name(self._path.name + ".tmp")
       with self._parquet.ParquetWriter(temporary, self._schema) as writer:
         if self._old_table is not None:
-          writer.write_table(self._old_table.cast(self._schema))
+          writer.write_table(self._old_table)
         rows: list[Row] = []
         with open(self._partial_path, encoding="utf-8") as lines:
           for line in lines:
@@ -114,7 +117,7 @@ class ParquetWriter:
               writer.write_table(self._arrow.Table.from_pylist(rows, self._schema))
               rows = []
         writer.write_table(self._arrow.Table.from_pylist(rows, self._schema))
-      os.replace(temporary, self._path)
+      move_into_place(temporary, self._path)
       self._partial_path.unlink()
     self._lock.release()
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from genre_jax.data.names import name_key
 from genre_jax.errors import UserError
+from genre_jax.files import move_into_place
 
 # The name of a playlist as its second line gives it; it tells playlists of similar names apart.
 NAME = "#PLAYLIST:"
@@ -57,7 +58,7 @@ def write_playlists(folder: pathlib.Path, files: Iterable[tuple[str, str]]) -> i
       lines = ["#EXTM3U", NAME + _one_line(name), *playlists[name]]
       temporary = folder / f"{file}.tmp"
       temporary.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="surrogateescape")
-      os.replace(temporary, folder / file)
+      move_into_place(temporary, folder / file)
   except OSError as error:
     raise _unwritable(folder, error) from error
   return len(playlists)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -207,18 +208,8 @@ def test_unusual_names(files, tmp_path):
 
 
 def test_a_stream_that_cannot_be_searched(files):
-  with open(files / "song.flac", "rb") as file:
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-      os.close(reader)
-      with open(writer, "wb") as pipe:
-        shutil.copyfileobj(file, pipe)
-      os._exit(0)
-    os.close(writer)
-    with open(reader, "rb", buffering=0) as pipe:
-      audio, _ = read(pipe)
-    os.waitpid(pid, 0)
+  with subprocess.Popen(["cat", files / "song.flac"], stdout=subprocess.PIPE, bufsize=0) as cat:
+    audio, _ = read(cat.stdout)
   np.testing.assert_array_equal(audio, music())
 
 
@@ -226,3 +217,25 @@ def test_a_picture_is_not_audio(tmp_path):
   (tmp_path / "a.mp3").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(1000))
   with pytest.raises(UnreadableAudio, match="not audio"):
     read(tmp_path / "a.mp3")
+
+
+def test_tags_that_are_not_unicode(tmp_path):
+  soundfile.write(tmp_path / "a.wav", music(), RATE, subtype="PCM_16")
+  name = "Caf\xe9\xff".encode("latin-1") + b"\0"
+  info = b"INFOIART" + len(name).to_bytes(4, "little") + name
+  raw = (tmp_path / "a.wav").read_bytes()
+  tag = b"LIST" + len(info).to_bytes(4, "little") + info
+  (tmp_path / "a.wav").write_bytes(raw[:36] + tag + raw[36:])
+  audio, notes = read(tmp_path / "a.wav")
+  np.testing.assert_array_equal(audio, music())
+  assert not notes
+
+
+@pytest.mark.parametrize(("at", "value"), [(20, 0x4321), (22, 4000)])
+def test_headers_with_an_unknown_codec_or_thousands_of_channels(tmp_path, at, value):
+  soundfile.write(tmp_path / "a.wav", music(), RATE, subtype="PCM_16")
+  raw = bytearray((tmp_path / "a.wav").read_bytes())
+  raw[at : at + 2] = value.to_bytes(2, "little")
+  (tmp_path / "a.wav").write_bytes(raw)
+  with pytest.raises(UnreadableAudio, match="cannot be decoded"):
+    read(tmp_path / "a.wav")

@@ -21,6 +21,7 @@ from genre_jax.data.audit.landmarks import Landmarks
 from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.source import Source
 from genre_jax.data.workers import in_order
+from genre_jax.files import move_into_place
 
 # Clips stored at a time, so that an interrupted audit resumes, and clips per task of a worker.
 CLIPS_PER_CHUNK, CLIPS_PER_TASK = 256, 8
@@ -113,7 +114,7 @@ def save_facts(path: pathlib.Path, facts: Sequence[ClipFacts]) -> None:
   temporary = path.with_suffix(".tmp")
   with open(temporary, "wb") as file:
     np.savez(file, rows=np.frombuffer(json.dumps(rows).encode(), np.uint8), **whole)
-  os.replace(temporary, path)
+  move_into_place(temporary, path)
 
 
 def load_facts(path: pathlib.Path) -> list[ClipFacts]:
