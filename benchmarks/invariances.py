@@ -7,6 +7,7 @@ every format that the tests write. Prints both tables in Markdown, or writes the
 
 import pathlib
 import tempfile
+import textwrap
 
 import numpy as np
 import soundfile
@@ -139,9 +140,13 @@ def main(_):
   lines = [
     "# What does not change a prediction",
     "",
-    f"Written by `python -m benchmarks.invariances` with `{model.name}`. Each of the"
-    f" {len(excerpts)} validation excerpts is changed in a way that leaves the music as it is, and"
-    " predicted again. The interval of the share that keeps its label is Wilson's, at 95 %.",
+    *textwrap.wrap(
+      f"Written by `python -m benchmarks.invariances` with `{model.name}`. Each of the"
+      f" {len(excerpts)} validation excerpts is changed in a way that leaves the music as it is,"
+      " and predicted again. The interval of the share that keeps its label is Wilson's, at 95 %."
+      " The excerpts have 22.05 kHz, so other sample rates are resampled twice.",
+      100,
+    ),
     "",
     "| change | labels kept | % [95 %] | required % | met |",
     "|---|---|---|---|---|",
