@@ -233,8 +233,8 @@ def main(_):
   text = totals.markdown()
   print(text)
   if INTO.value:
-    note = f"`python -m benchmarks.fuzz --files={totals.files} --seed={SEED.value}`:\n\n"
-    write_block(pathlib.Path(INTO.value), "fuzz", note + text)
+    note = f"\n`python -m benchmarks.fuzz --files={totals.files} --seed={SEED.value}`:\n\n"
+    write_block(pathlib.Path(INTO.value), "fuzz", note + text + "\n")
   if totals.faults or totals.memory["all"] >= MAX_MEMORY:
     raise UserError(f"faults: {dict(totals.faults)}; memory: {totals.memory['all'] / 1e6:.0f} MB")
 

@@ -283,8 +283,8 @@ def main(_):
       print(lines[-1], flush=True)
   text = "\n".join(lines) + "\n"
   if fuzz.INTO.value:
-    note = f"`python -m benchmarks.fuzz_parsers --cases={CASES.value}`:\n\n"
-    write_block(pathlib.Path(fuzz.INTO.value), "parsers", note + text)
+    note = f"\n`python -m benchmarks.fuzz_parsers --cases={CASES.value}`:\n\n"
+    write_block(pathlib.Path(fuzz.INTO.value), "parsers", note + text + "\n")
   if faults:
     raise UserError(f"{faults} damaged files raised something else than a UserError")
 
