@@ -104,6 +104,8 @@ def write_model(
       os.rename(new, target)
     except OSError:
       if not target.exists():  # if it exists, another process has written the same model
+        if (old := pathlib.Path(temporary) / "old").exists():
+          os.rename(old, target)
         raise
 
 

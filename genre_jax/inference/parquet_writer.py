@@ -69,6 +69,9 @@ class ParquetWriter:
         for line in self._partial_path.read_text(encoding="utf-8").splitlines(keepends=True):
           if line.endswith("\n"):
             partial.append(json.loads(line))
+        # An interruption after the Parquet file was replaced leaves rows in both files.
+        known = {row["file"] for row in rows}
+        partial = [part for part in partial if part and part[0]["file"] not in known]
         added = [row for part in partial for row in part]
         if any(set(row) - set(self._schema.names) for row in added):
           raise other_columns(self._partial_path)

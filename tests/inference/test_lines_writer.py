@@ -212,3 +212,34 @@ def test_parquet_of_an_earlier_version(tmp_path):
   assert set(writer.existing) == {"a.mp3"}
   writer.close()
   assert parquet.read_table(tmp_path / "out").schema.names == names
+
+
+def test_an_interruption_after_the_parquet_file_was_replaced(tmp_path):
+  parquet = pytest.importorskip("pyarrow.parquet")
+  make = _writers(tmp_path / "out", "parquet")
+  writer = make()
+  writer.write(_prediction("a.mp3"))
+  partial = (tmp_path / "out.partial.jsonl").read_bytes()
+  writer.close()
+  (tmp_path / "out.partial.jsonl").write_bytes(partial)
+  writer = make()
+  writer.write(_prediction("a.mp3"))
+  writer.write(_prediction("b.mp3"))
+  writer.close()
+  assert parquet.read_table(tmp_path / "out")["file"].to_pylist() == ["a.mp3", "b.mp3"]
+
+
+@pytest.mark.parametrize("line", ['[{"file": ["a"]}]', '[{"file": "a", "confidence": "x"}]', "[1]"])
+def test_damaged_rows_of_an_interrupted_command(tmp_path, line):
+  pytest.importorskip("pyarrow")
+  (tmp_path / "out.partial.jsonl").write_text(line + "\n")
+  with pytest.raises(UserError, match="cannot be read"):
+    _writers(tmp_path / "out", "parquet")()
+
+
+@pytest.mark.parametrize("text", ["[" * 5000 + "\n", '\n\n"\n'])
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_files_that_are_deeply_nested_or_have_no_header(tmp_path, kind, text):
+  (tmp_path / "out").write_text(text)
+  with pytest.raises(UserError, match="other than predictions|other columns"):
+    _writers(tmp_path / "out", kind)()

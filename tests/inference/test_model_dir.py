@@ -1,6 +1,8 @@
 """Test model directories: packed from a run, found by name, and refused when damaged."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 
@@ -23,6 +25,23 @@ def test_a_model_is_written_and_read(small_model):
     model.variables["params"]["logits_linear"]["bias"], variables["params"]["logits_linear"]["bias"]
   )
   assert load(model) is model
+
+
+def test_a_model_is_kept_if_it_cannot_be_replaced(tmp_path, monkeypatch):
+  weights = {"params/a": np.zeros(1)}
+  model_dir.write_model(tmp_path / "m", {"name": "old"}, weights)
+  rename = os.rename
+
+  def fail(source, target):
+    if str(source).endswith("new"):
+      raise OSError(errno.ENOSPC, "No space left on device")
+    rename(source, target)
+
+  monkeypatch.setattr(os, "rename", fail)
+  with pytest.raises(OSError, match="No space"):
+    model_dir.write_model(tmp_path / "m", {"name": "new"}, weights)
+  assert model_dir.read_model(tmp_path / "m")[0]["name"] == "old"
+  assert os.listdir(tmp_path) == ["m"]
 
 
 def test_names_are_found_in_the_cache(tmp_path, monkeypatch):
