@@ -24,8 +24,9 @@ HEAD = """# Licenses of dependencies
 `python tools/licenses.py` writes this page from the metadata of the installed packages. genre_jax
 itself has the Apache License 2.0. A package without an extra is always installed.
 
-The wheel of PyAV contains FFmpeg, which reports: {ffmpeg}. FFmpeg was configured with
-these libraries of GPL: {gpl}. This project does not use them: they encode video.
+The wheel of PyAV contains FFmpeg, which reports the license {ffmpeg}.
+It also contains these libraries under the GPL: {gpl}. They encode video, and this
+project does not call them.
 
 """
 GPL = ("libx264", "libx265", "libxvid", "librubberband", "libvidstab")
