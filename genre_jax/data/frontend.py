@@ -38,10 +38,12 @@ class FrontendConfig:
     n_mels: Number of mel bands.
     fmin: Lower edge of the lowest band, Hz.
     fmax: Upper edge of the highest band, Hz.
-    mel_scale: 'slaney' or 'htk'.
+    mel_scale: 'slaney' or 'htk'; 'htk_mel' is 'htk' with triangles that are linear in mel instead
+      of Hz, as TensorFlow's linear_to_mel_weight_matrix.
     mel_norm: 'slaney' (each band has unit area) or 'none'.
     power: Exponent of the magnitude spectrum before the mel sum.
-    compression: 'db' (10 log10) or 'log10_10000' (log10(1 + 10000 x), as in musicnn).
+    compression: 'db' (10 log10), 'log10_10000' (log10(1 + 10000 x), as in musicnn) or 'ln_0.001'
+      (ln(x + 0.001), as in YAMNet).
     db_ref: 'max' (0 dB is the largest value of the clip) or 'full_scale' (0 dB is 1.0).
     top_db: Values are clamped at this many dB below the clip's maximum; 0 for no clamp.
     amin: Smallest power before the logarithm.
@@ -96,9 +98,9 @@ class FrontendConfig:
     for name, allowed in (
       ("window", WINDOWS),
       ("pad_mode", PAD_MODES),
-      ("mel_scale", ("slaney", "htk")),
+      ("mel_scale", ("slaney", "htk", "htk_mel")),
       ("mel_norm", ("slaney", "none")),
-      ("compression", ("db", "log10_10000")),
+      ("compression", ("db", "log10_10000", "ln_0.001")),
       ("db_ref", ("max", "full_scale")),
     ):
       if getattr(self, name) not in allowed:

@@ -153,7 +153,7 @@ def _mel_power(frames, frontend, rows=None):
 
 
 def compress(mel_power, frontend: FrontendConfig, peak=None) -> np.ndarray:
-  """Convert mel power to dB (as librosa.power_to_db) or to log10(1 + 10000 x).
+  """Convert mel power to dB (as librosa.power_to_db), log10(1 + 10000 x) or ln(x + 0.001).
 
   Args:
     mel_power: float32[frames, n_mels].
@@ -165,6 +165,8 @@ def compress(mel_power, frontend: FrontendConfig, peak=None) -> np.ndarray:
   """
   if frontend.compression == "log10_10000":
     return np.log10(1.0 + np.float32(10000.0) * mel_power)
+  if frontend.compression == "ln_0.001":
+    return np.log(mel_power + np.float32(0.001))
   amin = np.float32(frontend.amin)
   # In place, because an hour of frames is large.
   decibels = np.maximum(mel_power, amin)
@@ -291,6 +293,8 @@ def log_mel_jax(audio, frontend: FrontendConfig):
   mel = jnp.matmul(magnitude, filters, precision=jax.lax.Precision.HIGHEST)
   if frontend.compression == "log10_10000":
     return jnp.log10(1.0 + 10000.0 * mel)
+  if frontend.compression == "ln_0.001":
+    return jnp.log(mel + 0.001)
   decibels = 10.0 * jnp.log10(jnp.maximum(mel, frontend.amin))
   top = jnp.max(decibels, axis=(-2, -1), keepdims=True)
   if not frontend.streamable:

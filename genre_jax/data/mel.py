@@ -18,13 +18,13 @@ def hz_to_mel(frequencies, mel_scale):
 
   Args:
     frequencies: float[...], Hz.
-    mel_scale: 'slaney' (linear below 1 kHz; Slaney 1998, Auditory Toolbox) or 'htk'.
+    mel_scale: 'slaney' (linear below 1 kHz; Slaney 1998, Auditory Toolbox), 'htk' or 'htk_mel'.
 
   Returns:
     float64[...], mel.
   """
   frequencies = np.asarray(frequencies, np.float64)
-  if mel_scale == "htk":
+  if mel_scale in ("htk", "htk_mel"):
     return 2595.0 * np.log10(1.0 + frequencies / 700.0)
   # 200/3 Hz per mel up to 1 kHz (mel 15), then 27 mels per factor of 6.4.
   above = 15.0 + 27.0 * np.log(np.maximum(frequencies, 1e-9) / 1000.0) / np.log(6.4)
@@ -34,7 +34,7 @@ def hz_to_mel(frequencies, mel_scale):
 def mel_to_hz(mels, mel_scale):
   """Convert mel to Hz, the inverse of `hz_to_mel`."""
   mels = np.asarray(mels, np.float64)
-  if mel_scale == "htk":
+  if mel_scale in ("htk", "htk_mel"):
     return 700.0 * (10.0 ** (mels / 2595.0) - 1.0)
   return np.where(mels >= 15.0, 1000.0 * 6.4 ** ((mels - 15.0) / 27.0), mels * 200.0 / 3.0)
 
@@ -57,6 +57,8 @@ def mel_filterbank(frontend: FrontendConfig) -> np.ndarray:
   """
   edges = _mel_edges(frontend)
   bins = np.fft.rfftfreq(frontend.n_fft, 1.0 / frontend.sample_rate)
+  if frontend.mel_scale == "htk_mel":
+    edges, bins = hz_to_mel(edges, "htk"), hz_to_mel(bins, "htk")
   rise = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
   fall = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
   filters = np.maximum(0.0, np.minimum(rise, fall))

@@ -62,6 +62,8 @@ def without_silence(log_mel: np.ndarray, frontend: FrontendConfig) -> np.ndarray
   exact = log_mel.astype(np.float64)
   if frontend.compression == "log10_10000":
     power = (10**exact - 1) / 10000
+  elif frontend.compression == "ln_0.001":
+    power = np.exp(exact) - 0.001
   else:
     power = 10 ** (exact / 10)
     if frontend.top_db:  # many bands at the floor are not a sound

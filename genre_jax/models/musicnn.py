@@ -5,7 +5,7 @@ tagging", arXiv 1909.06654. Its first layers are those of Pons et al. (2018), ar
 filters over frequency ("timbral") in parallel with long filters over time ("temporal").
 
 Each layer equals that of the released checkpoints' graph, which
-`genre_jax/inference/published_weights.py` reads. Padding, epsilon, and the order of ReLU and
+`genre_jax/inference/musicnn_weights.py` reads. Padding, epsilon, and the order of ReLU and
 normalization, which the paper does not state, are taken from the graph.
 """
 

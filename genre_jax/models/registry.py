@@ -18,6 +18,7 @@ from genre_jax.models.baseline import Baseline
 from genre_jax.models.musicnn import Musicnn
 from genre_jax.models.published import PublishedBaseline, PublishedTfSplit
 from genre_jax.models.split_cnn import SplitCnn, SquareCnn
+from genre_jax.models.yamnet import Yamnet
 
 MODELS: dict[str, type[nn.Module]] = {
   "published_baseline": PublishedBaseline,
@@ -30,6 +31,7 @@ MODELS: dict[str, type[nn.Module]] = {
   "split_cnn": SplitCnn,
   "square_cnn": SquareCnn,
   "musicnn": Musicnn,
+  "yamnet": Yamnet,
 }
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float64": jnp.float64}

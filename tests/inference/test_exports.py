@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from genre_jax.data.audio import read_audio
 from genre_jax.errors import UserError
 from genre_jax.inference import export, exports, load, predict
 from tests.conftest import ROOT
@@ -56,7 +57,7 @@ def test_export_equals_predict(tmp_path, small_model):
   soundfile.write(tmp_path / "x.wav", sound(9), 8000, subtype="FLOAT")
   prediction = next(predict(tmp_path / "x.wav", str(small_model)))
   export(str(small_model), tmp_path / "m.zip", check=[str(tmp_path / "x.wav")])
-  exported = np.asarray(_run(tmp_path / "m.zip")(sound(9)[None]))[0]
+  exported = np.asarray(_run(tmp_path / "m.zip")(read_audio(tmp_path / "x.wav", 8000)[None]))[0]
   np.testing.assert_allclose(exported, list(prediction.probabilities.values()), atol=1e-5)
 
 

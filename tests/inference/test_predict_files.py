@@ -237,7 +237,7 @@ def test_a_crash_or_a_hang_costs_only_one_file_its_prediction(songs, small_model
 
 def test_musicnn_uses_its_own_frontend(tmp_path):
   """A multi-label network that does not normalize its input."""
-  from genre_jax.inference.published_weights import FRONTEND
+  from genre_jax.inference.musicnn_weights import FRONTEND
 
   folder = write_small_model(tmp_path, "tags", FRONTEND, "musicnn", ("a", "b"), task="multi_label")
   soundfile.write(tmp_path / "s.wav", sound(4, 16000), 16000)

