@@ -93,14 +93,15 @@ def read_audio(path: str | os.PathLike, sample_rate: int) -> np.ndarray:
 
 def _check_file(path: str) -> None:
   try:
-    if not os.path.exists(path):
-      raise UnreadableAudio("there is no such file")
+    os.stat(path)
     if not os.path.isfile(path):
       raise UnreadableAudio("is not a file")
     if os.path.getsize(path) == 0:
       raise UnreadableAudio("is empty (0 bytes)")
     with open(path, "rb"):
       pass
+  except FileNotFoundError as error:
+    raise UnreadableAudio("there is no such file") from error
   except OSError as error:
     raise UnreadableAudio(f"cannot be read: {error.strerror or error}") from error
   except ValueError as error:  # a zero byte in the name

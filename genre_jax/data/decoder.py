@@ -106,8 +106,11 @@ def decode(
   """
   with _open(source) as (container, stream):
     facts.format, facts.codec = container.format.name, stream.codec_context.name
-    if stream.duration and _knows_length(facts.format, source):
-      facts.announced = float(stream.duration * stream.time_base)
+    if _knows_length(facts.format, source):
+      if stream.duration:
+        facts.announced = float(stream.duration * stream.time_base)
+      elif container.duration:  # Matroska gives the length of the file alone
+        facts.announced = container.duration / av.time_base
       if facts.format in ("wav", "w64") and isinstance(source, str):
         # FFmpeg reports the length that is present.
         facts.announced /= headers.pcm_share(source) or 1
@@ -128,13 +131,17 @@ def decode(
 @contextlib.contextmanager
 def _open(source):
   """Open a file and choose its audio stream."""
-  name = "file:" + source if isinstance(source, str) else source  # no other protocol
+  name, options = source, {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+  if isinstance(source, str):
+    name = "file:" + source  # no other protocol
+    if headers.wav_goes_on(source):
+      options["ignore_length"] = "1"  # an option of the demuxer of WAV
   with contextlib.ExitStack() as stack:
     try:
       container = stack.enter_context(
         av.open(
           name,
-          options={"format_whitelist": FORMATS, "protocol_whitelist": "file"},
+          options=options,
           metadata_errors="replace",  # tags are not used
         )
       )

@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 
+from genre_jax.data.recognize import is_hidden
 from genre_jax.errors import UserError
 
 STAMPED_BYTES = 4096  # read at the beginning and at the end of a file
@@ -83,7 +84,7 @@ def _walk(root: str, depth: int | None) -> Iterator[tuple[str, str]]:
       ) from error
     inner = []
     for entry in entries:
-      if entry.name.startswith("."):
+      if is_hidden(entry.name):
         continue
       if os.path.isdir(entry.path):
         if depth is None or level < depth:

@@ -71,6 +71,25 @@ def pcm_share(path: str) -> float:
   return 1.0
 
 
+def wav_goes_on(path: str) -> bool:
+  """Return True if what follows the audio of a WAV file is no chunk, so the size was too small."""
+  size = os.path.getsize(path)
+  with open(path, "rb") as file:
+    head = file.read(12)
+    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+      return False
+    at = 12
+    while at + 8 <= size:
+      file.seek(at)
+      name, length = file.read(4), int.from_bytes(file.read(4), "little")
+      at += 8 + length + length % 2
+      if name == b"data":
+        file.seek(at)
+        following = file.read(4)
+        return size - at >= 8 and not (following.isascii() and following.strip().isalnum())
+  return False
+
+
 def _share(announced, present):
   if not announced or announced in UNKNOWN_SIZES:
     return 1.0
@@ -89,7 +108,7 @@ def ogg_links(path: str) -> list[int]:
       if begins and not in_header:
         links.append(at)
       in_header = begins
-      at += 27 + data[at + 26] + sum(data[at + 27 : at + 27 + data[at + 26]])
+      at += 4  # a page that was cut has not the length that it states
   return links
 
 

@@ -21,6 +21,11 @@ def is_audio_name(name: str) -> bool:
   return os.path.splitext(name)[1].lower() in EXTENSIONS
 
 
+def is_hidden(name: str) -> bool:
+  """Return True for a name that begins with one dot; '...And Justice' is the name of an album."""
+  return name.startswith(".") and not name.startswith("..")
+
+
 def sound_format(head: bytes) -> str:
   """Return the format of a sound file from its first bytes, or '' if they show none.
 
@@ -35,6 +40,12 @@ def sound_format(head: bytes) -> str:
     (b"caff", "CAF"),
     (b"wvpk", "WavPack"),
     (b"MAC ", "Monkey's Audio"),
+    (b"APETAGEX", "APE tag"),
+    (b"MPCK", "Musepack"),
+    (b"MP+", "Musepack"),
+    (b"FLV\x01", "FLV"),
+    (b"#!AMR", "AMR"),
+    (b"\x0b\x77", "AC-3"),
     (b"TTA1", "TTA"),
     (b"DSD ", "DSF"),
     (b"RF64", "RF64"),
@@ -44,8 +55,8 @@ def sound_format(head: bytes) -> str:
   ):
     if head.startswith(magic):
       return name
-  if head[:4] in (b"RIFF", b"RIFX") and head[8:12] == b"WAVE":
-    return "WAV"
+  if head[:4] in (b"RIFF", b"RIFX") and head[8:12] in (b"WAVE", b"AVI "):
+    return head[8:12].decode().strip()
   if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
     return "AIFF"
   if head[4:8] == b"ftyp":

@@ -1,10 +1,11 @@
 """Leave the silent stretches of a track out: they are no evidence of a genre.
 
-A stretch is silent if it stays 60 dB below the track's loudest second, or below one step of 16-bit
-audio, for at least one second. Prepared sets, predictions and pages leave such stretches out. They
-are cut out of the samples, so that the frames of the music are those of the same music without
-silence. Archives have no samples, so frames are left out. The streaming classifier cannot know the
-loudest second and uses an absolute level instead.
+A stretch is silent if for at least one second it stays 60 dB below the track's loudest second, or
+below -60 dBFS and 40 dB below that second, or below one step of 16-bit audio. Prepared sets,
+predictions and pages leave such stretches out. They are cut out of the samples, so that the frames
+of the music are those of the same music without silence. Archives have no samples, so frames 60 dB
+below the loudest second are left out. The streaming classifier cannot know the loudest second and
+uses an absolute level instead.
 """
 
 import numpy as np
@@ -14,7 +15,13 @@ from genre_jax.data.frontend import FrontendConfig
 SILENCE_DB = 60.0
 SECONDS = 1.0  # length of the loudest part, and shortest silent stretch
 SHARE = 10 ** (-SILENCE_DB / 10)
+# Hiss below this power is silence if it is also this far below the loudest second. Quiet music is
+# not: a gain of -40 dB leaves it within the second limit.
+HISS_POWER, HISS_SHARE = 1e-6, 1e-4
+# The power of noise in a hop of a millisecond is up to 6 dB above its mean.
+HOP_MARGIN = 4.0
 SILENT_PEAK = 2.0**-15  # one step of 16-bit audio: below it is digital silence, maybe with dither
+GROUP_HOPS = 50
 HOPS = 1000  # in which the power of samples is measured, per second
 
 
@@ -100,6 +107,8 @@ class SilenceCutter:
     self._tail = np.zeros(0, np.float32)
     self._quiet: list[np.ndarray] = []  # pieces of the current quiet run, empty if it is long
     self._quiet_samples = 0
+    self._groups: list[np.ndarray] = []  # largest power of a hop in groups of hops
+    self._group_hops: list[np.ndarray] = []  # number of hops in each group
     self._last = 0.0  # last sample of the current quiet run
 
   def push(self, samples: np.ndarray) -> np.ndarray:
@@ -131,7 +140,10 @@ class SilenceCutter:
     squares, firsts = (sums[:, self._hops + 1 :] - sums[:, 1 : -self._hops]) / self._hops
     loudest = np.maximum.accumulate(np.maximum(squares - firsts**2, self.loudest))
     self._recent, self.loudest = known[:, -self._hops :], float(loudest[-1])
-    quiet = power <= np.maximum(loudest * SHARE, SILENT_PEAK**2)
+    quiet = power <= _limit(loudest)
+    groups = np.arange(0, len(power), GROUP_HOPS)
+    self._groups.append(np.maximum.reduceat(power, groups))
+    self._group_hops.append(np.diff(np.append(groups, len(power))))
     start = self.samples - len(self._rest) - len(samples)
     tail, self._tail = self._tail, np.zeros(0, np.float32)
     kept = len(tail) - (_constant(tail[::-1], samples[0]) if quiet[0] else 0)
@@ -190,6 +202,18 @@ class SilenceCutter:
       self.pieces.append([first, len(piece)])
     return piece
 
+  def misses_silence(self) -> bool:
+    """Return True if the final loudest second shows silence that was not cut."""
+    if not self._groups:
+      return False
+    quiet = np.concatenate(self._groups) <= _limit(np.array(self.loudest))
+    hops = np.concatenate(self._group_hops)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], quiet.astype(int), [0]])))
+    runs = [hops[start:end].sum() for start, end in zip(edges[::2], edges[1::2], strict=True)]
+    silent = sum(run for run in runs if run >= self._hops) * self._hop
+    cut = self.samples - sum(length for _, length in self.pieces)
+    return silent > cut + self._hops * self._hop // 2
+
   def positions(self, samples: np.ndarray) -> np.ndarray:
     """Return where samples of the output are in the input.
 
@@ -200,6 +224,12 @@ class SilenceCutter:
     starts = np.cumsum(length) - length
     piece = np.clip(np.searchsorted(starts, samples, side="right") - 1, 0, None)
     return samples - starts[piece] + first[piece]
+
+
+def _limit(loudest: np.ndarray) -> np.ndarray:
+  """Return the largest power of a hop in silence, given the power of the loudest second."""
+  hiss = np.minimum(HISS_POWER, loudest * HISS_SHARE)
+  return np.maximum(HOP_MARGIN * np.maximum(loudest * SHARE, hiss), SILENT_PEAK**2)
 
 
 def _constant(samples, value):

@@ -16,7 +16,7 @@ import numpy as np
 
 from genre_jax.data import audio, log_mel
 from genre_jax.data.frontend import FrontendConfig
-from genre_jax.data.silence import SILENT_PEAK, SilenceCutter, frame_energies, sounding_frames
+from genre_jax.data.silence import SILENT_PEAK, SilenceCutter
 from genre_jax.errors import UserError
 
 TASKS = ("single_label", "multi_label")
@@ -184,21 +184,16 @@ def read_mel_power(
   loudest = 0.0
   while True:
     stream, cutter = log_mel.MelPowerStream(frontend), SilenceCutter(frontend.sample_rate, loudest)
-    energies, peak = [], 0.0
-
-    def keep(mel_power, energies=energies):
-      frames.append(mel_power)
-      energies.append(frame_energies(mel_power))
-
+    peak = 0.0
     for block in audio.read_blocks(
       path, frontend.sample_rate, notes=notes, cutter=cutter, max_seconds=max_seconds
     ):
       peak = max(peak, float(np.max(np.abs(block))))
-      keep(stream.push(block))
+      frames.append(stream.push(block))
     check_not_silent(peak)
-    keep(stream.flush())
-    # Only audio that is quiet in comparison with what follows is cut in a second reading.
-    if loudest or sounding_frames(np.concatenate(energies), frontend.frame_rate).all():
+    frames.append(stream.flush())
+    # What is quiet in comparison with later audio is cut in a second reading.
+    if loudest or not cutter.misses_silence():
       return stream.peak, cutter
     loudest = cutter.loudest
     frames.clear()

@@ -7,7 +7,9 @@ gives a block as soon as it is available.
 import io
 import os
 import queue
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -77,7 +79,13 @@ def standard_input_blocks(
   if not found or (is_pcm and found == "MPEG"):
     return pipe_blocks(_Pipe(head, descriptor), sample_format, channels), False
   print(f"notice: standard input is a sound file ({found}); it is decoded", file=sys.stderr)
-  return file_blocks(_Pipe(head, descriptor), sample_rate, name="-"), True
+  pipe = _Pipe(head, descriptor)
+  if found == "MP4":  # its index may be at the end
+    whole = tempfile.TemporaryFile()
+    shutil.copyfileobj(pipe, whole)
+    whole.seek(0)
+    return file_blocks(whole, sample_rate, name="-"), True
+  return file_blocks(pipe, sample_rate, name="-"), True
 
 
 def file_blocks(

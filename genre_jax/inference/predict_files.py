@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from genre_jax.data.isolated_calls import IsolatedCalls
-from genre_jax.data.recognize import is_audio_name
+from genre_jax.data.recognize import is_audio_name, is_hidden
 from genre_jax.errors import UserError
 from genre_jax.inference import model_dir
 from genre_jax.inference.model import Model, load
@@ -99,8 +99,7 @@ def find_files(
 
   Args:
     paths: Files, which may have any name, '-' for standard input, and folders. Folders are searched
-      with their subfolders and links for names of music files. Names that begin with a dot are left
-      out.
+      with their subfolders and links for names of music files. Hidden names are left out.
     passed_over: Counts the other files in folders by their extension, '' for none.
 
   Yields:
@@ -121,11 +120,11 @@ def find_files(
       subfolders[:] = sorted(
         name
         for name in subfolders
-        if not name.startswith(".") and not _seen_before(os.path.join(folder, name), seen)
+        if not is_hidden(name) and not _seen_before(os.path.join(folder, name), seen)
       )
       for name in sorted(names):
         file = os.path.join(folder, name)
-        if name.startswith("."):
+        if is_hidden(name):
           continue
         if is_audio_name(name):
           found = True

@@ -203,7 +203,7 @@ def test_unusual_names(files, tmp_path):
     with open(path, "wb") as file:
       file.write((files / "song.mp3").read_bytes())
     assert len(read(os.fsdecode(path))[0]) > 3 * RATE
-  with pytest.raises(UnreadableAudio, match="no such file"):
+  with pytest.raises(UnreadableAudio, match="cannot be read"):
     read("a\0b")
 
 
@@ -239,3 +239,43 @@ def test_headers_with_an_unknown_codec_or_thousands_of_channels(tmp_path, at, va
   (tmp_path / "a.wav").write_bytes(raw)
   with pytest.raises(UnreadableAudio, match="cannot be decoded"):
     read(tmp_path / "a.wav")
+
+
+def test_a_wav_whose_size_is_too_small_is_read_whole(tmp_path):
+  soundfile.write(tmp_path / "a.wav", music(), RATE)
+  raw = bytearray((tmp_path / "a.wav").read_bytes())
+  raw[40:44] = (20001).to_bytes(4, "little")
+  (tmp_path / "a.wav").write_bytes(raw)
+  np.testing.assert_array_equal(read(tmp_path / "a.wav")[0], music())
+  # A chunk after the audio is not sound.
+  soundfile.write(tmp_path / "b.wav", music(), RATE)
+  raw = (tmp_path / "b.wav").read_bytes() + b"LIST" + (4000).to_bytes(4, "little") + bytes(4000)
+  (tmp_path / "b.wav").write_bytes(raw)
+  np.testing.assert_array_equal(read(tmp_path / "b.wav")[0], music())
+
+
+def test_a_cut_link_of_a_chained_file_costs_its_rest_alone(tmp_path):
+  links = []
+  for number in range(3):
+    soundfile.write(tmp_path / "a.ogg", music(seed=number), RATE, format="OGG")
+    links.append((tmp_path / "a.ogg").read_bytes())
+  links[1] = links[1][: len(links[1]) // 2]
+  (tmp_path / "chained.ogg").write_bytes(b"".join(links))
+  audio, _ = read(tmp_path / "chained.ogg")
+  assert 8.5 < len(audio) / RATE < 11
+
+
+def test_a_cut_matroska_file_has_a_note(files, tmp_path):
+  raw = (files / "song.mka").read_bytes()
+  (tmp_path / "a.mka").write_bytes(raw[: len(raw) // 2])
+  _, (note,) = read(tmp_path / "a.mka")
+  assert " of 4.0 s: " in note
+
+
+def test_a_file_in_a_folder_that_cannot_be_searched(files, monkeypatch):
+  def refuse(path, *arguments, **options):
+    raise PermissionError(13, "Permission denied", path)
+
+  monkeypatch.setattr("os.stat", refuse)
+  with pytest.raises(UnreadableAudio, match="cannot be read: Permission denied"):
+    read(str(files / "song.mp3"))
