@@ -382,7 +382,7 @@ def real_wheel(tmp_path_factory):
     if cached.exists():
       published_weights.verify_wheel(cached)
       return cached
-    return published_weights.obtain_wheel(tmp_path_factory.mktemp("real"))
+    return published_weights.obtain_wheel(tmp_path_factory.mktemp("real"), MUSICNN)
   except UserError as error:
     pytest.skip(f"needs the musicnn wheel: {error}")
 
