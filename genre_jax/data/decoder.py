@@ -70,7 +70,6 @@ class Facts:
 
   Attributes:
     format: FFmpeg's name of the container.
-    codec: FFmpeg's name of the codec.
     announced: Length in seconds that the header gives, 0 if unknown.
     decoded: Seconds decoded so far.
     end: Time stamp in seconds of the end of the last frame, 0 if unknown.
@@ -79,7 +78,6 @@ class Facts:
   """
 
   format: str = ""
-  codec: str = ""
   announced: float = 0.0
   decoded: float = 0.0
   end: float = 0.0
@@ -105,7 +103,7 @@ def decode(
     OSError: If the file cannot be read.
   """
   with _open(source) as (container, stream):
-    facts.format, facts.codec = container.format.name, stream.codec_context.name
+    facts.format = container.format.name
     if _knows_length(facts.format, source):
       if stream.duration:
         facts.announced = float(stream.duration * stream.time_base)
