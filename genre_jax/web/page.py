@@ -19,6 +19,7 @@ from genre_jax.inference.predict_files import predict_track
 from genre_jax.inference.streaming import StreamingClassifier, converter
 from genre_jax.inference.track_log_mel import TrackLogMel, read_track_log_mel
 from genre_jax.reports.grad_cam import GradCam
+from genre_jax.web.disconnect import IgnoreDisconnect
 from genre_jax.web.same_origin import SameOrigin
 
 TOP_CLASSES = 5  # classes in the list of probabilities
@@ -298,7 +299,7 @@ def serve(
       enable_monitoring=False,
       mcp_server=False,
       theme=gradio.themes.Default(font=FONT, font_mono=["monospace"]),
-      app_kwargs={"middleware": [Middleware(SameOrigin, host=host)]},
+      app_kwargs={"middleware": [Middleware(IgnoreDisconnect), Middleware(SameOrigin, host=host)]},
     )
     print(f"http://{host}:{port}  (Ctrl-C stops it)", flush=True)
     if not block:
