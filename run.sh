@@ -55,7 +55,7 @@ run_command() {  # PYTHON ARGUMENTS...: runs a command of this checkout in the c
   PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} exec "$interpreter" -P -m genre_jax "$@"
 }
 
-set_up "$venv" requirements.txt 700
+case "${1-}" in docs | onnx) ;; *) set_up "$venv" requirements.txt 700 ;; esac  # they have their own
 
 case "${1-}" in
   "")
