@@ -65,93 +65,9 @@ class PublishedTfSplit(nn.Module):
     return self.logits(self.hidden(flatten(x)).relu())
 
 
-class SplitCnn(nn.Module):
-  """`split_cnn` with its default sizes, without dropout and branch dropout."""
-
-  def __init__(self, frames, mels, classes):
-    super().__init__()
-    self.band_norm = nn.BatchNorm1d(mels)
-    self.frequency_0 = nn.Conv2d(1, 16, (1, 9), (1, 2), (0, 4), bias=False)
-    self.frequency_norm_0 = nn.BatchNorm2d(16)
-    self.frequency_1 = nn.Conv2d(16, 32, (1, 9), padding=(0, 4), bias=False)
-    self.frequency_norm_1 = nn.BatchNorm2d(32)
-    self.frequency_2 = nn.Conv2d(32, 48, (1, 4), bias=False)
-    self.frequency_norm_2 = nn.BatchNorm2d(48)
-    self.frequency_out = nn.Linear(mels // 32 * 48, 64, bias=False)
-    self.time_0 = nn.Conv2d(1, 16, (9, 1), bias=False)
-    self.time_norm_0 = nn.BatchNorm2d(16)
-    self.time_1 = nn.Conv2d(16, 32, (4, 1), bias=False)
-    self.time_norm_1 = nn.BatchNorm2d(32)
-    self.time_out = nn.Linear(16 * 32, 64, bias=False)
-    self.branches_norm = nn.BatchNorm1d(128)
-    self.fusion_0 = nn.Conv2d(128, 128, (3, 1), bias=False)
-    self.fusion_norm_0 = nn.BatchNorm1d(128)
-    self.embedding_norm = nn.BatchNorm1d(384)
-    self.profile_in_norm = nn.BatchNorm1d(3 * mels)
-    self.profile = nn.Linear(3 * mels, 128, bias=False)
-    self.profile_norm = nn.BatchNorm1d(128)
-    self.logits = nn.Linear(384 + 128, classes)
-
-  def forward(self, x):
-    steps = (x[:, 0, 1:] - x[:, 0, :-1]).abs() / 20.0
-    centered = x - x.amax(3, keepdim=True)
-    centered = centered.clamp_min(-60.0)
-    centered = (centered - centered.mean(3, keepdim=True)) / 20.0
-    frequency, time = self.frequency_branch(centered), self.time_branch(x)
-    length = min(frequency.shape[1], time.shape[1])
-    x = torch.cat([middle(frequency, length), middle(time, length)], -1)
-    x = over_rows(self.branches_norm, x).relu()
-    x = self.fusion_0(x.permute(0, 2, 1)[..., None])[..., 0].permute(0, 2, 1)
-    x = over_rows(self.fusion_norm_0, x).relu()
-    x = torch.cat([x.mean(1), deviation(x), x.amax(1)], -1)
-    x = torch.cat([self.embedding_norm(x), self.profile_branch(centered[:, 0], steps)], -1)
-    return self.logits(x)
-
-  def frequency_branch(self, centered):
-    """Return float[B, T', 64] from centered frames, float[B, 1, T, M]."""
-    x = over_rows(self.band_norm, centered[:, 0])[:, None]
-    x = F.avg_pool2d(x, (2, 1)).contiguous(memory_format=torch.channels_last)
-    x = self.frequency_norm_0(F.max_pool2d(self.frequency_0(x), (1, 4))).relu()
-    x = self.frequency_norm_1(F.max_pool2d(self.frequency_1(x), (1, 2))).relu()
-    x = F.pad(x, (2, 1))  # an even kernel covers one band more below than above
-    x = self.frequency_norm_2(F.max_pool2d(self.frequency_2(x), (1, 2))).relu()
-    return self.frequency_out(x.permute(0, 2, 3, 1).flatten(2))
-
-  def time_branch(self, x):
-    """Return float[B, T', 64] from frames in dB, float[B, 1, T, M]."""
-    x = F.avg_pool2d(x / 20.0, (1, x.shape[3] // 16))
-    kernel = self.time_0.weight - self.time_0.weight.mean((2, 3), keepdim=True)
-    x = F.conv2d(x.contiguous(memory_format=torch.channels_last), kernel)
-    x = self.time_norm_0(F.max_pool2d(x, (2, 1))).relu()
-    x = self.time_norm_1(self.time_1(x)).relu()
-    return self.time_out(x.permute(0, 2, 3, 1).flatten(2))
-
-  def profile_branch(self, centered, steps):
-    """Return float[B, 128] from centered frames, float[B, T, M], and steps, float[B, T - 1, M]."""
-    x = torch.cat([centered.mean(1), deviation(centered), steps.mean(1)], -1)
-    return self.profile_norm(self.profile(self.profile_in_norm(x))).relu()
-
-
-def over_rows(norm, x):
-  """Apply batch normalization to float[B, T, C] over B and T."""
-  return norm(x.reshape(-1, x.shape[-1])).reshape(x.shape)
-
-
-def deviation(x):
-  """Return the standard deviation over time of float[B, T, C]."""
-  return (x.var(1, correction=0) + EPSILON).sqrt()
-
-
-def middle(x, length):
-  """Return the middle `length` frames of float[B, T, C]."""
-  start = (x.shape[1] - length) // 2
-  return x[:, start : start + length]
-
-
 NETWORKS = {
   "published_baseline": PublishedBaseline,
   "published_tf_split": PublishedTfSplit,
-  "split_cnn": SplitCnn,
 }
 
 

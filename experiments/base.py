@@ -23,7 +23,8 @@ def get_config() -> ConfigDict:
   config.dtype = "float32"
   # Write a trace of some training steps to WORKDIR/profile, for TensorBoard or Perfetto.
   config.profile = False
-  # Run folder or checkpoint to start from, with a new head; '' starts from random weights.
+  # Run folder, checkpoint, model directory or name of a model to start from, with a new head; ''
+  # starts from random weights.
   config.init_from = ""
 
   # The audio and its labels.

@@ -12,8 +12,6 @@ MODELS = {
   "square_control": "axis_features_2d",
   "time_only": "axis_features_time",
   "frequency_only": "axis_features_frequency",
-  "learnt_split": "split_cnn",
-  "learnt_square": "square_cnn",
 }
 # Packaged models.
 MODEL_DIRECTORIES = {"tf_split_10": "axis_features_10"}

@@ -13,24 +13,13 @@ import numpy as np
 from benchmarks.harness import Contender, cores, format_ratio
 
 TITLE = "Training step"
-TARGET = "as fast as PyTorch, eager or compiled, whichever is faster; `split_cnn` 1.3 x as fast"
+TARGET = "as fast as PyTorch, eager or compiled, whichever is faster"
 NOTES = "training-step"
 THREADS = ("one", "all")
 
 # As in experiments/*.py, except for published_tf_split. There its batches have 256 segments, 8
 # TFLOP a step, and at its rate of 1e-3 the loss after three updates depends on rounding.
 NETWORKS = {
-  "split_cnn": {
-    "batch": 32,
-    "frames": 96,
-    "mels": 128,
-    "optimizer": "adamw",
-    "learning_rate": 2e-3,
-    "weight_decay": 1e-3,
-    "decay_on": "kernel$",
-    "clip_norm": 5.0,
-    "label_smoothing": 0.1,
-  },
   "published_baseline": {
     "batch": 32,
     "frames": 80,
@@ -77,7 +66,7 @@ def draw(path: str, shape: tuple[int, ...]) -> np.ndarray:
   return values * np.float32(np.prod(shape[:-1]) / 2) ** -0.5
 
 
-def ours(name: str, device_per_core: bool = False):
+def ours(name: str):
   """Set up `make_train_step` of genre_jax."""
   import dataclasses
 
@@ -88,9 +77,6 @@ def ours(name: str, device_per_core: bool = False):
   from genre_jax.models.registry import build_model
   from genre_jax.training import steps
   from genre_jax.training.optimizer import make_optimizer
-
-  if device_per_core:
-    jax.config.update("jax_num_cpu_devices", cores())
 
   settings, config = NETWORKS[name], base.get_config()
   config.optimizer.update(
@@ -106,7 +92,7 @@ def ours(name: str, device_per_core: bool = False):
   )
   config.train.update({"label_smoothing": settings["label_smoothing"], "ema_decay": 0.0})
   model = build_model({"name": name}, CLASSES, "float32")
-  dropouts = {"dropout", "pool_dropout", "branch_dropout", "profile_dropout", "profile_alone"}
+  dropouts = {"dropout", "pool_dropout"}
   model = model.clone(
     **{field.name: 0.0 for field in dataclasses.fields(model) if field.name in dropouts}
   )
@@ -165,9 +151,6 @@ for _name in NETWORKS:
       "peers", lambda name=_name: torch(name, True), 5e-3, case=_name
     ),
   }
-CONTENDERS["genre_jax, split_cnn, one device per core"] = Contender(
-  "genre_jax", lambda: ours("split_cnn", True), 5e-3, role="ours", case="split_cnn"
-)
 
 
 def remarks(outcomes) -> list[str]:

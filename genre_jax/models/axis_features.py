@@ -25,14 +25,18 @@ import jax
 import jax.numpy as jnp
 
 from genre_jax.models.axis_statistics import (
+  CEPSTRAL_RATES,
+  RATES,
   AxisDifferences,
   cepstral_changes,
   cepstral_statistics,
   cepstrum,
+  cosine_kernel,
   frequency_statistics,
   modulations,
   repeat_short_segments,
   time_statistics,
+  wave_kernel,
 )
 from genre_jax.models.layers import (
   DB_SCALE,
@@ -108,11 +112,20 @@ class AxisFeatures(nn.Module):
   def _drop(self, rate, x, train):
     return nn.Dropout(rate, deterministic=not train)(x)
 
+  def _cosine_kernel(self, bands):
+    """Return the kernels along frequency, float[bands, bands - 1]."""
+    return cosine_kernel(bands)
+
+  def _wave_kernel(self, name, rates, frames):
+    """Return the kernels along time, as of `wave_kernel`; a subclass stores changes by `name`."""
+    return wave_kernel(rates, frames, self.square)
+
   def _statistics(self, log_mel, mask):
-    """Compute float[batch, statistics] of the fixed kernels' outputs over the valid frames."""
+    """Compute float[batch, statistics] of the kernels' outputs over the valid frames."""
+    frames, bands = log_mel.shape[1:3]
     shape = center_frames(log_mel, self.floor_db) / DB_SCALE
     level = log_mel / DB_SCALE
-    cepstra = cepstrum(shape[..., 0])
+    cepstra = cepstrum(shape[..., 0], self._cosine_kernel(bands))
     parts = []
     if "frequency" in self.axes:
       differences = AxisDifferences("frequency", self.square, name="frequency")(shape)
@@ -124,10 +137,11 @@ class AxisFeatures(nn.Module):
       differences = AxisDifferences("time", self.square, name="time")(level)
       parts += [
         time_statistics(level, differences, mask, self.square),
-        modulations(level[..., 0], mask, self.square),
+        modulations(level[..., 0], mask, self._wave_kernel("waves", RATES, frames)),
       ]
     if "frequency" in self.axes and "time" in self.axes:
-      parts.append(cepstral_changes(cepstra, mask, self.square))
+      kernel = self._wave_kernel("cepstral_waves", CEPSTRAL_RATES, frames)
+      parts.append(cepstral_changes(cepstra, mask, self.square, kernel))
     return jnp.concatenate(parts, -1)
 
 

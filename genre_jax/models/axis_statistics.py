@@ -175,19 +175,15 @@ def time_statistics(level, differences, mask, square):
   return jnp.concatenate(parts, -1).reshape(level.shape[0], -1)
 
 
-def cepstrum(shape):
-  """Compute the orthonormal DCT-II of each frame without coefficient 0.
-
-  Args:
-    shape: float[B, T, M].
-
-  Returns:
-    float[B, T, M - 1].
-  """
-  bands = shape.shape[2]
+def cosine_kernel(bands):
+  """Return float32[bands, bands - 1]: the orthonormal DCT-II without coefficient 0."""
   position, order = np.arange(bands)[:, None] + 0.5, np.arange(1, bands)[None]
-  cosines = np.float32(np.sqrt(2 / bands) * np.cos(np.pi / bands * position * order))
-  return shape @ jnp.asarray(cosines, shape.dtype)
+  return np.float32(np.sqrt(2 / bands) * np.cos(np.pi / bands * position * order))
+
+
+def cepstrum(shape, kernel):
+  """Multiply each frame of float[B, T, M] by the kernels: float[B, T, M - 1]."""
+  return shape @ jnp.asarray(kernel, shape.dtype)
 
 
 def cepstral_statistics(cepstra, mask):
@@ -220,20 +216,21 @@ def cepstral_statistics(cepstra, mask):
   return jnp.concatenate(parts, -1)
 
 
-def cepstral_changes(cepstra, mask, square):
+def cepstral_changes(cepstra, mask, square, kernel):
   """Compute how cepstra change in time: mean absolute steps of each lag, and modulation power.
 
   Args:
     cepstra: float[B, T, M - 1].
     mask: float[B, T].
     square: See `AxisDifferences`.
+    kernel: From `wave_kernel`, of CEPSTRAL_RATES.
 
   Returns:
     float[B, D].
   """
   steps = _lags_as_batch(jnp.abs(_differences(cepstra[..., :CEPSTRA, None], "time", square)))
   steps = masked_statistics(steps, _lag_masks(mask, "time", square), ("mean",))
-  waves = _wave_power(cepstra[..., :CORRELATED], mask, CEPSTRAL_RATES, square)
+  waves = _wave_power(cepstra[..., :CORRELATED], mask, kernel)
   return jnp.concatenate([steps.reshape(cepstra.shape[0], -1), waves], -1)
 
 
@@ -245,19 +242,41 @@ def _mean_step(x, mask):
   return masked_statistics(steps, mask_after(mask, 2).at[:, 0].set(1), ("mean",))
 
 
-def modulations(level, mask, square):
+def modulations(level, mask, kernel):
   """Compute the log power of groups of bands at each of RATES.
 
   Args:
     level: float[B, T, M].
     mask: float[B, T].
-    square: See `AxisDifferences`.
+    kernel: From `wave_kernel`, of RATES.
 
   Returns:
     float[B, GROUPS * rates].
   """
   groups = pool_axis(level, max(1, level.shape[2] // GROUPS), 2, "mean")
-  return _wave_power(groups, mask, RATES, square)
+  return _wave_power(groups, mask, kernel)
+
+
+def wave_kernel(rates, frames, square):
+  """Return kernels whose sums are zero: a cosine and a sine of each rate.
+
+  Args:
+    rates: Cycles per frame.
+    frames: Frames of the segment, which limit the length.
+    square: Return the control's kernels, which have about the same number of weights. Rising and
+      falling waves alternate: they follow the sum or the difference of frame and column.
+
+  Returns:
+    float32[length, 2 * rates], or float32[length, SQUARE_SIZE, 2 * rates] if `square`.
+  """
+  if not square:
+    return _waves(rates, min(MODULATION_FRAMES, frames))
+  frames = min(SQUARE_SIZE, frames)
+  row, column = np.meshgrid(np.arange(frames), np.arange(SQUARE_SIZE), indexing="ij")
+  waves = _waves(rates, frames + SQUARE_SIZE - 1)
+  rising = np.repeat(np.arange(len(rates)) % 2 > 0, 2)
+  kernel = np.where(rising, waves[row + column], waves[row + SQUARE_SIZE - 1 - column])
+  return kernel - kernel.mean((0, 1))
 
 
 def _waves(rates, length):
@@ -273,49 +292,33 @@ def _waves(rates, length):
   return np.float32(np.stack(out, 1))
 
 
-def _wave_power(x, mask, rates, square):
+def _wave_power(x, mask, kernel):
   """Return float[B, D * rates]: log power of each column of float[B, T, D] at each rate."""
-  filter_waves = _waves_along_both if square else _waves_along_time
-  waves, frames, stride = filter_waves(x, rates)
-  valid = mask_after(mask, frames, stride).at[:, 0].set(1)
+  filter_waves, stride = (_along_time, 1) if kernel.ndim == 2 else (_along_both, SQUARE_STRIDE)
+  waves = filter_waves(x, jnp.asarray(kernel, x.dtype))
+  valid = mask_after(mask, kernel.shape[0], stride).at[:, 0].set(1)
   power = jnp.square(waves).reshape(*waves.shape[:3], -1, 2).sum(-1)  # cosine and sine
   power = power.reshape(*power.shape[:2], -1)
   return jnp.log(masked_statistics(power, valid, ("mean",)) + _MIN_POWER)
 
 
-def _waves_along_time(x, rates):
-  """Filter float[B, T, D] with waves along time.
-
-  Returns:
-    float[B, T', D, 2 * rates], the frames that each output covers, and the frames between outputs.
-  """
-  length = min(MODULATION_FRAMES, x.shape[1])
+def _along_time(x, kernel):
+  """Filter the columns of float[B, T, D] with float[length, K]: float[B, T', D, K]."""
   columns = x.swapaxes(1, 2).reshape(-1, x.shape[1], 1)
   waves = jax.lax.conv_general_dilated(
-    columns,
-    jnp.asarray(_waves(rates, length), x.dtype)[:, None],
-    (1,),
-    "VALID",
-    dimension_numbers=("NWC", "WIO", "NWC"),
+    columns, kernel[:, None], (1,), "VALID", dimension_numbers=("NWC", "WIO", "NWC")
   )
-  return waves.reshape(x.shape[0], x.shape[2], -1, 2 * len(rates)).swapaxes(1, 2), length, 1
+  return waves.reshape(x.shape[0], x.shape[2], -1, kernel.shape[1]).swapaxes(1, 2)
 
 
-def _waves_along_both(x, rates):
-  """Filter as `_waves_along_time` does, with square kernels of about the same number of weights."""
-  frames, half = min(SQUARE_SIZE, x.shape[1]), SQUARE_SIZE // 2
+def _along_both(x, kernel):
+  """Filter float[B, T, D] with square float[length, columns, K]: float[B, T', D, K]."""
+  half = kernel.shape[1] // 2
   x = jnp.pad(x, ((0, 0), (0, 0), (half, half)), "edge")
-  # Rising and falling waves alternate: they follow the sum or the difference of row and column.
-  row, column = np.meshgrid(np.arange(frames), np.arange(SQUARE_SIZE), indexing="ij")
-  waves = _waves(rates, frames + SQUARE_SIZE - 1)
-  rising = np.repeat(np.arange(len(rates)) % 2 > 0, 2)
-  kernel = np.where(rising, waves[row + column], waves[row + SQUARE_SIZE - 1 - column])
-  kernel = kernel - kernel.mean((0, 1))
-  waves = jax.lax.conv_general_dilated(
+  return jax.lax.conv_general_dilated(
     x[..., None],
-    jnp.asarray(kernel, x.dtype)[:, :, None],
+    kernel[:, :, None],
     (SQUARE_STRIDE, 1),
     "VALID",
     dimension_numbers=("NHWC", "HWIO", "NHWC"),
   )
-  return waves, frames, SQUARE_STRIDE

@@ -1,14 +1,21 @@
-"""Start a training from the weights of another run."""
+"""Start a training from the weights of another run, or of a packaged or fetched model."""
 
 import dataclasses
+import hashlib
+import json
+import pathlib
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
+import genre_jax
 from genre_jax.data.frontend import FrontendConfig
 from genre_jax.errors import UserError
+from genre_jax.files import cache_dir
+from genre_jax.old_names import modernize
 from genre_jax.training import checkpoints
 from genre_jax.training.steps import TrainState
 
@@ -22,7 +29,8 @@ def init_from(
 
   Args:
     state: The state with random weights.
-    path: A run's folder or a checkpoint.
+    path: A run's folder, a checkpoint, a model directory, or the name of a packaged or fetched
+      model.
     metadata: Description of the new network, as `setup.checkpoint_metadata` returns it.
     tx: The optimizer, whose state is made anew.
 
@@ -30,10 +38,9 @@ def init_from(
     The state with the copied weights.
 
   Raises:
-    UserError: If the checkpoint has another front end or another network, or no weight fits.
+    UserError: If the weights are of another front end or another network, or none fits.
   """
-  folder = checkpoints.locate(path)
-  stored = checkpoints.metadata(folder)
+  folder, stored, saved = _read(path)
   stored_frontend = FrontendConfig.from_dict(stored["frontend"])
   frontend = FrontendConfig.from_dict(metadata["frontend"])
   stored_frontend = dataclasses.replace(stored_frontend, num_frames=frontend.num_frames)
@@ -47,8 +54,6 @@ def init_from(
       f"--config.init_from={path} is the network {stored['model']['name']}, and this config"
       f" trains {metadata['model']['name']}: give a run of the same network"
     )
-  saved = checkpoints.load(folder)
-  saved = saved["ema"] or {"params": saved["params"], "batch_stats": saved["batch_stats"]}
   same_classes = stored["classes"] == metadata["classes"]
   copied, fresh = [], []
 
@@ -78,3 +83,45 @@ def init_from(
     ema=jax.tree.map(jnp.copy, variables) if state.ema else {},
     opt_state=tx.init(variables["params"]),
   )
+
+
+def _read(path: str) -> tuple[pathlib.Path, dict[str, Any], dict[str, Any]]:
+  """Return the folder that a user's path means, its metadata and its variables."""
+  folder = _model_directory(path)
+  if folder:
+    return folder, *_read_model_directory(folder)
+  folder = checkpoints.locate(path)
+  saved = checkpoints.load(folder)
+  saved = saved["ema"] or {"params": saved["params"], "batch_stats": saved["batch_stats"]}
+  return folder, checkpoints.metadata(folder), saved
+
+
+def _model_directory(path: str) -> pathlib.Path | None:
+  """Return the model directory at a path or of a name, or None if there is none."""
+  packaged = pathlib.Path(genre_jax.__file__).parent / "pretrained_models"
+  places = [pathlib.Path(path)]
+  if pathlib.PurePath(path).name == path:
+    places += [packaged / path, cache_dir() / "models" / path]
+  return next((place for place in places if (place / "model.json").is_file()), None)
+
+
+def _read_model_directory(folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
+  """Read model.json and weights.npz; see `genre_jax/inference/model_dir.py` for the format."""
+  try:
+    stored = modernize(json.loads((folder / "model.json").read_text()))
+    digest = hashlib.sha256((folder / "weights.npz").read_bytes()).hexdigest()
+    if digest != stored["weights_sha256"]:
+      raise UserError(f"--config.init_from={folder}: weights.npz is damaged or was changed")
+    saved: dict[str, Any] = {}
+    with np.load(folder / "weights.npz", allow_pickle=False) as archive:
+      for name in archive.files:
+        *parents, leaf = name.split("/")
+        node = saved
+        for parent in parents:
+          node = node.setdefault(parent, {})
+        node[leaf] = archive[name]
+  except UserError:
+    raise
+  except Exception as error:  # the readers of JSON and NumPy raise many kinds
+    raise UserError(f"--config.init_from={folder}: cannot be read as a model ({error})") from error
+  return stored, saved

@@ -175,7 +175,9 @@ def test_layers_for_grad_cam_are_marked():
 def test_the_cepstrum_is_scipys():
   x = np.random.default_rng(0).normal(size=(2, 5, 64)).astype(np.float32)
   expected = scipy.fft.dct(x, axis=2, norm="ortho")[..., 1:]
-  np.testing.assert_allclose(lib.cepstrum(jnp.asarray(x)), expected, atol=1e-5)
+  np.testing.assert_allclose(
+    lib.cepstrum(jnp.asarray(x), lib.cosine_kernel(64)), expected, atol=1e-5
+  )
 
 
 def test_statistics_cover_the_valid_frames_only():
@@ -201,7 +203,8 @@ def test_modulation_power_is_at_the_rate_of_the_signal(number):
   """A level that oscillates at one of RATES has its power there, in every group of bands."""
   time = np.arange(96)
   level = np.sin(2 * np.pi * lib.RATES[number] * time)[None, :, None] * np.ones((1, 1, 128))
-  power = lib.modulations(jnp.asarray(level, jnp.float32), jnp.ones((1, 96)), False)
+  kernel = lib.wave_kernel(lib.RATES, 96, False)
+  power = lib.modulations(jnp.asarray(level, jnp.float32), jnp.ones((1, 96)), kernel)
   power = np.asarray(power).reshape(lib.GROUPS, len(lib.RATES))
   assert (power.argmax(1) == number).all()
 
@@ -209,4 +212,5 @@ def test_modulation_power_is_at_the_rate_of_the_signal(number):
 def test_a_constant_level_has_no_modulation():
   level = jnp.full((1, 40, 128), 3.7)
   for square in (False, True):
-    assert float(jnp.ptp(lib.modulations(level, jnp.ones((1, 40)), square))) < 1e-2
+    kernel = lib.wave_kernel(lib.RATES, 40, square)
+    assert float(jnp.ptp(lib.modulations(level, jnp.ones((1, 40)), kernel))) < 1e-2
