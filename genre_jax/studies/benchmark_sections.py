@@ -27,8 +27,7 @@ TRANSFER = (
   " the accuracies of the probes upward.",
   "Interval of an accuracy: Wilson's at the effective number of artists, of the mean over seeds."
   " Interval of a difference: bootstrap over artists and seeds.",
-  "Length and genre are related: the longer excerpts are of six genres. `split_cnn` is trained here"
-  " with balanced classes, unlike in P4, and evaluated on four segments of 2 s. The first probe is"
+  "Length and genre are related: the longer excerpts are of six genres. The first probe is"
   " evaluated on the unchanged clip. The second probe, and what builds on it, is evaluated on five"
   " versions of a clip, with changed gain and speed. Both use all half-overlapping segments. The"
   " validation list has eight of the ten genres here: blues 13 tracks, classical 11 (of 1 artist),"
