@@ -15,6 +15,7 @@ import genre_jax
 from genre_jax.data.frontend import FrontendConfig
 from genre_jax.errors import UserError
 from genre_jax.files import cache_dir
+from genre_jax.models.registry import MODELS
 from genre_jax.old_names import modernize
 from genre_jax.training import checkpoints
 from genre_jax.training.steps import TrainState
@@ -25,7 +26,8 @@ def init_from(
 ) -> TrainState:
   """Copy every weight of a trained network whose name and shape are the same.
 
-  If the classes differ, the output layer keeps its random weights.
+  If the classes differ, the output layer keeps its random weights. A network that contains another
+  one, its `backbone`, can start from that one's weights too.
 
   Args:
     state: The state with random weights.
@@ -41,19 +43,12 @@ def init_from(
     UserError: If the weights are of another front end or another network, or none fits.
   """
   folder, stored, saved = _read(path)
-  stored_frontend = FrontendConfig.from_dict(stored["frontend"])
-  frontend = FrontendConfig.from_dict(metadata["frontend"])
-  stored_frontend = dataclasses.replace(stored_frontend, num_frames=frontend.num_frames)
-  if difference := stored_frontend.difference(frontend):
-    raise UserError(
-      f"--config.init_from={path} has another front end: "
-      + ", ".join(f"{name} is {a} there and {b} here" for name, (a, b) in difference.items())
-    )
-  if stored["model"]["name"] != metadata["model"]["name"]:
-    raise UserError(
-      f"--config.init_from={path} is the network {stored['model']['name']}, and this config"
-      f" trains {metadata['model']['name']}: give a run of the same network"
-    )
+  name = metadata["model"]["name"]
+  backbone = getattr(MODELS[name], "backbone", None)
+  if stored["model"]["name"] == backbone:  # a part of this network, with a front end of its own
+    saved = {kind: {backbone: tree} for kind, tree in saved.items()}
+  else:
+    _check_same_network(path, stored, metadata)
   same_classes = stored["classes"] == metadata["classes"]
   copied, fresh = [], []
 
@@ -85,6 +80,23 @@ def init_from(
   )
 
 
+def _check_same_network(path: str, stored: dict[str, Any], metadata: dict[str, Any]) -> None:
+  """Refuse weights of another network or another front end, apart from the segments' length."""
+  stored_frontend = FrontendConfig.from_dict(stored["frontend"])
+  frontend = FrontendConfig.from_dict(metadata["frontend"])
+  stored_frontend = dataclasses.replace(stored_frontend, num_frames=frontend.num_frames)
+  if difference := stored_frontend.difference(frontend):
+    raise UserError(
+      f"--config.init_from={path} has another front end: "
+      + ", ".join(f"{name} is {a} there and {b} here" for name, (a, b) in difference.items())
+    )
+  if stored["model"]["name"] != metadata["model"]["name"]:
+    raise UserError(
+      f"--config.init_from={path} is the network {stored['model']['name']}, and this config"
+      f" trains {metadata['model']['name']}: give a run of the same network"
+    )
+
+
 def _read(path: str) -> tuple[pathlib.Path, dict[str, Any], dict[str, Any]]:
   """Return the folder that a user's path means, its metadata and its variables."""
   folder = _model_directory(path)
@@ -97,7 +109,7 @@ def _read(path: str) -> tuple[pathlib.Path, dict[str, Any], dict[str, Any]]:
 
 
 def _model_directory(path: str) -> pathlib.Path | None:
-  """Return the model directory at a path or of a name, or None if there is none."""
+  """Return the model directory at a path or of a name, or None without one."""
   packaged = pathlib.Path(genre_jax.__file__).parent / "pretrained_models"
   places = [pathlib.Path(path)]
   if pathlib.PurePath(path).name == path:
