@@ -6,8 +6,7 @@ along time, waves and differences of frames. No kernel is learned.
 
 What is learned is a small network on top: a linear head and a head with one hidden layer. Each head
 is trained on segments of its own, so that neither depends on the other; the prediction is the mean
-of both. With few artists, learned kernels, along one axis or square, learn to identify songs rather
-than genres (measured: docs/results/notebook.md).
+of both. `split_cnn.py` also learns changes of the cosines and waves.
 
 A gain (a constant added to all dB) changes no logit: cosines are of frames relative to themselves,
 and differences and waves sum to zero. Nothing pads time.
