@@ -207,13 +207,13 @@ def test_a_signal_saves_and_ends_cleanly(place, number):
   assert [name for name in checkpoints if name.isdigit()]
 
 
-def test_a_checkpoint_of_eight_devices_is_evaluated_on_one(place):
-  eight = "--xla_force_host_platform_device_count=8"
+def test_a_checkpoint_of_eight_devices_is_evaluated_on_one(place, monkeypatch):
+  eight = os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=8"
   _main(place, "--config.train.epochs=2", XLA_FLAGS=eight)
   path = place / "runs" / "tiny" / "eval" / "test.json"
   before = json.loads(path.read_text())
   assert json.loads((place / "runs" / "tiny" / "config.json").read_text())["devices"] == 8
-  _main(place, "--mode=eval", "--config.train.epochs=2")
+  _in_process(place, monkeypatch, workdir="runs/tiny", mode="eval", train__epochs=2)
   after = json.loads(path.read_text())
   assert after["checkpoint_step"] == before["checkpoint_step"]
   assert after["track"]["nll"] == pytest.approx(before["track"]["nll"], abs=1e-5)
