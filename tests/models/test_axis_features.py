@@ -15,6 +15,7 @@ from genre_jax.models.axis_features import (
 )
 from genre_jax.models.fast_conv import FastConv
 from genre_jax.models.layers import BatchNorm, Conv
+from tests.models.conftest import random_variables
 
 FRAMES = 52  # of log_mel
 ALL = (AxisFeatures, AxisFeaturesFrequency, AxisFeaturesTime, AxisFeatures2d)
@@ -29,12 +30,9 @@ ALL = (AxisFeatures, AxisFeaturesFrequency, AxisFeaturesTime, AxisFeatures2d)
   ids=lambda kind: kind.__name__,
 )
 def network(request, log_mel):
-  """Return (module, variables, compiled apply) of each network; no weight is 0."""
+  """Return (module, random variables, compiled apply) of each network."""
   model = request.param(num_classes=4)
-  variables = jax.jit(model.init)(jax.random.key(0), log_mel)
-  variables = jax.tree.map(
-    lambda x: x + 0.1 * jnp.cos(jnp.arange(x.size, dtype=x.dtype)).reshape(x.shape), variables
-  )
+  variables = random_variables(model, log_mel)
   return model, variables, jax.jit(model.apply)
 
 
@@ -88,9 +86,11 @@ def test_each_head_is_trained_on_its_own_segments(log_mel):
   """If one head gets all segments, the other has no gradient."""
   log_mel = jnp.tile(log_mel, (4, 1, 1, 1))  # of twelve segments both heads get some
 
-  def grads(share):
+  variables = random_variables(AxisFeatures(num_classes=4), log_mel)
+
+  @jax.jit
+  def gradients(share):
     model = AxisFeatures(num_classes=4, linear_share=share)
-    variables = jax.jit(model.init)(jax.random.key(0), log_mel)
 
     def loss(params):
       logits, _ = model.apply(
@@ -102,9 +102,11 @@ def test_each_head_is_trained_on_its_own_segments(log_mel):
       )
       return jnp.square(logits - 1).sum()
 
-    gradient = jax.jit(jax.grad(loss))(variables["params"])
-    kernels = (gradient[f"logits_{head}"]["kernel"] for head in ("linear", "hidden"))
-    return [float(jnp.abs(kernel).max()) for kernel in kernels]
+    gradient = jax.grad(loss)(variables["params"])
+    return [gradient[f"logits_{head}"]["kernel"] for head in ("linear", "hidden")]
+
+  def grads(share):
+    return [float(jnp.abs(kernel).max()) for kernel in gradients(share)]
 
   linear, hidden = grads(1.0)
   assert linear > 0 and hidden == 0

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from genre_jax.models import fast_conv
+from tests.models.conftest import random_variables
 
 
 def _shapes(count, sizes=(1, 2, 3, 5, 9), channel_numbers=(1, 3, 4, 16, 33, 40)):
@@ -36,10 +37,7 @@ def _pair(shape, kernel, dtype=jnp.float32):
   ours = fast_conv.FastConv(kernel[-1], kernel[:2], dtype=dtype)
   theirs = nn.Conv(kernel[-1], kernel[:2], dtype=dtype, precision="highest")
   x = jax.random.normal(jax.random.key(0), shape)
-  variables, same = (jax.jit(layer.init)(jax.random.key(1), x) for layer in (theirs, ours))
-  jax.tree.map(np.testing.assert_array_equal, same, variables)
-  bias = jax.random.normal(jax.random.key(3), kernel[-1:])
-  return ours, theirs, {"params": variables["params"] | {"bias": bias}}, x
+  return ours, theirs, random_variables(theirs, x), x
 
 
 def _assert_equal(ours, theirs, variables, x, tolerance):
@@ -51,6 +49,13 @@ def _assert_equal(ours, theirs, variables, x, tolerance):
     np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("kernel", [(3, 5, 4, 16), (1, 9, 64, 80)])
+def test_initial_parameters_equal_flax(kernel):
+  ours, theirs, _, x = _pair((2, 4, 12, kernel[2]), kernel)
+  variables, same = (jax.jit(layer.init)(jax.random.key(1), x) for layer in (theirs, ours))
+  jax.tree.map(np.testing.assert_array_equal, same, variables)
+
+
 @pytest.mark.parametrize(
   ("shape", "kernel"),
   [
@@ -58,7 +63,7 @@ def _assert_equal(ours, theirs, variables, x, tolerance):
     for number, case in enumerate([*_shapes(6), *_shapes(4, (1, 3, 4, 5), (64, 80, 256))])
   ],
 )
-def test_parameters_output_and_gradients_equal_flax(shape, kernel):
+def test_output_and_gradients_equal_flax(shape, kernel):
   _assert_equal(*_pair(shape, kernel), 1e-5)
 
 

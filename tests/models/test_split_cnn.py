@@ -11,6 +11,7 @@ from genre_jax.models.axis_features import AxisFeatures
 from genre_jax.models.axis_statistics import CEPSTRAL_RATES, MODULATION_FRAMES, RATES
 from genre_jax.models.split_cnn import SplitCnn, SquareCnn
 from genre_jax.training.optimizer import decay_mask
+from tests.models.conftest import random_variables
 
 FRAMES = 52  # of log_mel
 CHANGES = {"cosines_kernel", "waves_kernel", "cepstral_waves_kernel"}
@@ -19,12 +20,9 @@ ALL = (SplitCnn, pytest.param(SquareCnn, marks=pytest.mark.slow))
 
 @pytest.fixture(scope="module", params=ALL, ids=lambda kind: kind.__name__)
 def network(request, log_mel):
-  """Return (module, variables, compiled apply) of each network; no weight is 0."""
+  """Return (module, random variables, compiled apply) of each network."""
   model = request.param(num_classes=4)
-  variables = jax.jit(model.init)(jax.random.key(0), log_mel)
-  variables = jax.tree.map(
-    lambda x: x + 0.1 * jnp.cos(jnp.arange(x.size, dtype=x.dtype)).reshape(x.shape), variables
-  )
+  variables = random_variables(model, log_mel)
   return model, variables, jax.jit(model.apply)
 
 
