@@ -63,6 +63,7 @@ def test_a_table_of_several_tags(tmp_path, songs, monkeypatch):  # noqa: F811
     assert rows[0][end:].split()[0] == "odd"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
 def test_files_in_out_are_not_predicted_again(tmp_path, songs, model, kind):  # noqa: F811
   pytest.importorskip("pyarrow")
@@ -124,6 +125,7 @@ def _embeddings(path):
   return pyarrow.parquet.read_table(path).to_pylist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 def test_an_incomplete_line_is_written_again(tmp_path, songs, model, kind):  # noqa: F811
   out = tmp_path / "predictions"
@@ -135,6 +137,7 @@ def test_an_incomplete_line_is_written_again(tmp_path, songs, model, kind):  # n
   assert out.read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_a_killed_command_resumes(tmp_path, songs, model):  # noqa: F811
   for number in range(60):
     soundfile.write(songs / f"x{number}.wav", sound(20, seed=number), 8000)
@@ -175,6 +178,7 @@ def _wait_for_the_end_of(process_group):
   raise AssertionError("workers are left")
 
 
+@pytest.mark.slow
 def test_an_out_of_another_model_is_refused(tmp_path, songs, model):  # noqa: F811
   other = write_small_model(tmp_path, classes=("x", "y"))
   for kind in ("csv", "jsonl"):
@@ -190,6 +194,7 @@ def test_an_out_of_another_model_is_refused(tmp_path, songs, model):  # noqa: F8
     assert out.read_text() == before
 
 
+@pytest.mark.slow
 def test_an_out_with_other_content_is_not_changed(tmp_path, songs, model):  # noqa: F811
   for kind in ("csv", "jsonl", "parquet"):
     out = tmp_path / "mine"
@@ -247,6 +252,7 @@ def test_a_line_that_is_not_a_prediction_is_kept(tmp_path, songs, model, kind, t
   assert done.returncode == 2 and str(out) in done.stderr and out.read_text() == text
 
 
+@pytest.mark.slow
 def test_links_are_resolved_and_devices_refused(tmp_path, songs, model):  # noqa: F811
   (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
   done = _predict(tmp_path, model, songs, "--format=csv", f"--out={tmp_path / 'link.csv'}")
@@ -257,6 +263,7 @@ def test_links_are_resolved_and_devices_refused(tmp_path, songs, model):  # noqa
   assert done.returncode == 2 and "is not a regular file" in done.stderr
 
 
+@pytest.mark.slow
 def test_predictions_of_two_models_do_not_mix(tmp_path, songs, model):  # noqa: F811
   out = tmp_path / "predictions.csv"
   assert _predict(tmp_path, model, songs, "--format=csv", f"--out={out}").returncode == 0
@@ -285,6 +292,7 @@ def test_a_full_disk(tmp_path, songs, small_model):  # noqa: F811
       lines.close()
 
 
+@pytest.mark.slow
 def test_closed_streams(tmp_path, songs, model):  # noqa: F811
   command = f"{sys.executable} -m genre_jax.predict {model} {songs} --format=jsonl"
   done = subprocess.run(

@@ -71,6 +71,7 @@ def _updates(done):
   return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_a_file_and_a_pipe_are_the_same(tmp_path, small_model):  # noqa: F811
   audio = sound(8)
   soundfile.write(tmp_path / "x.wav", audio, 8000, subtype="FLOAT")
@@ -112,6 +113,7 @@ def test_formats_channels_and_rates_of_a_pipe(tmp_path, small_model):  # noqa: F
     assert prediction["p_calm"] == pytest.approx(predictions[0]["p_calm"], abs=0.02)
 
 
+@pytest.mark.slow
 def test_nan_and_noise_on_standard_input(tmp_path, small_model):  # noqa: F811
   audio = sound(6).astype("<f4")
   audio[100:200] = np.nan

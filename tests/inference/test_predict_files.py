@@ -19,6 +19,7 @@ from genre_jax.studies.run import train_and_evaluate
 from tests.inference.conftest import SMALL, sound, write_small_model
 
 
+@pytest.mark.slow
 def test_equal_to_evaluation(gtzan, tmp_path, monkeypatch):
   """A run on real clips: `predict` gives the probabilities of its evaluation."""
   folder = tmp_path / "clips"
@@ -111,6 +112,7 @@ def test_min_confidence_gives_unknown(songs, small_model):
   assert unsure.probabilities == sure.probabilities
 
 
+@pytest.mark.slow
 def test_many_files_by_several_processes(songs, small_model):
   for number in range(8):
     soundfile.write(songs / f"x{number}.wav", sound(3, seed=number), 8000)
@@ -226,6 +228,7 @@ def end_process(path, *_):
   return track_log_mel.read_track_log_mel(path, *_)
 
 
+@pytest.mark.slow
 def test_a_crash_or_a_hang_costs_only_one_file_its_prediction(songs, small_model, monkeypatch):
   monkeypatch.setattr(predict_files, "read_track_log_mel", end_process)
   paths = [str(songs / "b.flac"), "deadly.mp3", "endless.mp3"]

@@ -143,6 +143,7 @@ def test_real_music(gtzan):
   np.testing.assert_allclose(frames, expected, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_smoothing_reduces_changes(small_model):
   model = load(str(small_model))
   audio = np.concatenate([sound(6, seed=1), 3 * sound(6, seed=7)])

@@ -56,6 +56,7 @@ def test_nothing_happens_by_default(batch, rng):
   np.testing.assert_array_equal(out["log_mel"][valid], batch["log_mel"][valid])
 
 
+@pytest.mark.slow
 def test_every_field_does_something(batch, rng):
   assert set().union(*ONE_BY_ONE) | {"eq_knots", "mixup_share"} == set(DEFAULTS)
   for config in ONE_BY_ONE:
@@ -63,7 +64,13 @@ def test_every_field_does_something(batch, rng):
     assert float(jnp.abs(out["log_mel"] - batch["log_mel"]).max()) > 0.1, config
 
 
-@pytest.mark.parametrize("config", [EVERYTHING, {}], ids=["everything", "nothing"])
+@pytest.mark.parametrize(
+  "config",
+  [
+    pytest.param(EVERYTHING, marks=pytest.mark.slow, id="everything"),
+    pytest.param({}, id="nothing"),
+  ],
+)
 def test_eager_equals_compiled(batch, rng, config):
   eager = augment(rng, batch, config)
   compiled = jax.jit(lambda rng, batch: augment(rng, batch, config))(rng, batch)
