@@ -75,9 +75,9 @@ def test_logits_are_float32_and_ignore_a_gain(network):
 
 @pytest.mark.slow
 def test_published_tf_split_runs_forward_and_backward():
-  """The segment is small, because the network is large."""
-  model = build_model({"name": "published_tf_split"}, 4)
-  x = jax.random.normal(jax.random.key(1), (2, 16, 16, 1))
+  """The segment and the layers are small, because the network is large."""
+  model = build_model({"name": "published_tf_split", "channels": (4, 6)}, 4)
+  x = jax.random.normal(jax.random.key(1), (2, 20, 16, 1))
   variables = random_variables(model, x)
 
   def loss(params):

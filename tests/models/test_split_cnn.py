@@ -55,6 +55,7 @@ def _train(model, log_mel, steps=3):
   return {"params": params, "batch_stats": stats}
 
 
+@pytest.mark.slow
 def test_with_scale_0_training_equals_that_of_axis_features(log_mel):
   fixed, learned = AxisFeatures(num_classes=4), SplitCnn(num_classes=4, kernel_scale=0.0)
   expected, actual = _train(fixed, log_mel), _train(learned, log_mel)

@@ -8,6 +8,7 @@ import pytest
 
 from genre_jax.models.registry import MODELS, build_model
 from genre_jax.reports.grad_cam import GradCam
+from tests.models.conftest import random_variables
 
 FRAMES, BANDS = 96, 96
 # Small sizes and segments for the published network; its own take minutes on a CPU.
@@ -28,7 +29,7 @@ def _noise(n=2, seed=0, shape=(FRAMES, BANDS)):
 
 
 def _variables(model, segments):
-  variables = jax.jit(model.init)(jax.random.key(0), jnp.asarray(segments))
+  variables = random_variables(model, jnp.asarray(segments))
   return {name: variables[name] for name in ("params", "batch_stats") if name in variables}
 
 
