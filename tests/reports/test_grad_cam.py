@@ -1,7 +1,6 @@
 """Test Grad-CAM on a network with known evidence and on every network of the registry."""
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
