@@ -69,6 +69,7 @@ def test_functions_of_the_top_level():
     _ = genre_jax.lod
 
 
+@pytest.mark.slow
 def test_an_experiment_is_found_outside_a_checkout(tmp_path):
   done = _run("main", "--config=experiments/tf_split.py", "--mode=summary", cwd=tmp_path)
   assert done.returncode == 0, done.stderr

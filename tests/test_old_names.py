@@ -90,6 +90,7 @@ def _write_model(folder, description, variables):
   (folder / "model.json").write_text(json.dumps(model))
 
 
+@pytest.mark.slow
 def test_an_old_model_directory_predicts_as_one_with_current_names(tmp_path, variables, rng):
   log_mel = np.asarray(jax.random.uniform(rng, (2, 8, 32), minval=-80.0, maxval=0.0))
   logits = []

@@ -57,6 +57,7 @@ def test_links_and_modules_of_the_caller(caller, environment):
   assert done.returncode == 0 and done.stdout.startswith("genre_jax "), done.stderr
 
 
+@pytest.mark.slow
 def test_experiments_are_found_from_anywhere(caller, environment):
   done = _run(caller, environment, "main", "--config=experiments/tf_split.py", "--mode=summary")
   assert done.returncode == 0 and "split_cnn" in done.stdout, done.stderr

@@ -129,7 +129,9 @@ def test_nan_and_noise_on_standard_input(tmp_path, small_model):  # noqa: F811
   )
 
 
-@pytest.mark.parametrize("raw", [b"", b"\0", b"\0" * 200])
+@pytest.mark.parametrize(
+  "raw", [b"", *(pytest.param(raw, marks=pytest.mark.slow) for raw in (b"\0", b"\0" * 200))]
+)
 def test_too_little_audio_gives_a_notice(tmp_path, small_model, raw):  # noqa: F811
   done = _stream(tmp_path, small_model, "--source=-", standard_input=raw)
   assert done.returncode == 1 and not done.stdout
@@ -187,6 +189,7 @@ def test_a_damaged_file_keeps_earlier_predictions(tmp_path, small_model):  # noq
   assert len(done.stdout.splitlines()) > 20
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_not_an_error(tmp_path, small_model):  # noqa: F811
   soundfile.write(tmp_path / "x.wav", sound(20), 8000)
   command = (

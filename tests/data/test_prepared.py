@@ -70,6 +70,7 @@ def test_several_processes_give_the_same_set(music, tmp_path):
     assert path.read_bytes() == (two.path / path.name).read_bytes()
 
 
+@pytest.mark.slow
 def test_bare_script_reads_a_set(music, tmp_path):
   made = prepared.prepare(_source(music), FRONTEND, tmp_path / "prepared", workers=1)
   script = (

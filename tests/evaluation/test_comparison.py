@@ -118,6 +118,7 @@ def test_the_test_split_is_chosen_if_every_run_has_it(tmp_path):
   assert comparison.choose_split([tmp_path / "nothing"]) == "validation"
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path):
   for i, rate in enumerate((0.9, 0.6, 0.5)):
     _run(tmp_path / f"run_{i}", rate=rate, model=f"model{i}")

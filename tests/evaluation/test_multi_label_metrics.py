@@ -163,6 +163,7 @@ def test_no_rows_give_null_metrics():
   )
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_truth():
   """Check that intervals of 40 groups of correlated rows cover the true value in about 95 %."""
   rng, sets = np.random.default_rng(0), 200

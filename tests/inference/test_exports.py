@@ -54,11 +54,19 @@ def test_any_length_and_batch(tmp_path, name):
       )
 
 
-def test_export_equals_predict(tmp_path, small_model):
-  soundfile.write(tmp_path / "x.wav", sound(9), 8000, subtype="FLOAT")
-  prediction = next(predict(tmp_path / "x.wav", str(small_model)))
-  export(str(small_model), tmp_path / "m.zip", check=[str(tmp_path / "x.wav")])
-  exported = np.asarray(_run(tmp_path / "m.zip")(read_audio(tmp_path / "x.wav", 8000)[None]))[0]
+@pytest.fixture(scope="module")
+def sound_and_export(tmp_path_factory, small_model):
+  """Return a folder with x.wav, its prediction, and m.zip, which was checked with x.wav."""
+  folder = tmp_path_factory.mktemp("export")
+  soundfile.write(folder / "x.wav", sound(9), 8000, subtype="FLOAT")
+  prediction = next(predict(folder / "x.wav", str(small_model)))
+  export(str(small_model), folder / "m.zip", check=[str(folder / "x.wav")])
+  return folder, prediction
+
+
+def test_export_equals_predict(sound_and_export):
+  folder, prediction = sound_and_export
+  exported = np.asarray(_run(folder / "m.zip")(read_audio(folder / "x.wav", 8000)[None]))[0]
   np.testing.assert_allclose(exported, list(prediction.probabilities.values()), atol=1e-5)
 
 
@@ -149,14 +157,12 @@ def _lines(folder, marker, *arguments, python=sys.executable):
   return {line.split()[0]: float(line.split()[1]) for line in done.stdout.splitlines()}
 
 
-def test_the_documented_program_runs_a_stablehlo(tmp_path, small_model):
-  soundfile.write(tmp_path / "x.wav", sound(9), 8000, subtype="FLOAT")
-  export(str(small_model), tmp_path / "m.zip")
-  prediction = next(predict(tmp_path / "x.wav", str(small_model)))
-  lines = _lines(tmp_path, "jax.export.deserialize", tmp_path / "m.zip", tmp_path / "x.wav")
+def test_the_documented_program_runs_a_stablehlo(sound_and_export):
+  folder, prediction = sound_and_export
+  lines = _lines(folder, "jax.export.deserialize", folder / "m.zip", folder / "x.wav")
   # predict filters the offset of a file.
   assert lines == pytest.approx(prediction.probabilities, abs=1e-3)
-  metadata = json.loads(zipfile.ZipFile(tmp_path / "m.zip").read("metadata.json"))
+  metadata = json.loads(zipfile.ZipFile(folder / "m.zip").read("metadata.json"))
   assert metadata["labels"] == ["calm", "loud", "odd"] and metadata["sample_rate"] == 8000
   assert metadata["license"] == "CC0" and metadata["largest_difference"] < 1e-5
 

@@ -194,6 +194,7 @@ def test_a_network_that_depends_on_gain_needs_full_scale(tmp_path):
     StreamingClassifier(load(str(write_small_model(tmp_path))), segment_seconds=-1)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow(small_model):
   """The frames of 90 s would take 144 kB if they were kept."""
   classifier = StreamingClassifier(load(str(small_model)))

@@ -62,6 +62,7 @@ def test_a_short_segment_gives_logits(network, log_mel, frames):
   assert frames == 1 or float(jnp.ptp(logits, axis=0).max()) > 0
 
 
+@pytest.mark.slow
 def test_silence_and_no_valid_frame_give_finite_gradients(network, log_mel):
   model, variables, _ = network
   silence = jnp.full_like(log_mel, -80.0)
@@ -74,6 +75,7 @@ def test_silence_and_no_valid_frame_give_finite_gradients(network, log_mel):
   assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(grads))
 
 
+@pytest.mark.slow
 def test_eager_equals_compiled(network, log_mel):
   model, variables, apply = network
   np.testing.assert_allclose(

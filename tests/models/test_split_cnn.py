@@ -65,6 +65,7 @@ def test_with_scale_0_training_equals_that_of_axis_features(log_mel):
   jax.tree.map(np.testing.assert_array_equal, actual, expected)
 
 
+@pytest.mark.slow
 def test_changes_of_0_give_the_logits_of_axis_features(log_mel):
   fixed, learned = AxisFeatures(num_classes=4), SplitCnn(num_classes=4)
   variables = jax.jit(learned.init)(jax.random.key(0), log_mel)

@@ -22,8 +22,6 @@ from genre_jax.training import workdir
 from genre_jax.training.metric_writer import MetricWriter
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.slow
-
 CONFIG = """
 from genre_jax.experiments import base
 
@@ -110,6 +108,7 @@ def _curves(workdir):
   return [{k: v for k, v in line.items() if "second" not in k} for line in lines]
 
 
+@pytest.mark.slow
 def test_a_run_writes_the_documented_files(finished):
   place, out = finished
   workdir = place / "runs" / "tiny"
@@ -137,6 +136,7 @@ def test_a_run_writes_the_documented_files(finished):
   assert json.loads((workdir / "eval" / "test.json").read_text())["track"]["accuracy"] > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Sharding info not provided")
 def test_a_finished_run_is_evaluated_again_and_gives_its_weights(trained, monkeypatch, capsys):
   tiny = trained / "runs" / "tiny"
@@ -158,6 +158,7 @@ def test_a_finished_run_is_evaluated_again_and_gives_its_weights(trained, monkey
   assert "new: params/logits/bias, params/logits/kernel" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_and_ends_with_the_same_results(trained, monkeypatch, capsys):
   place, whole = trained, trained / "runs" / "tiny"
   process = subprocess.Popen(
@@ -185,6 +186,7 @@ def test_a_killed_run_resumes_and_ends_with_the_same_results(trained, monkeypatc
     assert (place / "killed" / name).read_bytes() == (whole / name).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_ends_cleanly(place, number):
   process = subprocess.Popen(
@@ -207,6 +209,7 @@ def test_a_signal_saves_and_ends_cleanly(place, number):
   assert [name for name in checkpoints if name.isdigit()]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_eight_devices_is_evaluated_on_one(place, monkeypatch):
   eight = os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=8"
   _main(place, "--config.train.epochs=2", XLA_FLAGS=eight)
@@ -243,6 +246,7 @@ def test_a_loss_that_is_not_finite_stops_with_a_checkpoint_before_it(place, monk
   assert (place / "run" / "checkpoints" / str(step - 1)).is_dir()
 
 
+@pytest.mark.slow
 def test_training_stops_when_nothing_gets_better(place, monkeypatch, capsys):
   _in_process(place, monkeypatch, optimizer__learning_rate=0.0, train__patience=2)
   assert "no better evaluation among the last 2" in capsys.readouterr().out
@@ -252,6 +256,7 @@ def test_training_stops_when_nothing_gets_better(place, monkeypatch, capsys):
   assert "already finished" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_other_tracks_are_evaluated_with_a_trained_network(trained, monkeypatch):
   """The set has no track to train on, as a folder of test tracks."""
   place = trained
@@ -271,6 +276,7 @@ def test_a_second_process_is_kept_out(place, monkeypatch):
     _in_process(place, monkeypatch)
 
 
+@pytest.mark.slow
 def test_damaged_curves_do_not_stop_a_run(trained):
   path = trained / "runs" / "tiny" / "metrics.jsonl"
   before = path.read_text()
@@ -279,6 +285,7 @@ def test_damaged_curves_do_not_stop_a_run(trained):
   assert path.read_text() == before
 
 
+@pytest.mark.slow
 def test_another_split_of_the_trained_tracks_is_not_evaluated(trained, monkeypatch):
   other = {"mode": "eval", "split__seed": 1}
   with pytest.raises(UserError, match="config.split.seed: 0 before, 1 now"):
@@ -287,6 +294,7 @@ def test_another_split_of_the_trained_tracks_is_not_evaluated(trained, monkeypat
     _in_process(trained, monkeypatch, workdir="other", checkpoint="runs/tiny", **other)
 
 
+@pytest.mark.slow
 def test_a_run_without_tracks_to_evaluate_has_null_metrics(place, monkeypatch):
   def assign_all_to_train(clips, **settings):
     assignment = assign_splits(clips, **settings)
@@ -299,6 +307,7 @@ def test_a_run_without_tracks_to_evaluate_has_null_metrics(place, monkeypatch):
     assert read_evaluation(place / "run", split) == reports[split]
 
 
+@pytest.mark.slow
 def test_a_profile_of_some_steps_changes_nothing_else(place, monkeypatch, capsys):
   changes = {"workdir": "profiled", "mode": "train", "train__epochs": 8}
   changes["train__eval_every_epochs"] = 8  # an evaluation has a hundred times the events of a step

@@ -50,6 +50,7 @@ def test_digits(digits):
     open_source("spoken_digits", str(digits.parent / "fsdd" / "README.md"))
 
 
+@pytest.mark.slow
 def test_takes_evaluate_known_speakers(digits, tmp_path):
   clips = prepare(open_source("spoken_digits", str(digits)), FRONTEND, tmp_path / "p").clips
   assignment = assign_splits(clips, name="takes")

@@ -35,6 +35,7 @@ def test_pieces_are_groups():
   assert len(open_source("synthetic", "", "even_nasal").clips) == 72
 
 
+@pytest.mark.slow
 def test_each_axis_alone_stays_near_half():
   source, frontend = open_source(), FrontendConfig()
   spectra = [source.log_mel(clip, frontend) for clip in source.clips]
