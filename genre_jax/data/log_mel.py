@@ -132,6 +132,8 @@ class MelPowerStream:
 
 def _mel_power(frames, frontend, rows=None):
   """Return mel power, float32[frames, n_mels], of float32[frames, n_fft] or of some rows of it."""
+  if frontend.compression == "waveform":
+    return np.array(frames if rows is None else frames[rows])
   window, filters = _filters(frontend)
   count = len(frames) if rows is None else len(rows)
   result = np.empty((count, frontend.n_mels), np.float32)
@@ -155,6 +157,8 @@ def _mel_power(frames, frontend, rows=None):
 def compress(mel_power, frontend: FrontendConfig, peak=None) -> np.ndarray:
   """Convert mel power to dB (as librosa.power_to_db), log10(1 + 10000 x) or ln(x + 0.001).
 
+  A waveform is returned unchanged.
+
   Args:
     mel_power: float32[frames, n_mels].
     frontend: Front end.
@@ -167,6 +171,8 @@ def compress(mel_power, frontend: FrontendConfig, peak=None) -> np.ndarray:
     return np.log10(1.0 + np.float32(10000.0) * mel_power)
   if frontend.compression == "ln_0.001":
     return np.log(mel_power + np.float32(0.001))
+  if frontend.compression == "waveform":
+    return mel_power
   amin = np.float32(frontend.amin)
   # In place, because an hour of frames is large.
   decibels = np.maximum(mel_power, amin)
@@ -266,6 +272,9 @@ def log_mel_jax(audio, frontend: FrontendConfig):
   elif audio.shape[-1] < frontend.n_fft:
     audio = jnp.pad(audio, [*lead, (0, frontend.n_fft - audio.shape[-1])])
   count = 1 + (audio.shape[-1] - frontend.n_fft) // frontend.hop_length
+  if frontend.compression == "waveform":
+    frames = audio[..., : count * frontend.hop_length]
+    return frames.reshape(*audio.shape[:-1], count, frontend.hop_length)
   kept = (
     jnp.arange(count)
     if frontend.frame_stride == 1.0

@@ -71,6 +71,8 @@ def without_silence(log_mel: np.ndarray, frontend: FrontendConfig) -> np.ndarray
     power = (10**exact - 1) / 10000
   elif frontend.compression == "ln_0.001":
     power = np.exp(exact) - 0.001
+  elif frontend.compression == "waveform":
+    power = exact**2
   else:
     power = 10 ** (exact / 10)
     if frontend.top_db:  # many bands at the floor are not a sound

@@ -45,6 +45,8 @@ class Model:
     task: 'single_label' (one genre, softmax) or 'multi_label' (a sigmoid for each tag).
     temperature: See `apply_temperature`.
     thresholds: For 'multi_label', the probability from which each tag counts.
+    least: For 'multi_label', the probability from which the most probable tag counts if no tag
+      reaches its threshold.
     eval_per_track: Segments of a track in evaluation; 0 for adjacent segments.
     provenance: Origin of the weights: 'source', 'trained_on', 'license' and others.
   """
@@ -59,6 +61,7 @@ class Model:
   thresholds: tuple[float, ...]
   eval_per_track: int
   provenance: dict[str, Any]
+  least: float = 1.0
 
   def infer(self, log_mel: np.ndarray, num_frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Compute probabilities and embeddings of segments, in batches of one size.
@@ -116,8 +119,8 @@ class Model:
       min_confidence: Below this probability a genre is 'unknown' and a tag is left out.
 
     Returns:
-      The genre, 'unknown', or the tags at or above their thresholds joined by ';'; and the highest
-      probability.
+      The genre, 'unknown', or the tags at or above their thresholds joined by ';', the most
+      probable one first; and the highest probability.
     """
     best = int(probabilities.argmax())
     confidence = float(probabilities[best])
@@ -126,6 +129,8 @@ class Model:
     thresholds = np.maximum(self.thresholds, min_confidence)
     order = np.argsort(-probabilities, kind="stable")
     tags = [self.classes[i] for i in order if probabilities[i] >= thresholds[i]]
+    if not tags and confidence >= max(self.least, min_confidence):
+      tags = [self.classes[best]]
     return ";".join(tags) or UNKNOWN, confidence
 
   @functools.cached_property
@@ -139,18 +144,28 @@ class Model:
     return jax.jit(apply)
 
 
-def load(name: str | Model = model_dir.DEFAULT_MODEL) -> Model:
+def load(name: str | Model = model_dir.DEFAULT_MODEL, labels: str = "") -> Model:
   """Load a model.
 
   Args:
     name: A value of --model (see `model_dir.find_model`), or a Model, which is returned unchanged.
+    labels: One of the label sets of the model, as 'gtzan'; '' for its own.
 
   Raises:
-    UserError: If there is no such model, or its description and weights are inconsistent.
+    UserError: If there is no such model or label set, or its description and weights are
+      inconsistent.
   """
   if isinstance(name, Model):
     return name
   metadata, variables = model_dir.find_model(str(name))
+  sets = variables.pop("label_sets", {})
+  if labels and labels != metadata.get("label_set"):
+    described = metadata.get("label_sets", {})
+    if labels not in described or labels not in sets:
+      there_are = ", ".join(filter(None, [metadata.get("label_set"), *described])) or "none"
+      raise UserError(f"--labels={labels}: --model={name} has no such labels; it has: {there_are}")
+    metadata = {**metadata, **described[labels]}
+    variables["params"]["head"] = sets[labels]
   try:
     classes = tuple(map(str, metadata["classes"]))
     if not classes or len(set(classes)) < len(classes):
@@ -177,6 +192,7 @@ def load(name: str | Model = model_dir.DEFAULT_MODEL) -> Model:
       thresholds=thresholds,
       eval_per_track=max(0, int(metadata.get("eval_per_track", 0))),
       provenance=dict(metadata.get("provenance", {})),
+      least=float(metadata.get("least", 1.0)),
     )
   except Exception as error:  # a value of any type can be anywhere in the description
     reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)

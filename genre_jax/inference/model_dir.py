@@ -21,12 +21,14 @@ import numpy as np
 import genre_jax
 from genre_jax.errors import UserError, did_you_mean, missing_extra
 from genre_jax.files import cache_dir
-from genre_jax.inference.published import PUBLISHED
+from genre_jax.inference.published import MUSICNN_YAMNET, PUBLISHED
 from genre_jax.old_names import MODEL_DIRECTORIES, modernize
 
 FORMAT_VERSION = 1
 PACKAGED = pathlib.Path(genre_jax.__file__).parent / "pretrained_models"
-DEFAULT_MODEL = "axis_features_10"
+HEADS = pathlib.Path(genre_jax.__file__).parent / "heads"  # layers on published networks
+DEFAULT_MODEL = "default"
+SMALL_MODEL = "axis_features_10"  # the default until MUSICNN_YAMNET is fetched
 MAX_PACKED_BYTES = 3_000_000  # of weights: packed models are small enough for the package
 
 
@@ -72,6 +74,17 @@ def read_model(folder: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any
     reason = getattr(error, "strerror", None) or error
     raise UserError(f"{folder}: cannot be read as a model ({reason})") from error
   return metadata, variables
+
+
+def flat_weights(variables: dict[str, Any]) -> dict[str, np.ndarray]:
+  """Return {'params/...': array} of variables in nested dicts, as `write_model` takes them."""
+  flat: dict[str, np.ndarray] = {}
+  for name, value in variables.items():
+    if isinstance(value, dict):
+      flat |= {f"{name}/{path}": leaf for path, leaf in flat_weights(value).items()}
+    else:
+      flat[name] = value
+  return flat
 
 
 def write_model(
@@ -254,7 +267,15 @@ def find_model(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     raise UserError(f"--model={name}: cannot be read ({error.strerror or error})") from error
 
 
+def default_model() -> str:
+  """Return the name of the default model: MUSICNN_YAMNET if it was fetched, else the small one."""
+  fetched = (cache_dir() / "models" / MUSICNN_YAMNET / "model.json").exists()
+  return MUSICNN_YAMNET if fetched else SMALL_MODEL
+
+
 def _find_model(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+  if name == DEFAULT_MODEL:
+    name = default_model()
   if name not in ("", ".", "..") and pathlib.PurePath(name).name == name:
     for folder in (PACKAGED / name, cache_dir() / "models" / name):
       if (folder / "model.json").exists():
@@ -269,13 +290,12 @@ def _find_model(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     and folder.is_dir()
   ):
     return read_run(str(folder))
-  if name in PUBLISHED:
+  if name in (MUSICNN_YAMNET, *PUBLISHED):
     raise UserError(
-      f"--model={name} is not on this machine yet: run"
-      f" `python -m genre_jax.pretrained fetch {name}`"
+      f"--model={name} is not on this machine yet: run `genre-jax pretrained fetch {name}`"
     )
   packaged = sorted(path.parent.name for path in PACKAGED.glob("*/model.json"))
-  names = [*packaged, *PUBLISHED]
+  names = [*packaged, MUSICNN_YAMNET, *PUBLISHED]
   reason = "is not a model directory or run" if folder.exists() else "there is no such model"
   raise UserError(
     f"--model={name}: {reason}{did_you_mean(name, names)}; give a name ({', '.join(names)}), a"

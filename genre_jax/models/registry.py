@@ -16,6 +16,7 @@ from genre_jax.models.axis_features import (
 )
 from genre_jax.models.baseline import Baseline
 from genre_jax.models.musicnn import Musicnn
+from genre_jax.models.musicnn_yamnet import MusicnnYamnet
 from genre_jax.models.published import PublishedBaseline, PublishedTfSplit
 from genre_jax.models.split_cnn import SplitCnn, SquareCnn
 from genre_jax.models.yamnet import Yamnet
@@ -32,6 +33,7 @@ MODELS: dict[str, type[nn.Module]] = {
   "square_cnn": SquareCnn,
   "musicnn": Musicnn,
   "yamnet": Yamnet,
+  "musicnn_yamnet": MusicnnYamnet,
 }
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float64": jnp.float64}

@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genre_jax.data.frontend import FrontendConfig
 from genre_jax.models.layers import at_least_float32
 
 # (stride, channels) of each pair of a depthwise and a pointwise convolution.
@@ -29,6 +30,28 @@ PAIRS = (
   (1, 1024),
 )
 SILENCE = -6.907755  # log(0.001), the front end's value for no power
+# 16 kHz, windows of 25 ms every 10 ms, magnitudes, 64 bands from 125 to 7500 Hz, log(x + 0.001),
+# segments of 0.96 s: the file params.py of YAMNet in the TensorFlow Models repository. YAMNet's
+# windows begin 56 samples later in a frame of the FFT, which changes no magnitude.
+FRONTEND = FrontendConfig(
+  sample_rate=16000,
+  n_fft=512,
+  win_length=400,
+  hop_length=160,
+  window="hann",
+  center=False,
+  n_mels=64,
+  fmin=125.0,
+  fmax=7500.0,
+  mel_scale="htk_mel",
+  mel_norm="none",
+  power=1.0,
+  compression="ln_0.001",
+  db_ref="full_scale",
+  top_db=0.0,
+  frame_stride=1.0,
+  num_frames=96,
+)
 
 
 class Yamnet(nn.Module):
@@ -47,7 +70,6 @@ class Yamnet(nn.Module):
   first_channels: int = 32
   dtype: jax.typing.DTypeLike = jnp.float32
 
-  @nn.compact
   def __call__(self, log_mel, frame_mask=None, *, train=False):
     """Return logits; their sigmoid is the probability of each kind of sound.
 
@@ -63,6 +85,11 @@ class Yamnet(nn.Module):
     Returns:
       float32[batch, num_classes].
     """
+    return self.embedding_and_logits(log_mel, frame_mask)[1]
+
+  @nn.compact
+  def embedding_and_logits(self, log_mel, frame_mask=None):
+    """Return the embedding, float32[batch, 1024], and the logits; see `__call__`."""
     x = log_mel.astype(self.dtype)
     if frame_mask is not None:
       x = jnp.where(frame_mask[:, :, None, None], x, jnp.asarray(SILENCE, self.dtype))
@@ -85,5 +112,5 @@ class Yamnet(nn.Module):
       x = conv(x, channels, 1, 1, 1, f"conv_{2 * number + 2}")
     x = x.astype(at_least_float32(self.dtype)).mean((1, 2))
     self.sow("intermediates", "embedding", x)
-    x = nn.Dense(self.num_classes, dtype=self.dtype, name="logits")(x.astype(self.dtype))
-    return x.astype(at_least_float32(self.dtype))
+    logits = nn.Dense(self.num_classes, dtype=self.dtype, name="logits")(x.astype(self.dtype))
+    return x, logits.astype(at_least_float32(self.dtype))

@@ -4,17 +4,21 @@ The colormaps viridis and plasma are readable without distinguishing red from gr
 not use pyplot, whose global state is not safe for several visitors at once.
 """
 
+import dataclasses
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from genre_jax.data.frontend import FrontendConfig
-from genre_jax.data.log_mel import compress
+from genre_jax.data.log_mel import MelPowerStream, compress
 from genre_jax.data.mel import mel_frequencies
 from genre_jax.inference.predict_files import Prediction
 from genre_jax.inference.track_log_mel import TrackLogMel
 
 MAX_COLUMNS = 1200  # of a log-mel plot: about the pixels of a screen
+MAX_ROWS = 16  # of a timeline: the most probable classes
+MEL_OF_WAVEFORM = {"n_fft": 1024, "win_length": 1024, "n_mels": 96, "compression": "db"}
 TICKS_HZ = (100, 300, 1000, 3000, 10000)
 TEXT_COLOR = "#333333"
 
@@ -26,19 +30,22 @@ def plot_overview(track: TrackLogMel, prediction: Prediction) -> Figure:
     track: The log-mel.
     prediction: The prediction with its timeline.
   """
+  shown, columns = _columns(track)
   figure = Figure(figsize=(9, 6.2), layout="constrained")
   above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
   image = above.imshow(
-    _columns(track).T,
+    columns.T,
     origin="lower",
     aspect="auto",
     cmap="viridis",
-    extent=(0, track.seconds, -0.5, track.frontend.n_mels - 0.5),
+    extent=(0, track.seconds, -0.5, shown.n_mels - 0.5),
   )
-  _label_hertz(above, track.frontend)
+  _label_hertz(above, shown)
   figure.colorbar(image, ax=above, label="dB", pad=0.01)
   edges = [0.0, *(span.end for span in prediction.timeline)]
   names = list(prediction.probabilities)
+  if len(names) > MAX_ROWS:
+    names = sorted(names, key=prediction.probabilities.__getitem__, reverse=True)[:MAX_ROWS]
   values = np.array(
     [[span.probabilities.get(name, np.nan) for span in prediction.timeline] for name in names]
   )
@@ -92,8 +99,21 @@ def plot_evidence(
   return figure
 
 
-def _columns(track: TrackLogMel) -> np.ndarray:
-  """Return dB float32[columns, n_mels], averaging neighboring frames; silence is at the floor."""
+def _columns(track: TrackLogMel) -> tuple[FrontendConfig, np.ndarray]:
+  """Return a front end, and dB float32[columns, n_mels]: means of neighboring frames.
+
+  Silence is at the floor.
+  """
+  frontend = track.frontend
+  if frontend.compression == "waveform":
+    frontend = dataclasses.replace(frontend, **MEL_OF_WAVEFORM, center=True, top_db=80.0)
+    stream = MelPowerStream(frontend)
+    parts = [
+      stream.push(track.power[start : start + 4096].ravel())
+      for start in range(0, len(track.sounding), 4096)
+    ]
+    power = np.concatenate([*parts, stream.flush()])[: len(track.sounding)]
+    track = dataclasses.replace(track, frontend=frontend, power=power, peak=stream.peak)
   size = max(1, -(-track.num_frames // MAX_COLUMNS))
   columns = -(-track.num_frames // size)
   sums, counts = np.zeros((columns, track.frontend.n_mels), np.float32), np.zeros(columns)
@@ -104,7 +124,7 @@ def _columns(track: TrackLogMel) -> np.ndarray:
     np.add.at(counts, column, 1)
   floor = compress(np.zeros((1, track.frontend.n_mels), np.float32), track.frontend, track.peak)
   means = sums / np.maximum(counts, 1)[:, None].astype(np.float32)
-  return np.where(counts[:, None] > 0, means, floor)
+  return frontend, np.where(counts[:, None] > 0, means, floor)
 
 
 def _label_hertz(axis, frontend: FrontendConfig) -> None:

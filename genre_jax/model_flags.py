@@ -1,0 +1,40 @@
+"""Define the flags by which several commands choose a model."""
+
+import sys
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+if TYPE_CHECKING:
+  from genre_jax.inference.model import Model
+
+flags.disclaim_key_flags()  # the flags belong to the module of the command
+
+
+class ModelFlags:
+  """The flags --model and --labels of a command."""
+
+  def __init__(self):
+    self._model = flags.DEFINE_string(
+      "model",
+      "default",
+      "Name of a model, model directory, or run folder; default: musicnn_yamnet if it was fetched,"
+      " else axis_features_10.",
+    )
+    self._labels = flags.DEFINE_string(
+      "labels", "", "Label set of the model, as gtzan for its ten genres; its own if absent."
+    )
+
+  def load(self) -> "Model":
+    """Return the model; keep what it compiles, and say so if there is a better one to fetch."""
+    from genre_jax.inference import model, model_dir
+
+    model.keep_compiled_programs()
+    loaded = model.load(self._model.value, self._labels.value)
+    if (self._model.value, loaded.name) == (model_dir.DEFAULT_MODEL, model_dir.SMALL_MODEL):
+      print(
+        f"using the small model {loaded.name}; `genre-jax pretrained fetch` downloads a better one"
+        " (36 MB)",
+        file=sys.stderr,
+      )
+    return loaded
