@@ -26,12 +26,13 @@ class ModelFlags:
     )
 
   def load(self) -> "Model":
-    """Return the model; keep what it compiles, and say so if there is a better one to fetch."""
+    """Return the model; keep what it compiles, and tell a person of a better one to fetch."""
     from genre_jax.inference import model, model_dir
 
     model.keep_compiled_programs()
     loaded = model.load(self._model.value, self._labels.value)
-    if (self._model.value, loaded.name) == (model_dir.DEFAULT_MODEL, model_dir.SMALL_MODEL):
+    small = (self._model.value, loaded.name) == (model_dir.DEFAULT_MODEL, model_dir.SMALL_MODEL)
+    if small and sys.stderr.isatty():
       print(
         f"using the small model {loaded.name}; `genre-jax pretrained fetch` downloads a better one"
         " (36 MB)",

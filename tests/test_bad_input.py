@@ -133,17 +133,17 @@ def test_config_values(folder, monkeypatch, field, value, words):
   assert not (folder / "run" / "checkpoints").exists() or field == "init_from"
 
 
-def test_segments_too_short_for_the_network(folder, monkeypatch):
+def test_segments_too_small_for_the_network(folder, monkeypatch):
   _music(folder)
   with pytest.raises(
-    UserError, match="--config.frontend.num_frames=16 x --config.frontend.n_mels=128"
+    UserError, match="--config.frontend.num_frames=16 x --config.frontend.n_mels=16"
   ):
     _train(
       folder,
       monkeypatch,
       path="music",
       model=ConfigDict({"name": "split_cnn"}),
-      frontend__n_mels=128,
+      frontend__n_mels=16,
     )
 
 

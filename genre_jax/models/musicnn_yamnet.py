@@ -108,7 +108,7 @@ class MusicnnYamnet(nn.Module):
     network = yamnet.Yamnet(num_classes=self.sounds, dtype=self.dtype, name="yamnet")
     outputs = network.embedding_and_logits(segments)
     # A segment counts if at least half of it is not padding, the first one always.
-    half = (jnp.arange(count) + 0.5) * length * frontend.hop_length
+    half = (2 * jnp.arange(count) + 1) * length * frontend.hop_length // 2
     weights = (half[None] <= samples[:, None]).at[:, 0].set(True).astype(jnp.float32)
     weights = (weights / weights.sum(1, keepdims=True))[..., None]
     embedding, logits = ((x.reshape(len(waveform), count, -1) * weights).sum(1) for x in outputs)

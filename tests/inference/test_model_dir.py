@@ -164,7 +164,7 @@ def test_a_packed_model_has_the_temperature_that_its_run_was_evaluated_with(tmp_
 def test_the_packaged_model_predicts():
   """The packaged model is complete, states its training data, and predicts a tone."""
   model = load()
-  assert model.name == model_dir.DEFAULT_MODEL and len(model.classes) == 10
+  assert model.name == model_dir.SMALL_MODEL and len(model.classes) == 10
   assert model.provenance["split"]["name"] == "fault_filtered" and model.temperature != 1
   segment = np.full((1, model.frontend.num_frames, model.frontend.n_mels), -80.0, np.float32)
   segment[:, :, 10:14] = -5.0

