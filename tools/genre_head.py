@@ -33,6 +33,7 @@ from genre_jax.data.labels import read_labels
 from genre_jax.data.sources.gtzan.folder import find_files
 from genre_jax.data.sources.gtzan.tracks import artists, published_lists
 from genre_jax.errors import UserError
+from genre_jax.evaluation.calibration import fit_temperature
 from genre_jax.evaluation.metrics import softmax, wilson_interval
 from genre_jax.inference import published_weights
 from genre_jax.inference.model import Model, load
@@ -108,7 +109,7 @@ def main(argv: list[str]) -> None:
   _row("cross-validation with artists apart, all excerpts", cross.argmax(1) == truth, artist)
   listed = probabilities(ten(train))[~train]
   _row("train list, validation list", listed.argmax(1) == truth[~train], artist[~train])
-  temperature = _temperature(cross, truth)
+  temperature = fit_temperature(cross, truth)
   print(f"\ntemperature {temperature:.2f}")
   labels = read_labels()
   final = ten(np.ones(len(clips), bool))
@@ -276,18 +277,6 @@ def _centered(features, layer):
   """Return the mean logits of clips, relative to their mean over the classes."""
   logits = np.stack([x.mean(0) @ layer[0] + layer[1] for x in features])
   return logits - logits.mean(1, keepdims=True)
-
-
-def _temperature(probabilities, truth):
-  """Return the temperature with the least negative log-likelihood."""
-  log_p = np.log(probabilities + 1e-12)
-  rows = np.arange(len(truth))
-
-  def loss(log_temperature):
-    scaled = log_p / np.exp(log_temperature)
-    return (scipy.special.logsumexp(scaled, axis=1) - scaled[rows, truth]).mean()
-
-  return float(np.exp(scipy.optimize.minimize_scalar(loss, bounds=(-2, 2), method="bounded").x))
 
 
 def _vocabularies():

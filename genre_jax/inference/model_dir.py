@@ -22,69 +22,13 @@ import genre_jax
 from genre_jax.errors import UserError, did_you_mean, missing_extra
 from genre_jax.files import cache_dir
 from genre_jax.inference.published import MUSICNN_YAMNET, PUBLISHED
-from genre_jax.old_names import MODEL_DIRECTORIES, modernize
+from genre_jax.model_files import FORMAT_VERSION, PACKAGED, named_folders, read_model
+from genre_jax.old_names import MODEL_DIRECTORIES
 
-FORMAT_VERSION = 1
-PACKAGED = pathlib.Path(genre_jax.__file__).parent / "pretrained_models"
 HEADS = pathlib.Path(genre_jax.__file__).parent / "heads"  # layers on published networks
 DEFAULT_MODEL = "default"
 SMALL_MODEL = "axis_features_10"  # the default until MUSICNN_YAMNET is fetched
 MAX_PACKED_BYTES = 3_000_000  # of weights: packed models are small enough for the package
-
-
-def read_model(folder: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
-  """Read a model directory.
-
-  Returns:
-    The content of model.json, and the variables as nested dicts, as a network's `apply` takes them.
-
-  Raises:
-    UserError: If the directory is absent, incomplete, damaged, or has another format version.
-  """
-  folder = pathlib.Path(folder)
-  try:
-    metadata = modernize(json.loads((folder / "model.json").read_text()))
-    if missing := {"format_version", "weights_sha256"} - set(metadata):
-      raise UserError(f"{folder}: model.json has no {min(missing)}; fetch or pack the model again")
-    version = metadata["format_version"]
-    if version != FORMAT_VERSION:
-      raise UserError(f"{folder}: model format {version}, this program reads {FORMAT_VERSION}")
-    raw = (folder / "weights.npz").read_bytes()
-    if hashlib.sha256(raw).hexdigest() != metadata["weights_sha256"]:
-      raise UserError(f"{folder}: weights.npz is damaged or was changed")
-    variables: dict[str, Any] = {}
-    with np.load(folder / "weights.npz", allow_pickle=False) as archive:
-      for name in archive.files:
-        *parents, leaf = name.split("/")
-        node = variables
-        for parent in parents:
-          node = node.setdefault(parent, {})
-        node[leaf] = archive[name]
-  except FileNotFoundError as error:
-    raise UserError(
-      f"{folder}: not a model directory ({pathlib.Path(error.filename).name} is missing)"
-    ) from error
-  except json.JSONDecodeError as error:
-    raise UserError(
-      f"{folder}: model.json is damaged ({error}); fetch or pack the model again"
-    ) from error
-  except UserError:
-    raise
-  except Exception as error:  # zlib, zipfile and the parser of NumPy's headers raise many kinds
-    reason = getattr(error, "strerror", None) or error
-    raise UserError(f"{folder}: cannot be read as a model ({reason})") from error
-  return metadata, variables
-
-
-def flat_weights(variables: dict[str, Any]) -> dict[str, np.ndarray]:
-  """Return {'params/...': array} of variables in nested dicts, as `write_model` takes them."""
-  flat: dict[str, np.ndarray] = {}
-  for name, value in variables.items():
-    if isinstance(value, dict):
-      flat |= {f"{name}/{path}": leaf for path, leaf in flat_weights(value).items()}
-    else:
-      flat[name] = value
-  return flat
 
 
 def write_model(
@@ -276,10 +220,9 @@ def default_model() -> str:
 def _find_model(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
   if name == DEFAULT_MODEL:
     name = default_model()
-  if name not in ("", ".", "..") and pathlib.PurePath(name).name == name:
-    for folder in (PACKAGED / name, cache_dir() / "models" / name):
-      if (folder / "model.json").exists():
-        return read_model(folder)
+  for folder in named_folders(name):
+    if (folder / "model.json").exists():
+      return read_model(folder)
   folder = pathlib.Path(name).expanduser()
   if (folder / "model.json").exists() or (folder / "weights.npz").exists():
     return read_model(folder)

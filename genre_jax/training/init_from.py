@@ -1,22 +1,16 @@
 """Start a training from the weights of another run, or of a packaged or fetched model."""
 
 import dataclasses
-import hashlib
-import json
 import pathlib
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
-import genre_jax
 from genre_jax.data.frontend import FrontendConfig
 from genre_jax.errors import UserError
-from genre_jax.files import cache_dir
-from genre_jax.models.registry import MODELS
-from genre_jax.old_names import modernize
+from genre_jax.model_files import named_folders, read_model
 from genre_jax.training import checkpoints
 from genre_jax.training.steps import TrainState
 
@@ -26,8 +20,7 @@ def init_from(
 ) -> TrainState:
   """Copy every weight of a trained network whose name and shape are the same.
 
-  If the classes differ, the output layer keeps its random weights. A network that contains another
-  one, its `backbone`, can start from that one's weights too.
+  If the classes differ, the output layer keeps its random weights.
 
   Args:
     state: The state with random weights.
@@ -43,12 +36,7 @@ def init_from(
     UserError: If the weights are of another front end or another network, or none fits.
   """
   folder, stored, saved = _read(path)
-  name = metadata["model"]["name"]
-  backbone = getattr(MODELS[name], "backbone", None)
-  if stored["model"]["name"] == backbone:  # a part of this network, with a front end of its own
-    saved = {kind: {backbone: tree} for kind, tree in saved.items()}
-  else:
-    _check_same_network(path, stored, metadata)
+  _check_same_network(path, stored, metadata)
   same_classes = stored["classes"] == metadata["classes"]
   copied, fresh = [], []
 
@@ -99,41 +87,13 @@ def _check_same_network(path: str, stored: dict[str, Any], metadata: dict[str, A
 
 def _read(path: str) -> tuple[pathlib.Path, dict[str, Any], dict[str, Any]]:
   """Return the folder that a user's path means, its metadata and its variables."""
-  folder = _model_directory(path)
-  if folder:
-    return folder, *_read_model_directory(folder)
+  for folder in (pathlib.Path(path), *named_folders(path)):
+    if (folder / "model.json").is_file():
+      try:
+        return folder, *read_model(folder)
+      except UserError as error:
+        raise UserError(f"--config.init_from={error}") from error
   folder = checkpoints.locate(path)
   saved = checkpoints.load(folder)
   saved = saved["ema"] or {"params": saved["params"], "batch_stats": saved["batch_stats"]}
   return folder, checkpoints.metadata(folder), saved
-
-
-def _model_directory(path: str) -> pathlib.Path | None:
-  """Return the model directory at a path or of a name, or None without one."""
-  packaged = pathlib.Path(genre_jax.__file__).parent / "pretrained_models"
-  places = [pathlib.Path(path)]
-  if pathlib.PurePath(path).name == path:
-    places += [packaged / path, cache_dir() / "models" / path]
-  return next((place for place in places if (place / "model.json").is_file()), None)
-
-
-def _read_model_directory(folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
-  """Read model.json and weights.npz; see `genre_jax/inference/model_dir.py` for the format."""
-  try:
-    stored = modernize(json.loads((folder / "model.json").read_text()))
-    digest = hashlib.sha256((folder / "weights.npz").read_bytes()).hexdigest()
-    if digest != stored["weights_sha256"]:
-      raise UserError(f"--config.init_from={folder}: weights.npz is damaged or was changed")
-    saved: dict[str, Any] = {}
-    with np.load(folder / "weights.npz", allow_pickle=False) as archive:
-      for name in archive.files:
-        *parents, leaf = name.split("/")
-        node = saved
-        for parent in parents:
-          node = node.setdefault(parent, {})
-        node[leaf] = archive[name]
-  except UserError:
-    raise
-  except Exception as error:  # the readers of JSON and NumPy raise many kinds
-    raise UserError(f"--config.init_from={folder}: cannot be read as a model ({error})") from error
-  return stored, saved
