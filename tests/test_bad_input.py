@@ -186,7 +186,7 @@ def test_all_kinds_of_bad_files_are_skipped_and_named(folder, monkeypatch, capsy
   out = capsys.readouterr().out
   for name in ("empty.wav", "text.mp3", "cut.flac", "silent.wav", "nan.wav"):
     assert f"skipped a/{name}: " in out, out
-  assert "prepared 17 clips" in out and "skipped 5" in out
+  assert "prepared 17 tracks" in out and "skipped 5" in out
   assert "track accuracy" in out
 
 

@@ -56,6 +56,7 @@ def test_the_module_is_the_command(tmp_path):
   assert done.stdout == f"genre_jax {genre_jax.__version__}\n"
 
 
+@pytest.mark.slow
 def test_functions_of_the_top_level():
   model = genre_jax.load("axis_features_10")
   (prediction,) = genre_jax.predict([AUDIO], model)

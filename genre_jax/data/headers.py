@@ -1,4 +1,4 @@
-"""Read what the bytes of a file say about its length and parts, where FFmpeg does not tell."""
+"""Read what the bytes of a file say about its length and parts, which FFmpeg does not report."""
 
 import io
 import mmap

@@ -73,14 +73,14 @@ def write_prepared(
     workers: Number of processes that decode.
 
   Raises:
-    UserError: If the source has no clips, or none can be read.
+    UserError: If the source has no tracks, or none can be read.
   """
   import tensorflow as tf
   import tensorflow_datasets as tfds
 
   clips = list(source.clips)
   if not clips:
-    raise UserError(f"the source {source.name} has no clips to prepare")
+    raise UserError(f"the source {source.name} has no tracks to prepare")
   info = features(len(source.classes), frontend.n_mels)
   num_shards = -(-len(clips) // CLIPS_PER_SHARD)
   shards = [clips[i * CLIPS_PER_SHARD : (i + 1) * CLIPS_PER_SHARD] for i in range(num_shards)]
@@ -92,7 +92,7 @@ def write_prepared(
   missing = [i for i in range(num_shards) if not path_of(i, ".json").exists()]
   todo = [clip for i in missing for clip in shards[i]]
   if len(missing) < num_shards:
-    print(f"resumes: {len(clips) - len(todo)} of {len(clips)} clips are prepared already")
+    print(f"resumes: {len(clips) - len(todo)} of {len(clips)} tracks are prepared already")
   log_mels = in_order(
     _one_clip, ((source.reader, frontend, clip) for clip in todo), workers if len(todo) > 8 else 1
   )
@@ -101,7 +101,7 @@ def write_prepared(
       total=len(clips),
       initial=len(clips) - len(todo),
       desc="preparing",
-      unit="clip",
+      unit="track",
       disable=None,
       leave=False,
     ) as bar,
@@ -150,7 +150,7 @@ def write_prepared(
   if not rows:
     shutil.rmtree(partial)
     raise UserError(
-      f"none of the {len(clips)} clips could be read; the first: "
+      f"none of the {len(clips)} tracks could be read; the first: "
       f"{skipped[0]['clip']}: {skipped[0]['reason']}"
     )
   template = tfds.core.ShardedFileTemplate(
@@ -197,6 +197,6 @@ def write_prepared(
     ),
   )
   os.rename(partial, final)
-  print(f"prepared {len(rows)} clips in {final}, skipped {len(skipped)}")
+  print(f"prepared {len(rows)} tracks in {final}, skipped {len(skipped)}")
   for skip in skipped:
     print(f"  skipped {skip['clip']}: {skip['reason']}")

@@ -107,7 +107,7 @@ def _kfold(clips, *, name, num_folds, fold, seed, **options):
     )
     for c, genre in enumerate(genres)
   ]
-  notes = ("groups (clips) of each genre, fold by fold:", *per_fold)
+  notes = ("groups (tracks) of each genre, fold by fold:", *per_fold)
   return SplitAssignment(name, _splits(clips, groups, split_of), notes=notes)
 
 

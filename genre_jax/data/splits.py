@@ -37,7 +37,7 @@ def assign_splits(
     hint = did_you_mean(name, SCHEMES, cutoff=0.0)
     raise UserError(f"--config.split.name={name}: give one of {', '.join(SCHEMES)}{hint}.")
   if not clips:
-    raise UserError("There are no clips to split: all were skipped, see skipped.json.")
+    raise UserError("There are no tracks to split: all were skipped, see skipped.json.")
   clips = sorted(clips, key=lambda clip: clip.track)
   assignment = SCHEMES[name](
     clips, num_folds=num_folds, fold=fold, seed=seed, segments_per_track=segments_per_track
@@ -61,5 +61,5 @@ def _reduce_training(assignment: SplitAssignment, clips, share, seed) -> SplitAs
     track for tracks in by_genre.values() for track in tracks[max(1, round(share * len(tracks))) :]
   }
   splits = {track: split for track, split in assignment.splits.items() if track not in dropped}
-  note = f"train_share={share}: {len(dropped)} training clips left out"
+  note = f"train_share={share}: {len(dropped)} training tracks left out"
   return dataclasses.replace(assignment, splits=splits, notes=(*assignment.notes, note))

@@ -90,7 +90,7 @@ def test_bare_script_reads_a_set(music, tmp_path):
 
 def test_an_existing_set_is_reused(music, tmp_path, capsys):
   prepared.prepare(_source(music), FRONTEND, tmp_path / "prepared", workers=1)
-  assert "prepared 40 clips" in capsys.readouterr().out
+  assert "prepared 40 tracks" in capsys.readouterr().out
   prepared.prepare(_source(music), FRONTEND, tmp_path / "prepared", workers=1)
   assert capsys.readouterr().out == ""
 
@@ -135,7 +135,7 @@ def test_an_interrupted_set_is_not_read_and_resumes(music, tmp_path, capsys):
   calls.extend([""] * 100)
   made = prepared.prepare(source, FRONTEND, root, workers=1)
   assert len(calls) == 100 + 8  # the first shard of 32 clips is kept
-  assert "32 of 40 clips are prepared already" in capsys.readouterr().out
+  assert "32 of 40 tracks are prepared already" in capsys.readouterr().out
   for path in whole.path.glob("*.tfrecord*"):
     assert path.read_bytes() == (made.path / path.name).read_bytes()
 
@@ -177,7 +177,7 @@ def test_nothing_readable_is_an_error(tmp_path):
     for i in range(2):
       (tmp_path / "music" / genre).mkdir(parents=True, exist_ok=True)
       (tmp_path / "music" / genre / f"{i}.wav").write_text("not audio")
-  with pytest.raises(UserError, match="none of the 4 clips could be read"):
+  with pytest.raises(UserError, match="none of the 4 tracks could be read"):
     prepared.prepare(_source(tmp_path / "music"), FRONTEND, tmp_path / "prepared", workers=1)
 
 

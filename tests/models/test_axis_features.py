@@ -41,6 +41,7 @@ def test_a_gain_changes_no_logit(network, assert_gain_invariant):
   assert_gain_invariant(variables, apply, atol=1e-3, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_padded_frames_change_no_logit(network, log_mel):
   _, variables, apply = network
   mask = jnp.arange(FRAMES)[None] < jnp.array([FRAMES, 40, 12])[:, None]
@@ -117,6 +118,7 @@ def test_each_head_is_trained_on_its_own_segments(log_mel):
   assert min(grads(0.5)) > 0
 
 
+@pytest.mark.slow
 def test_running_statistics_converge_within_thirty_steps(log_mel):
   """After a short training on few tracks, their initial values must have no influence."""
   model = AxisFeatures(num_classes=4)

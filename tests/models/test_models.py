@@ -93,6 +93,7 @@ def test_published_tf_split_runs_forward_and_backward():
   assert all(np.isfinite(leaf).all() and np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(grads))
 
 
+@pytest.mark.slow
 def test_the_content_of_padding_changes_no_logit(network):
   _, apply, x = network
   frames = x.shape[1]

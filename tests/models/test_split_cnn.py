@@ -97,6 +97,7 @@ def test_a_gain_changes_no_logit(network, assert_gain_invariant):
   assert_gain_invariant(variables, apply, atol=1e-3, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_padded_frames_change_no_logit(network, log_mel):
   _, variables, apply = network
   mask = jnp.arange(FRAMES)[None] < jnp.array([FRAMES, 40, 12])[:, None]

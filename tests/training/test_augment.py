@@ -77,6 +77,7 @@ def test_eager_equals_compiled(batch, rng, config):
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-3), eager, compiled)
 
 
+@pytest.mark.slow
 def test_shapes_and_dtypes_stay(batch, rng):
   out = augment(rng, batch, EVERYTHING)
   assert jax.tree.map(lambda x: (x.shape, x.dtype), out) == jax.tree.map(
@@ -148,6 +149,7 @@ def test_each_augmentation_has_its_own_random_numbers(batch, rng):
   np.testing.assert_array_equal(augment(rng, batch, {"mixup_alpha": 0.4})["labels"], mixup[2])
 
 
+@pytest.mark.slow
 def test_stretch_follows_a_ramp(rng):
   """A faster ramp is steeper and ends earlier."""
   ramp = jnp.tile(jnp.arange(40.0)[None, :, None, None], (8, 1, 4, 1))

@@ -236,6 +236,7 @@ def _in_process(
   return train_and_evaluate(config, workdir, mode=mode, checkpoint=checkpoint)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_with_a_checkpoint_before_it(place, monkeypatch):
   changes = {"learning_rate": 1e38, "name": "sgd", "warmup_fraction": 0.0}
   with pytest.raises(UserError, match="the loss is not finite at step") as error:

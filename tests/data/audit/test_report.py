@@ -275,6 +275,7 @@ def run(*arguments):
   )
 
 
+@pytest.mark.slow
 def test_the_command_writes_both_files(songs, tmp_path):
   done = run(
     "--config=experiments/base.py",
