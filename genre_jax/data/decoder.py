@@ -49,6 +49,8 @@ HAVE_LENGTH = (
 )
 # Faults of the demuxer in one file, after which reading it ends.
 MAX_DEMUXER_FAULTS = 100
+# Time stamps of an Ogg file without damage have smaller gaps.
+GAP_SECONDS = 0.1
 TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICS")  # between joined MP3 streams
 
 
@@ -102,28 +104,41 @@ def decode(
     UnreadableAudio: If the file is not audio, has no sound, or cannot be decoded at all.
     OSError: If the file cannot be read.
   """
+  if not isinstance(source, str):
+    yield from _decode_part(source, facts, block_seconds)
+    return
+  starts = headers.file_starts(source)
+  head = headers.repaired_head(source)
+  if len(starts) == 1 and not head:
+    yield from _decode_part(source, facts, block_seconds)
+    return
+  # FFmpeg stops where a chained file changes its sample rate or codec: decode each part alone.
+  for start, end in itertools.pairwise([*starts, os.path.getsize(source)]):
+    with contextlib.closing(headers.FilePart(source, start, end, head)) as part:
+      head = b""
+      try:
+        yield from _decode_part(part, facts, block_seconds)
+      except UnreadableAudio:
+        if len(starts) == 1:
+          raise
+        _note_damage(facts)
+
+
+def _decode_part(source, facts, block_seconds):
+  """Decode one link of a chained file, or a file that is not chained."""
   with _open(source) as (container, stream):
     facts.format = container.format.name
+    announced = 0.0
     if _knows_length(facts.format, source):
       if stream.duration:
-        facts.announced = float(stream.duration * stream.time_base)
+        announced = float(stream.duration * stream.time_base)
       elif container.duration:  # Matroska gives the length of the file alone
-        facts.announced = container.duration / av.time_base
-      if facts.format in ("wav", "w64") and isinstance(source, str):
+        announced = container.duration / av.time_base
+      if facts.format in ("wav", "w64", "caf") and isinstance(source, str):
         # FFmpeg reports the length that is present.
-        facts.announced /= headers.pcm_share(source) or 1
-    links = headers.ogg_links(source) if facts.format == "ogg" and isinstance(source, str) else [0]
-    if len(links) == 1:
-      yield from _blocks(_frames(container, stream, facts), facts, block_seconds)
-      return
-  # FFmpeg stops where a chained file changes its sample rate or codec: decode each link alone.
-  for start, end in itertools.pairwise([*links, os.path.getsize(source)]):
-    with contextlib.closing(headers.FilePart(source, start, end)) as part:
-      try:
-        with _open(part) as (container, stream):
-          yield from _blocks(_frames(container, stream, facts), facts, block_seconds)
-      except UnreadableAudio:
-        _note_damage(facts)
+        announced /= headers.audio_share(source) or 1
+    facts.announced += announced
+    yield from _blocks(_frames(container, stream, facts), facts, block_seconds)
 
 
 @contextlib.contextmanager
@@ -132,7 +147,7 @@ def _open(source):
   name, options = source, {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
   if isinstance(source, str):
     name = "file:" + source  # no other protocol
-    if headers.wav_goes_on(source):
+    if headers.wav_continues(source):
       options["ignore_length"] = "1"  # an option of the demuxer of WAV
   with contextlib.ExitStack() as stack:
     try:
@@ -145,6 +160,8 @@ def _open(source):
       )
       stream = container.streams.best("audio")
     except av.error.FFmpegError as error:
+      if isinstance(source, str) and headers.mp4_without_index(source):
+        raise UnreadableAudio("is truncated: the index at the end of the MP4 is missing") from error
       raise _unreadable(error) from error
     if container.streams.audio and (stream is None or stream.codec_context is None):
       raise UnreadableAudio("contains audio that cannot be decoded: its codec or its header")
@@ -201,6 +218,7 @@ def _packets(container, chosen, facts) -> Iterator[Any]:
 def _frames(container, chosen, facts) -> Iterator[Any]:
   """Yield decoded frames; damaged packets are counted and skipped."""
   chosen.codec_context.thread_type = "NONE"
+  end = None
   for packet in _packets(container, chosen, facts):
     try:
       frames = packet.decode()
@@ -213,7 +231,10 @@ def _frames(container, chosen, facts) -> Iterator[Any]:
     for frame in frames:
       if frame.samples:
         if frame.time is not None:
-          facts.end = max(facts.end, frame.time + frame.samples / frame.sample_rate)
+          if facts.format == "ogg" and end is not None and frame.time - end > GAP_SECONDS:
+            _note_damage(facts)  # pages are missing
+          end = frame.time + frame.samples / frame.sample_rate
+          facts.end = max(facts.end, end)
         yield frame
 
 

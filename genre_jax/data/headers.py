@@ -1,12 +1,16 @@
 """Read what the bytes of a file say about its length and parts, which FFmpeg does not report."""
 
 import io
+import itertools
 import mmap
 import os
-from typing import Literal
+from collections.abc import Iterator
+from typing import BinaryIO, Literal
 
 # Recorders that write to a pipe put a size near 2 or 4 GiB in the header, meaning "until the end".
 UNKNOWN_SIZES = range(0x7FFFF000, 0x100000000)
+# Bytes before the audio of a head that is repaired, and files joined to one.
+MAX_HEAD, MAX_JOINED = 1 << 24, 10_000
 
 
 def ogg_ends(path: str) -> bool:
@@ -38,66 +42,179 @@ def mp3_counts_frames(path: str) -> bool:
   return any(tag in head for tag in (b"Xing", b"Info", b"VBRI"))
 
 
-def pcm_share(path: str) -> float:
-  """Return which share of the audio that a WAV header announces is in the file.
+def audio_share(path: str) -> float:
+  """Return which share of the audio that a header announces is in the file.
 
   Returns:
-    present / announced bytes, at most 1; 1 for other files and for sizes that mean "until the end".
+    present / announced bytes, at most 1; 1 for other files than WAV (also RF64 and Wave64) and CAF,
+    and for sizes that mean "until the end".
   """
   size = os.path.getsize(path)
+  long_length = 0  # of the audio in RF64
   with open(path, "rb") as file:
-    head = file.read(40)
-    if head[:4] == b"riff":  # Wave64: names of 16 bytes, lengths of 8 that count the head
-      at, name_bytes, length_bytes = 40, 16, 8
-    elif head[:4] in (b"RIFF", b"RF64", b"RIFX"):
-      at, name_bytes, length_bytes = 12, 4, 4
-    else:
-      return 1.0
-    order: Literal["big", "little"] = "big" if head[:4] == b"RIFX" else "little"
-    long_length = 0  # of the audio in RF64
-    while at + name_bytes + length_bytes <= size:
-      file.seek(at)
-      chunk = file.read(name_bytes + length_bytes + 16)
-      length = int.from_bytes(chunk[name_bytes : name_bytes + length_bytes], order)
-      at += name_bytes + length_bytes
-      if name_bytes == 16:
-        length = max(0, length - 24)
-      if chunk[:4] == b"ds64":
-        long_length = int.from_bytes(chunk[16:24], order)
-      if chunk[:4] == b"data":
+    for name, at, length in _chunks(file, size):
+      if name == b"ds64":
+        file.seek(at + 8)
+        long_length = int.from_bytes(file.read(8), "little")
+      if name == b"data":
         return _share(long_length or length, size - at)
-      align = 8 if name_bytes == 16 else 2
-      at += length + -length % align
   return 1.0
 
 
-def wav_goes_on(path: str) -> bool:
+def wav_continues(path: str) -> bool:
   """Return True if what follows the audio of a WAV file is no chunk, so the size was too small."""
   size = os.path.getsize(path)
   with open(path, "rb") as file:
-    head = file.read(12)
-    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+    if file.read(4) != b"RIFF":
       return False
-    at = 12
-    while at + 8 <= size:
-      file.seek(at)
-      name, length = file.read(4), int.from_bytes(file.read(4), "little")
-      at += 8 + length + length % 2
+    for name, at, length in _chunks(file, size):
       if name == b"data":
-        file.seek(at)
+        end = at + length + length % 2
+        file.seek(end)
         following = file.read(4)
-        return size - at >= 8 and not (following.isascii() and following.strip().isalnum())
+        return size - end >= 8 and not (following.isascii() and following.strip().isalnum())
   return False
 
 
+def _chunks(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
+  """Yield (name of 4 bytes, start, length) of the chunks of WAV, Wave64, AIFF and CAF."""
+  file.seek(0)
+  head = file.read(12)
+  order: Literal["big", "little"] = "little" if head[:4] in (b"RIFF", b"RF64", b"riff") else "big"
+  if head[:4] == b"riff":  # Wave64: names of 16 bytes, lengths of 8 that count the head
+    at, name_bytes, length_bytes, align = 40, 16, 8, 8
+  elif head[:4] == b"caff":
+    at, name_bytes, length_bytes, align = 8, 4, 8, 1
+  elif head[:4] in (b"RIFF", b"RF64", b"RIFX", b"FORM"):
+    at, name_bytes, length_bytes, align = 12, 4, 4, 2
+  else:
+    return
+  while at + name_bytes + length_bytes <= size:
+    file.seek(at)
+    chunk = file.read(name_bytes + length_bytes)
+    length = int.from_bytes(chunk[name_bytes:], order)
+    if name_bytes == 16:
+      length = max(0, length - 24)
+    at += len(chunk)
+    yield chunk[:4], at, length
+    at += length + -length % align
+
+
 def _share(announced, present):
-  if not announced or announced in UNKNOWN_SIZES:
+  if not announced or announced in UNKNOWN_SIZES or announced == (1 << 64) - 1:
     return 1.0
   return min(1.0, max(0, present) / announced)
 
 
-def ogg_links(path: str) -> list[int]:
-  """Return the byte offsets at which the links of a chained Ogg file begin; [0] if it has one.
+def repaired_head(path: str) -> bytes:
+  """Return the head of an AIFF, AU or Wave64 file with its true size where that says 0.
+
+  A recorder writes the size when it stops. FFmpeg refuses a size of 0.
+
+  Returns:
+    Bytes in place of those at the beginning of the file; empty if there is nothing to repair.
+  """
+  size = os.path.getsize(path)
+  with open(path, "rb") as file:
+    head = bytearray(file.read(4))
+    if head == b".snd":
+      head += file.read(8)
+      if len(head) == 12 and not any(head[8:]):
+        head[8:] = b"\xff" * 4  # until the end
+        return bytes(head)
+      return b""
+    if head not in (b"FORM", b"riff"):
+      return b""
+    frame_bytes, frames_at, frames = 0, 0, 0
+    for name, at, length in _chunks(file, size):
+      if at > MAX_HEAD:
+        return b""
+      if name == b"COMM" and head == b"FORM":
+        file.seek(at)
+        common = file.read(8)
+        frame_bytes = int.from_bytes(common[:2], "big") * -(
+          -int.from_bytes(common[6:8], "big") // 8
+        )
+        frames_at, frames = at + 2, int.from_bytes(common[2:6], "big")
+      if name in (b"SSND", b"data") and not length:
+        file.seek(0)
+        wave64 = head == b"riff"
+        head = bytearray(file.read(at))
+        if wave64:
+          head[at - 8 :] = (size - at + 24).to_bytes(8, "little")
+          head[16:24] = size.to_bytes(8, "little")
+          return bytes(head)
+        head[at - 4 :] = min(size - at, 0xFFFFFFFF).to_bytes(4, "big")
+        head[4:8] = min(size - 8, 0xFFFFFFFF).to_bytes(4, "big")
+        if frame_bytes and not frames:
+          frames = max(0, size - at - 8) // frame_bytes
+          head[frames_at : frames_at + 4] = min(frames, 0xFFFFFFFF).to_bytes(4, "big")
+        return bytes(head)
+  return b""
+
+
+def file_starts(path: str) -> list[int]:
+  """Return the byte offsets at which the links of a chained, or the files of a joined, file begin.
+
+  Chained Ogg, and joined WAV, Wave64, AIFF and MP4. FFmpeg itself reads joined MP3 and FLAC.
+
+  Returns:
+    Offsets in rising order, the first one 0.
+  """
+  size = os.path.getsize(path)
+  with open(path, "rb") as file:
+    head = file.read(8)
+    if head[:4] == b"OggS":
+      return _ogg_links(path)
+    if head[4:] == b"ftyp":
+      begins = (at for name, at in _mp4_boxes(file, size) if name == b"ftyp")
+      return list(itertools.islice(begins, MAX_JOINED))
+    starts = [0]
+    while (end := _container_end(file, starts[-1])) and end < size and len(starts) < MAX_JOINED:
+      file.seek(end)
+      if not file.read(12).startswith((b"RIFF", b"RF64", b"RIFX", b"riff\x2e\x91", b"FORM")):
+        break
+      starts.append(end)
+  return starts
+
+
+def _container_end(file: BinaryIO, start: int) -> int:
+  """Return where the container that begins at `start` ends by its header, 0 if that is unknown."""
+  file.seek(start)
+  head = file.read(24)
+  if head[:4] == b"riff":
+    length = int.from_bytes(head[16:24], "little")
+    return start + length + -length % 8 if length else 0
+  if head[:4] not in (b"RIFF", b"RIFX", b"FORM"):
+    return 0
+  length = int.from_bytes(head[4:8], "little" if head[:4] == b"RIFF" else "big")
+  return start + 8 + length + length % 2 if length and length not in UNKNOWN_SIZES else 0
+
+
+def mp4_without_index(path: str) -> bool:
+  """Return True for an MP4 file without the box `moov`, which encoders write last."""
+  with open(path, "rb") as file:
+    names = [name for name, _ in _mp4_boxes(file, os.path.getsize(path))]
+  return b"ftyp" in names[:1] and b"moov" not in names
+
+
+def _mp4_boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
+  """Yield (name, start) of the boxes at the top level of an MP4 file."""
+  at = 0
+  while at + 8 <= size:
+    file.seek(at)
+    head = file.read(16)
+    yield head[4:8], at
+    length = int.from_bytes(head[:4], "big")
+    if length == 1:
+      length = int.from_bytes(head[8:16], "big")
+    if length < 8:  # 0: until the end
+      return
+    at += length
+
+
+def _ogg_links(path: str) -> list[int]:
+  """Return where the links of a chained Ogg file begin.
 
   A link begins with the pages that are marked as the beginning of a stream (RFC 3533).
   """
@@ -119,11 +236,12 @@ class FilePart(io.RawIOBase):
     path: The file.
     start: First byte.
     end: Byte after the last.
+    head: Bytes in place of the first ones.
   """
 
-  def __init__(self, path: str, start: int, end: int):
+  def __init__(self, path: str, start: int, end: int, head: bytes = b""):
     self._file = open(path, "rb", buffering=0)
-    self._start, self._size, self._at = start, end - start, 0
+    self._start, self._size, self._at, self._head = start, end - start, 0, head
 
   def readable(self) -> bool:
     return True
@@ -143,6 +261,9 @@ class FilePart(io.RawIOBase):
       self._file.fileno(), max(0, min(len(buffer), self._size - self._at)), self._start + self._at
     )
     buffer[: len(data)] = data
+    if self._at < len(self._head):
+      head = self._head[self._at : self._at + len(data)]
+      buffer[: len(head)] = head
     self._at += len(data)
     return len(data)
 
