@@ -80,7 +80,7 @@ def standard_input_blocks(
     return pipe_blocks(_Pipe(head, descriptor), sample_format, channels), False
   print(f"notice: standard input is a sound file ({found}); it is decoded", file=sys.stderr)
   pipe = _Pipe(head, descriptor)
-  if found == "MP4":  # its index may be at the end
+  if found in ("MP4", "CAF"):  # what describes the audio may be at the end
     whole = tempfile.TemporaryFile()
     shutil.copyfileobj(pipe, whole)
     whole.seek(0)
