@@ -30,6 +30,7 @@ UNKNOWN = "unknown"
 THRESHOLD = 0.5  # probability from which a tag counts, for models without thresholds
 BATCH_SIZE = 8  # segments per batch, for models that do not fix the segments of a track
 MAX_BATCH_SIZE = 32
+FEW = 3  # segments that such models get one by one, as of a short file or a stream
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -64,7 +65,7 @@ class Model:
   least: float = 1.0
 
   def infer(self, log_mel: np.ndarray, num_frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Compute probabilities and embeddings of segments, in batches of one size.
+    """Compute probabilities and embeddings of segments, in batches of one or two sizes.
 
     Args:
       log_mel: float32[segments, time, frequency].
@@ -77,13 +78,18 @@ class Model:
     """
     size = min(self.eval_per_track, MAX_BATCH_SIZE) or BATCH_SIZE
     probabilities, embeddings = [], []
-    for start in range(0, len(log_mel), size):
-      # Fill the last batch: one batch size needs only one compiled program.
+    start = 0
+    while start < len(log_mel):
+      left = len(log_mel) - start
+      if not self.eval_per_track and left <= FEW:
+        size = 1
+      # Fill the last batch: each batch size needs a compiled program.
       rows = np.minimum(np.arange(start, start + size), len(log_mel) - 1)
       logits, embedding = self._apply(self.variables, log_mel[rows, ..., None], num_frames[rows])
-      count = min(size, len(log_mel) - start)
+      count = min(size, left)
       probabilities.append(self.probabilities(np.asarray(logits)[:count]))
       embeddings.append(np.asarray(embedding)[:count])
+      start += count
     return np.concatenate(probabilities), np.concatenate(embeddings)
 
   def logits(self, log_mel: np.ndarray, num_frames: np.ndarray) -> np.ndarray:

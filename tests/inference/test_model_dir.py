@@ -1,5 +1,6 @@
 """Test model directories: packed from a run, found by name, and refused when damaged."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -125,17 +126,19 @@ def test_temperature_keeps_the_order(tmp_path):
   assert model.decide_label(softer[0])[0] == "calm"
 
 
-def test_probabilities_do_not_depend_on_the_batch(small_model):
-  """Batches are filled to one size."""
-  model = load(str(small_model))
+@pytest.mark.parametrize("eval_per_track", [4, 0])
+def test_probabilities_do_not_depend_on_the_batch(small_model, eval_per_track):
+  """Batches are filled to one size, or a few segments are computed one by one."""
+  model = dataclasses.replace(load(str(small_model)), eval_per_track=eval_per_track)
   rng = np.random.default_rng(0)
-  segments = rng.normal(-40, 15, (7, 40, 32)).astype(np.float32)
-  frames = np.array([40, 40, 12, 40, 33, 40, 40])
+  segments = rng.normal(-40, 15, (11, 40, 32)).astype(np.float32)
+  frames = np.array([40, 40, 12, 40, 33, 40, 40, 21, 40, 40, 17])
   together, embeddings = model.infer(segments, frames)
-  assert together.shape == (7, 3) and embeddings.shape == (7, 128)
-  for i in range(7):
-    alone, _ = model.infer(segments[i : i + 1], frames[i : i + 1])
+  assert together.shape == (11, 3) and embeddings.shape == (11, 128)
+  for i in range(11):
+    alone, embedding = model.infer(segments[i : i + 1], frames[i : i + 1])
     np.testing.assert_allclose(alone[0], together[i], atol=1e-6)
+    np.testing.assert_allclose(embedding[0], embeddings[i], atol=1e-4)
 
 
 def test_pretrained_pack_names_the_flag(tmp_path):
