@@ -93,7 +93,7 @@ class MusicnnYamnet(nn.Module):
     mask = jnp.arange(log_mel.shape[1])[None] <= samples[:, None] // frontend.hop_length
     network = musicnn.Musicnn(num_classes=self.tags, dtype=self.dtype, name="musicnn")
     pooled, embedding, logits = network.features_and_logits(log_mel, mask, train=train)
-    pooled = pooled[:, -network.mid_channels :].reshape(len(waveform), -1)
+    pooled = pooled[:, -network.mid_channels :].reshape(waveform.shape[0], -1)
     return pooled, embedding, jnp.clip(logits, -LOGIT_LIMIT, LOGIT_LIMIT)
 
   def _yamnet(self, waveform, samples):
@@ -111,5 +111,5 @@ class MusicnnYamnet(nn.Module):
     half = (2 * jnp.arange(count) + 1) * length * frontend.hop_length // 2
     weights = (half[None] <= samples[:, None]).at[:, 0].set(True).astype(jnp.float32)
     weights = (weights / weights.sum(1, keepdims=True))[..., None]
-    embedding, logits = ((x.reshape(len(waveform), count, -1) * weights).sum(1) for x in outputs)
+    embedding, logits = ((x.reshape(waveform.shape[0], count, -1) * weights).sum(1) for x in outputs)
     return embedding, jnp.clip(logits, -LOGIT_LIMIT, LOGIT_LIMIT)

@@ -72,3 +72,13 @@ def test_sounds_other_than_music_lower_all_genres(variables, audio):
   logits, _ = apply(variables, audio, 300)
   np.testing.assert_array_equal(logits[3:], plain[3:])
   np.testing.assert_allclose(logits[:3], plain[:3] - np.log1p(np.exp(plain[3:].max())), atol=1e-5)
+
+
+def test_any_number_of_segments_can_be_exported():
+  model = MusicnnYamnet(num_classes=3, not_music=1)
+  segment = jax.ShapeDtypeStruct((1, 300, 160, 1), jnp.float32)
+  variables = jax.eval_shape(model.init, jax.random.key(0), segment)
+  (batch,) = jax.export.symbolic_shape("batch")
+  segments = jax.ShapeDtypeStruct((batch, 300, 160, 1), jnp.float32)
+  exported = jax.export.export(jax.jit(model.apply))(variables, segments)
+  assert str(exported.out_avals[0].shape) == "(batch, 3)"
