@@ -69,7 +69,7 @@ def test_a_crash_costs_one_result(number):
 def test_an_error_is_a_result():
   with IsolatedCalls() as calls:
     assert list(calls.results(fail, [("reason",)], 1)) == ["RuntimeError: reason"]
-    assert "pickle" in next(calls.results(make_lambda, [()], 1)).lower()
+    assert "make_lambda" in next(calls.results(make_lambda, [()], 1))
 
 
 def test_time_limit_grows_with_progress():
