@@ -111,5 +111,6 @@ class MusicnnYamnet(nn.Module):
     half = (2 * jnp.arange(count) + 1) * length * frontend.hop_length // 2
     weights = (half[None] <= samples[:, None]).at[:, 0].set(True).astype(jnp.float32)
     weights = (weights / weights.sum(1, keepdims=True))[..., None]
-    embedding, logits = ((x.reshape(waveform.shape[0], count, -1) * weights).sum(1) for x in outputs)
+    shape = waveform.shape[0], count, -1
+    embedding, logits = ((x.reshape(shape) * weights).sum(1) for x in outputs)
     return embedding, jnp.clip(logits, -LOGIT_LIMIT, LOGIT_LIMIT)

@@ -19,6 +19,7 @@ from genre_jax.models.musicnn import Musicnn
 from genre_jax.models.musicnn_yamnet import MusicnnYamnet
 from genre_jax.models.published import PublishedBaseline, PublishedTfSplit
 from genre_jax.models.split_cnn import SplitCnn, SquareCnn
+from genre_jax.models.split_cnn_musicnn import SplitCnnMusicnn
 from genre_jax.models.yamnet import Yamnet
 
 MODELS: dict[str, type[nn.Module]] = {
@@ -31,6 +32,7 @@ MODELS: dict[str, type[nn.Module]] = {
   "axis_features_2d": AxisFeatures2d,
   "split_cnn": SplitCnn,
   "square_cnn": SquareCnn,
+  "split_cnn_musicnn": SplitCnnMusicnn,
   "musicnn": Musicnn,
   "yamnet": Yamnet,
   "musicnn_yamnet": MusicnnYamnet,

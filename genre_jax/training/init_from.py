@@ -11,6 +11,7 @@ import optax
 from genre_jax.data.frontend import FrontendConfig
 from genre_jax.errors import UserError
 from genre_jax.model_files import named_folders, read_model
+from genre_jax.models.registry import MODELS
 from genre_jax.training import checkpoints
 from genre_jax.training.steps import TrainState
 
@@ -20,7 +21,8 @@ def init_from(
 ) -> TrainState:
   """Copy every weight of a trained network whose name and shape are the same.
 
-  If the classes differ, the output layer keeps its random weights.
+  If the classes differ, the output layer keeps its random weights. A network that contains another
+  one, its `backbone`, can start from that one's weights too.
 
   Args:
     state: The state with random weights.
@@ -36,7 +38,11 @@ def init_from(
     UserError: If the weights are of another front end or another network, or none fits.
   """
   folder, stored, saved = _read(path)
-  _check_same_network(path, stored, metadata)
+  backbone = getattr(MODELS[metadata["model"]["name"]], "backbone", None)
+  if stored["model"]["name"] == backbone:  # a part of this network, with a front end of its own
+    saved = {collection: {backbone: tree} for collection, tree in saved.items()}
+  else:
+    _check_same_network(path, stored, metadata)
   same_classes = stored["classes"] == metadata["classes"]
   copied, fresh = [], []
 
@@ -45,7 +51,7 @@ def init_from(
     old = saved
     for name in names:
       old = old.get(name) if isinstance(old, dict) else None
-    is_output = names[1].startswith("logits")
+    is_output = names[1].startswith(("logits", "head"))
     if old is None or old.shape != new.shape or (is_output and not same_classes):
       fresh.append("/".join(names))
       return new

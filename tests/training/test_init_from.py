@@ -58,6 +58,17 @@ def test_a_fetched_model_and_a_model_directory_give_their_weights(
   np.testing.assert_array_equal(own["hidden"]["kernel"], weights["params"]["hidden"]["kernel"])
 
 
+def test_a_network_gives_its_weights_to_one_that_contains_it(state, tmp_path, monkeypatch):
+  monkeypatch.setattr(AxisFeatures, "backbone", "musicnn", raising=False)
+  metadata = {"model": {"name": "musicnn"}, "frontend": {}, "classes": ["loud"]}
+  model_dir.write_model(tmp_path / "m", metadata, {"params/dense/kernel": np.ones((2, 3))})
+  inside = {"musicnn": {"dense": {"kernel": jnp.zeros((2, 3))}}}
+  whole = state.replace(params={**state.params, **inside})
+  started = init_from(whole, str(tmp_path / "m"), _metadata(["calm", "loud"]), TX)
+  np.testing.assert_array_equal(started.params["musicnn"]["dense"]["kernel"], np.ones((2, 3)))
+  jax.tree.map(np.testing.assert_array_equal, started.params["hidden"], state.params["hidden"])
+
+
 def test_a_packaged_model_gives_its_weights(capsys):
   metadata, variables = model_dir.read_model(model_dir.PACKAGED / "axis_features_10")
   frontend = FrontendConfig.from_dict(metadata["frontend"])
