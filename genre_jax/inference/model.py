@@ -46,8 +46,8 @@ class Model:
     task: 'single_label' (one genre, softmax) or 'multi_label' (a sigmoid for each tag).
     temperature: See `apply_temperature`.
     thresholds: For 'multi_label', the probability from which each tag counts.
-    least: For 'multi_label', the probability from which the most probable tag counts if no tag
-      reaches its threshold.
+    least: For 'multi_label', the probability from which each tag counts if no tag reaches its
+      threshold; then the most probable of these is the only one. Empty if none does.
     eval_per_track: Segments of a track in evaluation; 0 for adjacent segments.
     provenance: Origin of the weights: 'source', 'trained_on', 'license' and others.
   """
@@ -62,7 +62,7 @@ class Model:
   thresholds: tuple[float, ...]
   eval_per_track: int
   provenance: dict[str, Any]
-  least: float = 1.0
+  least: tuple[float, ...] = ()
 
   def infer(self, log_mel: np.ndarray, num_frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Compute probabilities and embeddings of segments, in batches of one or two sizes.
@@ -135,8 +135,9 @@ class Model:
     thresholds = np.maximum(self.thresholds, min_confidence)
     order = np.argsort(-probabilities, kind="stable")
     tags = [self.classes[i] for i in order if probabilities[i] >= thresholds[i]]
-    if not tags and confidence >= max(self.least, min_confidence):
-      tags = [self.classes[best]]
+    if not tags and self.least:
+      least = np.maximum(self.least, min_confidence)
+      tags = [self.classes[i] for i in order if probabilities[i] >= least[i]][:1]
     return ";".join(tags) or UNKNOWN, confidence
 
   @functools.cached_property
@@ -182,8 +183,12 @@ def load(name: str | Model = model_dir.DEFAULT_MODEL, labels: str = "") -> Model
     if not 0 < temperature < float("inf"):
       raise ValueError(f"temperature is {temperature}, not a positive number")
     thresholds = tuple(map(float, metadata.get("thresholds", [THRESHOLD] * len(classes))))
-    if len(thresholds) != len(classes):
-      raise ValueError(f"{len(thresholds)} thresholds for {len(classes)} classes")
+    least = metadata.get("least", ())  # one number for all, or one for each
+    least = [least] * len(classes) if isinstance(least, (int, float)) else least
+    least = tuple(map(float, least))
+    for name, values in (("thresholds", thresholds), ("least", least or classes)):
+      if len(values) != len(classes):
+        raise ValueError(f"{len(values)} {name} for {len(classes)} classes")
     frontend = FrontendConfig.from_dict(metadata["frontend"])
     network = build_model(metadata["model"], len(classes))
     _check_shapes(network, frontend, variables)
@@ -198,7 +203,7 @@ def load(name: str | Model = model_dir.DEFAULT_MODEL, labels: str = "") -> Model
       thresholds=thresholds,
       eval_per_track=max(0, int(metadata.get("eval_per_track", 0))),
       provenance=dict(metadata.get("provenance", {})),
-      least=float(metadata.get("least", 1.0)),
+      least=least,
     )
   except Exception as error:  # a value of any type can be anywhere in the description
     reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)

@@ -8,6 +8,7 @@ and `yamnet.py`.
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.log_mel import log_mel_jax
@@ -30,8 +31,27 @@ FRONTEND = FrontendConfig(
   num_frames=300,
 )
 
+# A label that is limited by others stays this much below the most likely of them, so that it is
+# never the first.
+LIMIT_MARGIN = 0.1
 # Logits of tags and sounds are clipped: near silence they reach -50.
 LOGIT_LIMIT = 10.0
+
+
+def limit_labels(logits, limits):
+  """Return logits, some of which are lowered to just below the highest one of others.
+
+  Args:
+    logits: float[batch, labels].
+    limits: For each label the numbers of the labels that limit it, none if it has no limit.
+
+  Returns:
+    float[batch, labels].
+  """
+  numbers = np.arange(logits.shape[-1])
+  mask = np.array([np.isin(numbers, some) for some in limits])
+  highest = jnp.where(mask, logits[:, None], -jnp.inf).max(-1) - LIMIT_MARGIN
+  return jnp.where(mask.any(1), jnp.minimum(logits, highest), logits)
 
 
 class MusicnnYamnet(nn.Module):
@@ -41,6 +61,7 @@ class MusicnnYamnet(nn.Module):
     num_classes: Number of logits.
     not_music: Number of logits, the last ones, of sounds other than music. The more likely one of
       them is, the less likely are all genres.
+    limits: As of `limit_labels`, for the other logits; empty for no limits.
     tags: Tags of musicnn.
     sounds: Kinds of sound of YAMNet.
     dtype: Dtype of the computation.
@@ -49,6 +70,7 @@ class MusicnnYamnet(nn.Module):
   normalization = "none"
   num_classes: int
   not_music: int = 0
+  limits: tuple[tuple[int, ...], ...] = ()
   tags: int = 50
   sounds: int = 521
   dtype: jax.typing.DTypeLike = jnp.float32
@@ -81,10 +103,12 @@ class MusicnnYamnet(nn.Module):
     self.sow("intermediates", "embedding", embedding)
     head = nn.Dense(self.num_classes, dtype=self.dtype, name="head")
     logits = head(embedding.astype(self.dtype)).astype(at_least_float32(self.dtype))
-    if not self.not_music:
-      return logits
     genres, sounds = jnp.split(logits, [self.num_classes - self.not_music], -1)
-    return jnp.concatenate([genres - nn.softplus(sounds.max(-1, keepdims=True)), sounds], -1)
+    if self.limits:
+      genres = limit_labels(genres, self.limits)
+    if self.not_music:
+      genres = genres - nn.softplus(sounds.max(-1, keepdims=True))
+    return jnp.concatenate([genres, sounds], -1)
 
   def _musicnn(self, waveform, samples, train):
     """Return the pooled last convolution, the penultimate layer and the logits of musicnn."""

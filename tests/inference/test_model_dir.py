@@ -117,6 +117,17 @@ def test_tags_have_thresholds(tmp_path):
   np.testing.assert_allclose(model.calibrated(probabilities), probabilities, atol=1e-12)
 
 
+def test_tags_below_their_thresholds(tmp_path):
+  values = {"task": "multi_label", "thresholds": [0.5] * 3, "least": [0.1, 0.1, 0.5]}
+  model = load(str(write_small_model(tmp_path, **values)))
+  assert model.decide_label(np.array([0.2, 0.3, 0.4])) == ("loud", 0.4)
+  assert model.decide_label(np.array([0.2, 0.3, 0.6])) == ("odd", 0.6)
+  assert model.decide_label(np.array([0.0, 0.05, 0.4])) == ("unknown", 0.4)
+  assert model.decide_label(np.array([0.2, 0.3, 0.4]), 0.35) == ("unknown", 0.4)
+  with pytest.raises(UserError, match="2 least for 3 classes"):
+    load(str(write_small_model(tmp_path / "b", **values | {"least": [0.1, 0.1]})))
+
+
 def test_temperature_keeps_the_order(tmp_path):
   model = load(str(write_small_model(tmp_path, temperature=2.0)))
   probabilities = np.array([[0.7, 0.2, 0.1], [0.0, 1.0, 0.0]])

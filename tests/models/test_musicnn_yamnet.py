@@ -7,7 +7,7 @@ import pytest
 
 from genre_jax.data.log_mel import log_mel
 from genre_jax.models import musicnn, yamnet
-from genre_jax.models.musicnn_yamnet import FRONTEND, MusicnnYamnet
+from genre_jax.models.musicnn_yamnet import FRONTEND, MusicnnYamnet, limit_labels
 
 pytestmark = pytest.mark.slow
 
@@ -82,3 +82,9 @@ def test_any_number_of_segments_can_be_exported():
   segments = jax.ShapeDtypeStruct((batch, 300, 160, 1), jnp.float32)
   exported = jax.export.export(jax.jit(model.apply))(variables, segments)
   assert str(exported.out_avals[0].shape) == "(batch, 3)"
+
+
+def test_a_label_is_limited_by_others():
+  logits = jnp.array([[3.0, 1.0, 2.0, 0.5], [0.0, 1.0, 2.0, 5.0]])
+  limited = limit_labels(logits, ((1, 2), (), (), (2,)))
+  np.testing.assert_allclose(limited, [[1.9, 1, 2, 0.5], [0, 1, 2, 1.9]], rtol=1e-6)
