@@ -7,7 +7,7 @@ import pytest
 
 from genre_jax.data.log_mel import log_mel
 from genre_jax.models import musicnn, yamnet
-from genre_jax.models.musicnn_yamnet import FRONTEND, MusicnnYamnet, limit_labels
+from genre_jax.models.musicnn_yamnet import FRONTEND, LEVEL, MusicnnYamnet, limit_labels
 
 pytestmark = pytest.mark.slow
 
@@ -45,6 +45,7 @@ def part(variables, name):
 
 def test_features_are_those_of_the_two_networks(variables, audio):
   _, features = apply(variables, audio, FRONTEND.num_frames)
+  audio = audio * np.float32(LEVEL / np.sqrt((audio**2).mean()))
   count = musicnn.FRONTEND.num_frames
   network = musicnn.Musicnn(num_classes=4)
   segment = log_mel(audio, musicnn.FRONTEND)[None, :count, :, None]
@@ -55,6 +56,15 @@ def test_features_are_those_of_the_two_networks(variables, audio):
   segments = log_mel(audio, yamnet.FRONTEND)[: 3 * length].reshape(3, length, 64, 1)
   sounds = jax.jit(network.apply)(part(variables, "yamnet"), segments).mean(0)
   np.testing.assert_allclose(features[-6:], sounds, atol=1e-4)
+
+
+@pytest.mark.parametrize("gain", [-40, 6])
+def test_a_gain_changes_no_logit(variables, audio, gain):
+  louder = audio * np.float32(10 ** (gain / 20))
+  for a, b in zip(apply(variables, audio, 300), apply(variables, louder, 300), strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-3)
+  silent, _ = apply(variables, 0 * audio, 300)
+  assert np.isfinite(silent).all()
 
 
 def test_padding_has_no_effect(variables, audio):
