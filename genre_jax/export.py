@@ -33,7 +33,7 @@ def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise UserError(f"unexpected argument {argv[1]!r}: flags begin with --")
   if not OUT.value:
-    raise UserError("--out is missing: give a file to write, as --out=model.{FORMAT.value}")
+    raise UserError("--out is missing: give a file to write, as --out=model.zip")
   from genre_jax.inference.exports import export
 
   done = export(

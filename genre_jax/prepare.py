@@ -9,7 +9,7 @@ CONFIG = command_line.define_config()
 
 
 def main(argv: list[str]) -> None:
-  """Prepare the dataset and print the number of clips."""
+  """Prepare the dataset and print the number of tracks."""
   config, _ = command_line.experiment(argv, CONFIG)
   from genre_jax.data.prepared import prepare  # here: flag errors appear first
   from genre_jax.training.setup import open_dataset, warn_about_empty_classes
@@ -18,7 +18,7 @@ def main(argv: list[str]) -> None:
   prepared = prepare(
     source, frontend, config.dataset.prepared_dir, task=config.task, workers=config.dataset.workers
   )
-  print(f"{len(prepared.clips)} clips, {len(prepared.skipped)} skipped, in {prepared.path}")
+  print(f"{len(prepared.clips)} tracks, {len(prepared.skipped)} skipped, in {prepared.path}")
   warn_about_empty_classes(prepared)
 
 

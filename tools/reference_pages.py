@@ -27,7 +27,7 @@ COMMANDS = {
   "stream": ("", "stream"),
   "page": ("", "page"),
   "export": ("", "export"),
-  "pretrained": ("list | fetch NAME | pack RUN", "pretrained"),
+  "pretrained": ("list | fetch [NAME] | pack RUN", "pretrained"),
   "prepare": ("", "prepare"),
   "main": ("", "train"),
   "table": ("RUN...", "table"),

@@ -1,6 +1,6 @@
 """Compute log-mel from waveforms: whole clips, streams, and in JAX.
 
-`log_mel` and `log_mel_blocks` (NumPy, float32) prepare data, `LogMelStream` processes live audio,
+`log_mel` and `log_mel_blocks` (NumPy, float32) prepare data, `MelPowerStream` processes live audio,
 and `log_mel_jax` is for exports. Tests compare them with each other, and with librosa 0.11 on real
 music: they agree within 1e-3 dB at top_db 80.
 """
@@ -13,7 +13,6 @@ import scipy.sparse
 
 from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.mel import mel_filterbank, stft_window
-from genre_jax.errors import UserError
 
 # STFT frames transformed at once: 32 frames of 2048 samples fit into the second-level cache. This
 # and the choices below are measured in docs/results/speed-notes.md.
@@ -216,38 +215,6 @@ def log_mel(audio, frontend: FrontendConfig) -> np.ndarray:
   step = 60 * frontend.sample_rate
   audio = np.asarray(audio, np.float32)
   return log_mel_blocks((audio[at : at + step] for at in range(0, len(audio), step)), frontend)
-
-
-class LogMelStream:
-  """Stream from blocks of live audio to log-mel: `push` blocks of any size, `flush` at the end.
-
-  The frames equal those of `log_mel`. The front end must be streamable: dB relative to full scale
-  without top_db, or log10_10000. A gain-invariant network gives the same output for db_ref 'max'.
-
-  Args:
-    frontend: Front end.
-
-  Raises:
-    UserError: If the front end is not streamable.
-  """
-
-  def __init__(self, frontend: FrontendConfig):
-    if not frontend.streamable:
-      raise UserError(
-        f"config.frontend.db_ref={frontend.db_ref}, top_db={frontend.top_db:g}: the maximum of "
-        "audio to come is unknown in a stream. Use config.frontend.db_ref=full_scale with "
-        "config.frontend.top_db=0."
-      )
-    self.frontend = frontend
-    self._stream = MelPowerStream(frontend)
-
-  def push(self, block) -> np.ndarray:
-    """Add float32[samples]; return the frames that are complete now, float32[frames, n_mels]."""
-    return compress(self._stream.push(block), self.frontend)
-
-  def flush(self) -> np.ndarray:
-    """End the stream; return the last frames, float32[frames, n_mels]."""
-    return compress(self._stream.flush(), self.frontend)
 
 
 def log_mel_jax(audio, frontend: FrontendConfig):

@@ -186,9 +186,9 @@ def load(name: str | Model = model_dir.DEFAULT_MODEL, labels: str = "") -> Model
     least = metadata.get("least", ())  # one number for all, or one for each
     least = [least] * len(classes) if isinstance(least, (int, float)) else least
     least = tuple(map(float, least))
-    for name, values in (("thresholds", thresholds), ("least", least or classes)):
+    for key, values in (("thresholds", thresholds), ("least", least or classes)):
       if len(values) != len(classes):
-        raise ValueError(f"{len(values)} {name} for {len(classes)} classes")
+        raise ValueError(f"{len(values)} {key} for {len(classes)} classes")
     frontend = FrontendConfig.from_dict(metadata["frontend"])
     network = build_model(metadata["model"], len(classes))
     _check_shapes(network, frontend, variables)

