@@ -134,23 +134,19 @@ def test_paths_without_permission(tmp_path, small_model, module, arguments, word
 
 @pytest.mark.slow
 def test_names_of_genres_in_a_locale_without_their_characters(tmp_path):
-  rows = []
-  for number, environment in enumerate(({}, ASCII[1])):
-    for genre in ("Électro", "rock"):
-      (tmp_path / "music" / genre).mkdir(parents=True, exist_ok=True)
-      for name in ("1", "歌"):
-        if not number:
-          soundfile.write(tmp_path / "music" / genre / f"{name}.wav", sound(3), 8000)
-    done = _run(
-      tmp_path,
-      "prepare",
-      "--config=experiments/base.py",
-      "--config.dataset.path=music",
-      f"--config.dataset.prepared_dir=p{number}",
-      "--config.dataset.workers=1",
-      environment=environment.items(),
-    )
-    assert done.returncode == 0, done.stderr
-    (table,) = (tmp_path / f"p{number}").glob("*/clips.csv")
-    rows.append((table.parent.name, table.read_text(encoding="utf-8")))
-  assert rows[0] == rows[1] and "Électro/歌.wav" in rows[0][1]
+  for genre in ("Électro", "rock"):
+    (tmp_path / "music" / genre).mkdir(parents=True)
+    for name in ("1", "歌"):
+      soundfile.write(tmp_path / "music" / genre / f"{name}.wav", sound(3), 8000)
+  done = _run(
+    tmp_path,
+    "prepare",
+    "--config=experiments/base.py",
+    "--config.dataset.path=music",
+    "--config.dataset.prepared_dir=prepared",
+    "--config.dataset.workers=1",
+    environment=ASCII[1].items(),
+  )
+  assert done.returncode == 0, done.stderr
+  (table,) = (tmp_path / "prepared").glob("*/clips.csv")
+  assert "Électro/歌.wav" in table.read_text(encoding="utf-8")

@@ -75,6 +75,7 @@ def test_training_learns_the_synthetic_corpus(tmp_path, monkeypatch):
   """Check for more than 95 % accuracy on new tracks; one axis alone gives about half."""
   config = importlib.import_module("genre_jax.experiments.synthetic").get_config("axis_features")
   config.train.report = False
+  config.train.epochs = 6
   monkeypatch.chdir(tmp_path)
   reports = train_and_evaluate(config, "run")
   correct = sum(np.trace(reports[split]["track"]["confusion"]) for split in ("validation", "test"))
