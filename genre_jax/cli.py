@@ -1,4 +1,4 @@
-"""Run a command by name: `genre-jax COMMAND ...` is `python -m genre_jax.COMMAND ...`."""
+"""Run a command by name: `genre-jax COMMAND ...` runs the module `genre_jax.COMMAND`."""
 
 import runpy
 import sys
@@ -8,6 +8,7 @@ from genre_jax.errors import did_you_mean
 
 COMMANDS = {
   "predict": "print the genre of audio files",
+  "library": "analyze a music library, write tags, find similar songs",
   "stream": "print the genre of live sound",
   "page": "serve a page for the browser",
   "export": "write a model for use without this package",
@@ -20,6 +21,14 @@ COMMANDS = {
   "protocol": "make the runs and the tables of a study",
   "audit": "find duplicates and damage in a collection",
 }
+
+# Commands whose module has another name, because a package has theirs.
+MODULES = {"library": "library_command"}
+
+
+def module_of(command: str) -> str:
+  """Return the name of the module of a command."""
+  return f"genre_jax.{MODULES.get(command, command)}"
 
 
 def usage() -> str:
@@ -53,4 +62,4 @@ def main() -> None:
     sys.exit(2)
   sys.argv = [f"genre-jax {name}", *arguments]
   # Run, not imported: worker processes then find the command as `python -m` would name it.
-  runpy.run_module(f"genre_jax.{name}", run_name="__main__", alter_sys=True)
+  runpy.run_module(module_of(name), run_name="__main__", alter_sys=True)

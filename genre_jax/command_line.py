@@ -24,6 +24,7 @@ EXTRAS = {
   "gradio": ("gradio", "web"),
   "matplotlib": ("matplotlib", "report"),
   "ml_collections": ("ml_collections", "train"),
+  "mutagen": ("mutagen", "library"),
   "optax": ("optax", "train"),
   "orbax": ("orbax-checkpoint", "train"),
   "sklearn": ("scikit-learn", "train"),

@@ -25,6 +25,11 @@ class ModelFlags:
       "labels", "", "Label set of the model, as gtzan for its ten genres; its own if absent."
     )
 
+  @property
+  def given(self) -> str:
+    """Value of --model if the command line has it, else ''."""
+    return self._model.value if self._model.present else ""
+
   def load(self) -> "Model":
     """Return the model; keep what it compiles, and tell a person of a better one to fetch."""
     from genre_jax.inference import model, model_dir

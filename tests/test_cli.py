@@ -24,7 +24,8 @@ def _run(*arguments, cwd, script="from genre_jax.cli import main; main()", **env
 
 
 def test_commands_are_listed():
-  assert {path.stem for path in (ROOT / "genre_jax").glob("*.py")} >= set(cli.COMMANDS)
+  modules = {f"genre_jax.{path.stem}" for path in (ROOT / "genre_jax").glob("*.py")}
+  assert modules >= set(map(cli.module_of, cli.COMMANDS))
   for name, purpose in cli.COMMANDS.items():
     assert f"{name} " in cli.usage() and purpose in cli.usage()
   entry = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
@@ -90,6 +91,7 @@ def test_an_experiment_is_found_outside_a_checkout(tmp_path):
     ("optax", ["main", "--config=experiments/base.py"], "genre-jax[train]"),
     ("pyarrow", ["predict", "--format=parquet", "--out=a.parquet", AUDIO], "genre-jax[parquet]"),
     ("gradio", ["page"], "genre-jax[web]"),
+    ("mutagen", ["library", "scan", "music"], "genre-jax[library]"),
   ],
 )
 def test_a_missing_extra_is_one_line_that_names_it(tmp_path, module, arguments, message):
@@ -101,7 +103,7 @@ def test_a_missing_extra_is_one_line_that_names_it(tmp_path, module, arguments, 
 
 @pytest.mark.parametrize(
   ("file", "extras"),
-  [("requirements.txt", ["train", "test", "parquet"]), ("requirements-onnx.txt", ["onnx"])],
+  [("requirements.txt", ["train", "test", "parquet", "library"]), ("requirements-onnx.txt", ["onnx"])],
 )
 def test_requirements_lie_in_the_ranges_of_the_package(file, extras):
   packaging = pytest.importorskip("packaging.requirements")

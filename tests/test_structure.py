@@ -64,6 +64,8 @@ def test_libraries_have_their_places():
       library, where = module.split(".")[0], path.relative_to(PACKAGE).as_posix()
       if library in ("flax", "optax", "orbax"):
         assert not where.startswith("data/"), f"{path} imports {module}"
+      if library == "mutagen":
+        assert where == "library/tags.py"
       if library == "orbax":
         assert where == "training/checkpoints.py"
       if library in ("tensorflow", "tensorflow_datasets"):

@@ -24,6 +24,7 @@ NOTE = "<!-- Written by `python tools/reference_pages.py`. Do not edit. -->"
 # Command: (what follows the flags on its command line, its how-to page).
 COMMANDS = {
   "predict": ("FILES_OR_FOLDERS...", "predict"),
+  "library": ("COMMAND [PATHS...]", "library"),
   "stream": ("", "stream"),
   "page": ("", "page"),
   "export": ("", "export"),
@@ -42,13 +43,13 @@ COMMANDS = {
 _DUMP = """
 import importlib, json, os, sys
 from absl import flags
-from genre_jax import command_line
+from genre_jax import cli, command_line
 commands = {}
 for command in sys.argv[1:]:
   reader, writer = os.pipe()
   child = os.fork()
   if child == 0:
-    name = f"genre_jax.{command}"
+    name = cli.module_of(command)
     module = importlib.import_module(name)
     own = flags.FLAGS.flags_by_module_dict().get(name, [])
     fields = [

@@ -8,7 +8,7 @@ record it and continue.
 import io
 import os
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import soxr
@@ -34,6 +34,7 @@ def read_blocks(
   plain_mean: bool = False,
   cutter: SilenceCutter | None = None,
   max_seconds: float = 0.0,
+  digest: Any = None,
 ) -> Iterator[np.ndarray]:
   """Decode a file block by block.
 
@@ -47,6 +48,8 @@ def read_blocks(
     plain_mean: Mix with the mean of the channels, and keep a constant offset.
     cutter: Removes the silent stretches.
     max_seconds: A longer file raises UnreadableAudio; 0 for no limit.
+    digest: Hash object of hashlib, updated with the decoded samples at their own rate and with
+      their format. Files with equal sound get equal hashes, whatever their tags.
 
   Yields:
     float32[samples], mono, without constant offset (see `MonoMixer`), never empty.
@@ -63,11 +66,15 @@ def read_blocks(
       _check_values(values, rate, facts)
       if max_seconds and facts.decoded > max_seconds:
         raise UnreadableAudio(f"is longer than {max_seconds / 60:g} minutes")
+      if digest is not None and (rate, len(values)) != now:
+        digest.update(f"{rate} Hz, {len(values)} channels;".encode())
       if (rate, len(values)) != now:
         if converter is not None:
           yield from converter.flush()
         now = rate, len(values)
         converter = _Converter(rate, sample_rate, plain_mean, cutter)
+      if digest is not None:
+        digest.update(np.ascontiguousarray(values.T))
       yield from converter.push(values)
   except OSError as error:
     raise UnreadableAudio(f"cannot be read: {error.strerror or error}") from error

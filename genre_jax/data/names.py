@@ -1,4 +1,4 @@
-"""Normalize names of genres, artists and files, compare them, and find files by their names.
+"""Normalize, compare and print names of genres, artists and files, and find files by their names.
 
 One name can be stored in several ways that look alike: with composed or decomposed accents (NFC,
 NFD), with other blanks, with invisible characters, or in another case. Names in normal form are
@@ -27,6 +27,12 @@ def name_key(name: str) -> str:
   """Return the form in which all spellings of a name are equal."""
   text = unicodedata.normalize("NFD", SHAPING.sub("", normal_name(name)))
   return unicodedata.normalize("NFC", text.casefold())
+
+
+def printable_path(path: str) -> str:
+  """Return a path as one line of text, with control characters and non-UTF-8 bytes escaped."""
+  text = os.fsencode(path).decode("utf-8", "backslashreplace")
+  return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def normal_names(text: str) -> str:

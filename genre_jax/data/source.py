@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -165,6 +165,7 @@ def read_mel_power(
   frames: Frames,
   notes: list[str] | None = None,
   max_seconds: float = 0.0,
+  digest: Any = None,
 ) -> tuple[float, SilenceCutter]:
   """Compute the mel power of a file without its silent stretches.
 
@@ -174,6 +175,7 @@ def read_mel_power(
     frames: Gets the frames.
     notes: As of `audio.read_blocks`.
     max_seconds: A longer file is not read; 0 for no limit.
+    digest: As of `audio.read_blocks`.
 
   Returns:
     The largest mel power, and the cutter, which knows the length of the file and what was kept.
@@ -186,7 +188,12 @@ def read_mel_power(
     stream, cutter = log_mel.MelPowerStream(frontend), SilenceCutter(frontend.sample_rate, loudest)
     peak = 0.0
     for block in audio.read_blocks(
-      path, frontend.sample_rate, notes=notes, cutter=cutter, max_seconds=max_seconds
+      path,
+      frontend.sample_rate,
+      notes=notes,
+      cutter=cutter,
+      max_seconds=max_seconds,
+      digest=None if loudest else digest,  # once, however often the file is read
     ):
       peak = max(peak, float(np.max(np.abs(block))))
       frames.append(stream.push(block))

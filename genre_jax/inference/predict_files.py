@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from genre_jax.data.isolated_calls import IsolatedCalls
+from genre_jax.data.names import printable_path
 from genre_jax.data.recognize import is_audio_name, is_hidden
 from genre_jax.errors import UserError
 from genre_jax.inference import model_dir
@@ -84,12 +85,6 @@ class Prediction:
   timeline: tuple[Span, ...] = ()
   embedding: np.ndarray | None = None
   note: str = ""
-
-
-def printable_path(path: str) -> str:
-  """Return a path as one line of text, with control characters and non-UTF-8 bytes escaped."""
-  text = os.fsencode(path).decode("utf-8", "backslashreplace")
-  return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def find_files(

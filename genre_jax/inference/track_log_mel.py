@@ -167,7 +167,11 @@ def stack_segments(pieces: list[np.ndarray], length: int) -> tuple[np.ndarray, n
 
 
 def read_track_log_mel(
-  path: str, frontend: FrontendConfig, folder: str, max_seconds: float = 0.0
+  path: str,
+  frontend: FrontendConfig,
+  folder: str,
+  max_seconds: float = 0.0,
+  digest: Any = None,
 ) -> TrackLogMel | str:
   """Compute the log-mel of a file; the unit of work of a worker process.
 
@@ -176,12 +180,13 @@ def read_track_log_mel(
     frontend: The front end.
     folder: Folder for the frames of a long file.
     max_seconds: A longer file is not used; 0 for no limit.
+    digest: As of `audio.read_blocks`.
 
   Returns:
     The log-mel, or the reason why the file cannot be used.
   """
   try:
-    return _read(path, frontend, folder, max_seconds)
+    return _read(path, frontend, folder, max_seconds, digest)
   except UnreadableAudio as error:
     return str(error)
   except OSError as error:
@@ -225,11 +230,11 @@ class _FrameStore:
       self.parts = []
 
 
-def _read(path, frontend, folder, max_seconds):
+def _read(path, frontend, folder, max_seconds, digest):
   store = _FrameStore(folder)
   notes: list[str] = []
   try:
-    peak, cutter = read_mel_power(path, frontend, store, notes, max_seconds)
+    peak, cutter = read_mel_power(path, frontend, store, notes, max_seconds, digest)
     if store.count < _min_frames(frontend):
       seconds = cutter.samples / frontend.sample_rate
       sound = sum(length for _, length in cutter.pieces) / frontend.sample_rate

@@ -27,12 +27,12 @@ PARSE = """
 import importlib, json, os, sys
 import experiments.base
 from absl import flags
-from genre_jax import command_line
+from genre_jax import cli, command_line
 for page, name, arguments in json.load(sys.stdin):
   child = os.fork()
   if child == 0:
     try:
-      importlib.import_module(f"genre_jax.{name}")
+      importlib.import_module(cli.module_of(name))
       sys.argv = ["genre-jax", *arguments]  # where the config's flag looks for its fields
       flags.FLAGS(sys.argv)
     except BaseException as error:

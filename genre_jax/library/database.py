@@ -1,0 +1,201 @@
+"""Store a music library in one SQLite file.
+
+Paths are bytes, as the operating system has them. Analyses are stored for each model: an analysis
+by one model never replaces that of another.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import sqlite3
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from genre_jax.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+  from genre_jax.inference.model import Model
+
+VERSION = 1
+BUSY_SECONDS = 30.0
+SCHEMA = """
+CREATE TABLE file (
+  id INTEGER PRIMARY KEY,
+  path BLOB NOT NULL UNIQUE,
+  size INTEGER NOT NULL,
+  mtime_ns INTEGER NOT NULL,
+  ctime_ns INTEGER NOT NULL,
+  inode INTEGER NOT NULL,
+  sound BLOB,               -- SHA-256 of the decoded sound; NULL if it cannot be decoded
+  seconds REAL,
+  tags TEXT NOT NULL,       -- JSON: title, artist, albumartist, album, genres {place: [genre]}
+  status TEXT NOT NULL,     -- 'ok' or 'failed'
+  error TEXT NOT NULL,      -- reason of a failure
+  missing_since REAL        -- seconds since 1970; NULL if the file is there
+) STRICT;
+CREATE INDEX file_sound ON file (sound);
+CREATE INDEX file_inode ON file (inode);
+CREATE INDEX file_state ON file (status, missing_since);
+CREATE TABLE model (
+  id INTEGER PRIMARY KEY,
+  hash TEXT NOT NULL UNIQUE,
+  name TEXT NOT NULL,
+  classes TEXT NOT NULL,    -- JSON
+  task TEXT NOT NULL,
+  used REAL NOT NULL        -- last use by a scan, in seconds since 1970
+) STRICT;
+CREATE TABLE analysis (
+  file INTEGER NOT NULL REFERENCES file ON DELETE CASCADE,
+  model INTEGER NOT NULL REFERENCES model,
+  label TEXT NOT NULL,
+  confidence REAL NOT NULL,
+  probabilities BLOB NOT NULL,  -- float32[classes]
+  embedding BLOB NOT NULL,      -- float16[features]
+  UNIQUE (model, file)
+) STRICT;
+CREATE INDEX analysis_file ON analysis (file);
+CREATE INDEX analysis_label ON analysis (model, label, confidence);
+CREATE TABLE batch (
+  id INTEGER PRIMARY KEY,
+  kind TEXT NOT NULL,       -- 'tag' or 'undo'
+  started REAL NOT NULL,
+  finished REAL,
+  arguments TEXT NOT NULL   -- JSON
+) STRICT;
+CREATE TABLE change (
+  id INTEGER PRIMARY KEY,
+  batch INTEGER NOT NULL REFERENCES batch,
+  file INTEGER,             -- of table file; the row may have been forgotten
+  path BLOB NOT NULL,
+  state TEXT NOT NULL,      -- 'queued', 'planned', 'written', 'undoing' or 'undone'
+  temporary BLOB NOT NULL,  -- hidden file that a crash may leave
+  before BLOB,              -- SHA-256 of the file before the change
+  after BLOB,               -- and after it
+  delta BLOB,               -- makes the old file from the new one
+  old TEXT NOT NULL,        -- JSON: {place: [genre]} before the change
+  new TEXT NOT NULL         -- JSON: [genre]
+) STRICT;
+CREATE INDEX change_batch ON change (batch, state);
+"""
+
+
+def default_path() -> pathlib.Path:
+  """Return $XDG_DATA_HOME/genre_jax/library.db, or ~/.local/share/genre_jax/library.db.
+
+  A relative XDG_DATA_HOME is ignored, as the XDG Base Directory Specification requires.
+  """
+  base = os.environ.get("XDG_DATA_HOME", "")
+  root = pathlib.Path(base) if os.path.isabs(base) else pathlib.Path.home() / ".local" / "share"
+  return root / "genre_jax" / "library.db"
+
+
+def open_database(path: pathlib.Path, create: bool = False) -> sqlite3.Connection:
+  """Open a library.
+
+  Args:
+    path: The database file.
+    create: Create it, and its folder, if it does not exist.
+
+  Raises:
+    UserError: If it does not exist, is not a library, or belongs to a newer version.
+  """
+  try:
+    if create:
+      path.parent.mkdir(parents=True, exist_ok=True)
+    elif not path.is_file():
+      raise UserError(f"--db={path}: there is no library: run `genre-jax library scan FOLDER`")
+    db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+  except (OSError, sqlite3.Error) as error:
+    raise UserError(f"--db={path}: cannot be opened: {error}; give another file") from error
+  try:
+    db.execute("PRAGMA foreign_keys = ON")
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if not version:
+      if db.execute("SELECT 1 FROM sqlite_master").fetchone():
+        raise UserError(f"--db={path}: is another program's database; give another file")
+      db.execute("PRAGMA journal_mode = WAL")
+      db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+    elif version != VERSION:
+      raise UserError(
+        f"--db={path}: has version {version}, this program reads {VERSION}; update genre_jax"
+      )
+    db.execute("PRAGMA synchronous = FULL")
+  except sqlite3.Error as error:
+    db.close()
+    raise UserError(f"--db={path}: cannot be used as a library: {error}") from error
+  except BaseException:
+    db.close()
+    raise
+  return db
+
+
+def model_hash(model: "Model") -> str:
+  """Return a hash of all that determines the analyses of a model: weights, front end and output."""
+  from flax.traverse_util import flatten_dict
+
+  described = [
+    repr(model.network),
+    model.frontend.to_dict(),
+    model.classes,
+    model.task,
+    model.temperature,
+    model.thresholds,
+    model.least,
+    model.eval_per_track,
+  ]
+  digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+  for name, value in sorted(flatten_dict(model.variables, sep="/").items()):
+    digest.update(name.encode())
+    digest.update(np.asarray(value).tobytes())
+  return digest.hexdigest()
+
+
+def register_model(db: sqlite3.Connection, model: "Model") -> int:
+  """Return the id of a model, which becomes the last used one."""
+  db.execute(
+    "INSERT INTO model (hash, name, classes, task, used) VALUES (?, ?, ?, ?, ?)"
+    " ON CONFLICT (hash) DO UPDATE SET used = excluded.used",
+    (model_hash(model), model.name, json.dumps(model.classes), model.task, time.time()),
+  )
+  return db.execute("SELECT id FROM model WHERE hash = ?", (model_hash(model),)).fetchone()[0]
+
+
+def find_model(db: sqlite3.Connection, name: str = "") -> dict[str, Any]:
+  """Find the model whose analyses a command uses.
+
+  Args:
+    db: The library.
+    name: Name of a model, or the beginning of its hash; '' for the one of the last scan.
+
+  Returns:
+    {"id", "hash", "name", "classes", "task"}.
+
+  Raises:
+    UserError: If there is no such model in the library.
+  """
+  rows = db.execute("SELECT id, hash, name, classes, task FROM model ORDER BY used DESC").fetchall()
+  for row in rows:
+    if not name or row[2] == name or (len(name) >= 6 and row[1].startswith(name)):
+      return {
+        "id": row[0],
+        "hash": row[1],
+        "name": row[2],
+        "classes": json.loads(row[3]),
+        "task": row[4],
+      }
+  if not rows:
+    raise UserError("the library is empty: run `genre-jax library scan FOLDER`")
+  names = [row[2] for row in rows]
+  raise UserError(
+    f"--model={name}: the library has no analyses by it{did_you_mean(name, names)}; it has those of"
+    f" {', '.join(dict.fromkeys(names))}; run `genre-jax library scan --model={name} FOLDER`"
+  )
+
+
+def beneath(folder: bytes) -> tuple[bytes, bytes]:
+  """Return the range of paths in a folder and its subfolders: first, and last (exclusive)."""
+  folder = folder.rstrip(b"/")
+  return folder + b"/", folder + b"0"  # 0 follows the slash

@@ -1,0 +1,137 @@
+"""Report on a library, export it, and remove files from it: `library status|export|forget`."""
+
+import csv
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, TextIO
+
+from genre_jax.data.names import printable_path
+from genre_jax.library.database import beneath
+
+COLUMNS = (
+  "file",
+  "status",
+  "genre",
+  "confidence",
+  "model",
+  "artist",
+  "album",
+  "title",
+  "tag_genres",
+  "seconds",
+  "missing_since",
+  "error",
+)
+SHOWN = 8  # labels, and reasons of failures
+SHOWN_BATCHES = 5
+
+
+def status(db: sqlite3.Connection, model: dict[str, Any] | None) -> list[str]:
+  """Return the lines of `library status`.
+
+  Args:
+    db: The library.
+    model: The model whose genres are counted, as of `find_model`; None if nothing was analyzed.
+  """
+  counts = {
+    (state, bool(missing)): count
+    for state, missing, count in db.execute(
+      "SELECT status, missing_since IS NOT NULL, COUNT(*) FROM file GROUP BY 1, 2"
+    )
+  }
+  missing = sum(count for (_, gone), count in counts.items() if gone)
+  lines = [
+    f"{sum(counts.values()):,} files: {counts.get(('ok', False), 0):,} readable,"
+    f" {counts.get(('failed', False), 0):,} failed, {missing:,} missing"
+  ]
+  for number, name, digest in db.execute("SELECT id, name, hash FROM model ORDER BY used DESC"):
+    (analyzed,) = db.execute("SELECT COUNT(*) FROM analysis WHERE model = ?", (number,)).fetchone()
+    lines.append(f"model {name} ({digest[:8]}): {analyzed:,} analyzed")
+  if model:
+    labels = db.execute(
+      "SELECT label, COUNT(*) FROM analysis WHERE model = ? GROUP BY label ORDER BY 2 DESC",
+      (model["id"],),
+    ).fetchall()
+    lines.append("genres: " + _most(labels))
+  failures = db.execute(
+    "SELECT error, COUNT(*) FROM file WHERE status = 'failed' GROUP BY error ORDER BY 2 DESC"
+  ).fetchall()
+  lines += [f"  failed, {count:,}: {reason}" for reason, count in failures[:SHOWN]]
+  for number, kind, started, states in db.execute(
+    "SELECT batch.id, kind, started, (SELECT group_concat(state || ' ' || n, ', ') FROM"
+    " (SELECT state, COUNT(*) AS n FROM change WHERE batch = batch.id GROUP BY state))"
+    " FROM batch WHERE kind = 'tag' ORDER BY batch.id DESC LIMIT ?",
+    (SHOWN_BATCHES,),
+  ):
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(started))
+    lines.append(f"batch {number}, {kind}, {when}: {states or 'no files'}")
+  return lines
+
+
+def _most(pairs: Sequence[tuple[str, int]]) -> str:
+  more = f" and {len(pairs) - SHOWN} more" if len(pairs) > SHOWN else ""
+  return ", ".join(f"{name} {count:,}" for name, count in pairs[:SHOWN]) + more or "none"
+
+
+def forget(db: sqlite3.Connection, paths: Sequence[str]) -> int:
+  """Remove files from the library; the files themselves and the changes for `undo` remain.
+
+  Args:
+    db: The library.
+    paths: Files and folders; none for all files that are marked as missing.
+
+  Returns:
+    The number of files removed.
+  """
+  if not paths:
+    return db.execute("DELETE FROM file WHERE missing_since IS NOT NULL").rowcount
+  count = 0
+  for path in paths:
+    name = os.fsencode(os.path.abspath(os.path.expanduser(path)))
+    count += db.execute(
+      "DELETE FROM file WHERE path = ? OR (path >= ? AND path < ?)", (name, *beneath(name))
+    ).rowcount
+  return count
+
+
+def rows(db: sqlite3.Connection, model: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
+  """Yield the files of a library by path, as {column: value} with the COLUMNS."""
+  for path, state, error, missing, seconds, tags, label, confidence in db.execute(
+    "SELECT path, status, error, missing_since, seconds, tags, label, confidence FROM file"
+    " LEFT JOIN analysis ON analysis.file = file.id AND analysis.model = ? ORDER BY path",
+    (model["id"] if model else None,),
+  ):
+    known = json.loads(tags)
+    genres = dict.fromkeys(genre for values in known.get("genres", {}).values() for genre in values)
+    yield {
+      "file": printable_path(os.fsdecode(path)),
+      "status": state,
+      "genre": label or "",
+      "confidence": None if confidence is None else round(confidence, 4),
+      "model": model["name"] if model and label is not None else "",
+      "artist": known.get("artist", ""),
+      "album": known.get("album", ""),
+      "title": known.get("title", ""),
+      "tag_genres": list(genres),
+      "seconds": None if seconds is None else round(seconds, 2),
+      "missing_since": missing and time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(missing)),
+      "error": error,
+    }
+
+
+def export(found: Iterator[dict[str, Any]], kind: str, file: TextIO) -> int:
+  """Write rows as 'csv' or 'jsonl'; return their number."""
+  count = 0
+  table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+  if kind == "csv":
+    table.writeheader()
+  for row in found:
+    if kind == "csv":
+      table.writerow({**row, "tag_genres": ";".join(row["tag_genres"])})
+    else:
+      file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    count += 1
+  return count

@@ -1,0 +1,323 @@
+"""Bring a library up to date with the files in folders: `library scan`.
+
+Unchanged files are skipped. Worker processes read the others; the network runs in this process, and
+only for sound that the model has not analyzed yet. Work is committed as it is done, so that an
+interrupted scan resumes.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import json
+import os
+import sqlite3
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from genre_jax.data.isolated_calls import IsolatedCalls
+from genre_jax.inference.model import Model
+from genre_jax.inference.predict_files import Prediction, find_files, predict_track
+from genre_jax.library.database import beneath, register_model
+from genre_jax.library.read_song import Song, read_song, stat_of
+
+COMMIT_SECONDS = 2.0  # work that a crash may cost
+LARGEST = float(np.finfo(np.float16).max)
+
+
+@dataclasses.dataclass
+class Report:
+  """Counts of a scan.
+
+  Attributes:
+    counts: Files by what was done: 'unchanged', 'analyzed', 'moved', 'copied', 'tags read again',
+      'failed', 'failed before', 'missing'.
+    failures: (path, reason) of files and folders that could not be used.
+    passed_over: Other files in the folders, by extension.
+    notes: Lines for the user.
+  """
+
+  counts: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+  failures: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+  passed_over: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+  notes: list[str] = dataclasses.field(default_factory=list)
+
+
+class Scan:
+  """One scan of a library.
+
+  Args:
+    db: The library.
+    model: The loaded model.
+    report: Gets the counts.
+    retry: Read files again that failed and have not changed.
+  """
+
+  def __init__(self, db: sqlite3.Connection, model: Model, report: Report, retry: bool = False):
+    self._db, self._model, self._report, self._retry = db, model, report, retry
+    self._id = register_model(db, model)
+    self._seen: set[int] = set()
+    self._last_commit = 0.0
+
+  def find(self, roots: Sequence[str]) -> list[str]:
+    """Find the files that have to be read; mark the others as present, moved or missing.
+
+    Args:
+      roots: Folders and files.
+
+    Returns:
+      Paths of new and changed files.
+    """
+    todo: list[str] = []
+    unreadable: list[str] = []
+    present = []
+    with self._transaction():
+      for root in map(os.path.abspath, map(os.path.expanduser, roots)):
+        if not os.path.exists(root):
+          self._report.failures.append((root, "there is no such file or folder"))
+          continue
+        present.append(root)
+      for path, fault in find_files(present, self._report.passed_over):
+        if fault:
+          unreadable.append(path)
+          self._report.failures.append((path, fault))
+        elif not self._is_done(path):
+          todo.append(path)
+    self._present, self._unreadable = present, unreadable
+    return todo
+
+  def _is_done(self, path: str) -> bool:
+    """Return whether a file needs no reading; note that it is there."""
+    try:
+      size, mtime, ctime, inode = stat_of(path)
+    except OSError:
+      return False  # reading it reports the reason
+    row = self._db.execute(
+      "SELECT id, size, mtime_ns, ctime_ns, status, missing_since FROM file WHERE path = ?",
+      (os.fsencode(path),),
+    ).fetchone()
+    if row is None:
+      row = self._moved(path, inode, size, mtime)
+      if row is None:
+        return False
+      self._db.execute(
+        "UPDATE file SET path = ?, ctime_ns = ?, missing_since = NULL WHERE id = ?",
+        (os.fsencode(path), ctime, row[0]),
+      )
+      row = (row[0], size, mtime, ctime, row[4], None)
+      self._report.counts["moved"] += 1
+      moved = True
+    else:
+      moved = False
+    self._seen.add(row[0])
+    if row[1:4] != (size, mtime, ctime):
+      return False
+    if row[5] is not None:
+      self._db.execute("UPDATE file SET missing_since = NULL WHERE id = ?", (row[0],))
+    if row[4] == "failed":
+      if not self._retry:
+        self._report.counts["failed before"] += 1
+      return not self._retry
+    if not self._analyzed(row[0]):
+      return False
+    if not moved:
+      self._report.counts["unchanged"] += 1
+    return True
+
+  def _moved(self, path, inode, size, mtime):
+    """Return the row of a file that was renamed to a path, as its inode shows."""
+    for row in self._db.execute(
+      "SELECT id, path, inode, size, status FROM file"
+      " WHERE inode = ? AND size = ? AND mtime_ns = ?",
+      (inode, size, mtime),
+    ).fetchall():
+      if _is_gone(row[1]):
+        return row
+    return None
+
+  def _analyzed(self, file: int) -> bool:
+    return bool(
+      self._db.execute(
+        "SELECT 1 FROM analysis WHERE model = ? AND file = ?", (self._id, file)
+      ).fetchone()
+    )
+
+  def read(self, paths: Sequence[str], calls: IsolatedCalls, workers: int, seconds: float):
+    """Read and analyze files.
+
+    Args:
+      paths: The files.
+      calls: Worker processes.
+      workers: Number of them.
+      seconds: Time to read a file, plus a tenth of its length; 0 for no limit.
+
+    Yields:
+      Each path, when its file is done.
+    """
+    self._db.execute("BEGIN")
+    self._last_commit = time.monotonic()
+    try:
+      with tempfile.TemporaryDirectory(prefix="genre_jax-") as folder:
+        tasks = ((path, self._model.frontend, folder) for path in paths)
+        for path, song in zip(
+          paths, calls.results(read_song, tasks, workers, seconds), strict=True
+        ):
+          self._store(path, song)
+          if time.monotonic() - self._last_commit > COMMIT_SECONDS:
+            self._db.execute("COMMIT")
+            self._db.execute("BEGIN")
+            self._last_commit = time.monotonic()
+          yield path
+    finally:
+      self._db.execute("COMMIT")
+
+  def _store(self, path: str, song: Song | str) -> None:
+    if isinstance(song, str):  # its process ended, or there is no such file
+      reason = song
+      try:
+        song = Song(stat_of(path), {"genres": {}}, reason, None)
+      except OSError:
+        self._report.failures.append((path, reason))
+        self._report.counts["failed"] += 1
+        return
+    file, done = self._file_row(path, song)
+    self._seen.add(file)
+    if isinstance(song.track, str):
+      self._report.failures.append((path, song.track))
+      self._report.counts["failed"] += 1
+      return
+    if self._analyzed(file):
+      self._report.counts[done or "tags read again"] += 1
+      return
+    try:
+      prediction = predict_track(path, song.track.opened(), self._model)
+    except Exception as error:  # a fault in one file must not end the others
+      reason = f"{type(error).__name__}: {error}"
+      self._db.execute("UPDATE file SET status = 'failed', error = ? WHERE id = ?", (reason, file))
+      self._report.failures.append((path, reason))
+      self._report.counts["failed"] += 1
+      return
+    self._db.execute(
+      "INSERT INTO analysis (file, model, label, confidence, probabilities, embedding)"
+      " VALUES (?, ?, ?, ?, ?, ?)",
+      (file, self._id, *_analysis_of(prediction, self._model)),
+    )
+    self._report.counts["analyzed"] += 1
+
+  def _file_row(self, path: str, song: Song) -> tuple[int, str]:
+    """Insert or update the row of a file; return its id, and 'moved' or 'copied' if it is that."""
+    failed = isinstance(song.track, str)
+    values = (
+      os.fsencode(path),
+      *song.stat,
+      song.sound,
+      None if isinstance(song.track, str) else song.track.seconds,
+      json.dumps(song.tags),
+      "failed" if failed else "ok",
+      song.track if failed else "",
+    )
+    row = self._db.execute(
+      "SELECT id, sound FROM file WHERE path = ?", (os.fsencode(path),)
+    ).fetchone()
+    others = []
+    if song.sound and (row is None or row[1] != song.sound):
+      others = self._db.execute(
+        "SELECT id, path FROM file WHERE sound = ?", (song.sound,)
+      ).fetchall()
+    if row is None:
+      for other, old in others:
+        if _is_gone(old):
+          row, done = (other, song.sound), "moved"
+          break
+    else:
+      done = ""
+    if row is not None:
+      self._db.execute(
+        "UPDATE file SET path = ?, size = ?, mtime_ns = ?, ctime_ns = ?, inode = ?, sound = ?,"
+        " seconds = ?, tags = ?, status = ?, error = ?, missing_since = NULL WHERE id = ?",
+        (*values, row[0]),
+      )
+      if row[1] != song.sound:  # other sound: what any model said of it is void
+        self._db.execute("DELETE FROM analysis WHERE file = ?", (row[0],))
+      file = row[0]
+    else:
+      done = ""
+      file = self._db.execute(
+        "INSERT INTO file (path, size, mtime_ns, ctime_ns, inode, sound, seconds, tags, status,"
+        " error) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        values,
+      ).lastrowid
+    for other, _ in others:
+      if other != file and not self._analyzed(file):
+        done = "copied"
+        self._db.execute(
+          "INSERT OR IGNORE INTO analysis (file, model, label, confidence, probabilities,"
+          " embedding) SELECT ?, model, label, confidence, probabilities, embedding FROM analysis"
+          " WHERE file = ?",
+          (file, other),
+        )
+    return file, done
+
+  def mark_missing(self) -> None:
+    """Mark files of the scanned folders that are gone.
+
+    Nothing is marked in a folder that is absent, has no music at all, or cannot be listed: a disk
+    may not be mounted.
+    """
+    now = time.time()
+    unlisted = [beneath(os.fsencode(folder)) for folder in self._unreadable]
+    with self._transaction():
+      for root in self._present:
+        if os.path.isdir(root) and root not in self._unreadable:
+          for file, path in self._db.execute(
+            "SELECT id, path FROM file WHERE path >= ? AND path < ? AND missing_since IS NULL",
+            beneath(os.fsencode(root)),
+          ).fetchall():
+            known = file in self._seen or any(first <= path < last for first, last in unlisted)
+            if not known and _is_gone(path):
+              self._db.execute("UPDATE file SET missing_since = ? WHERE id = ?", (now, file))
+              self._report.counts["missing"] += 1
+
+  @contextlib.contextmanager
+  def _transaction(self) -> Iterator[None]:
+    self._db.execute("BEGIN")
+    try:
+      yield
+    except BaseException:
+      self._db.execute("ROLLBACK")
+      raise
+    self._db.execute("COMMIT")
+
+
+def _is_gone(path: bytes) -> bool:
+  """Return True if there is no such file; an error that leaves it open counts as present."""
+  try:
+    os.lstat(path)
+  except (FileNotFoundError, NotADirectoryError):
+    return True
+  except OSError:
+    pass
+  return False
+
+
+def _analysis_of(prediction: Prediction, model: Model) -> tuple[Any, ...]:
+  """Return label, confidence, probabilities and embedding as the library stores them."""
+  probabilities = np.array([prediction.probabilities[name] for name in model.classes], np.float32)
+  embedding = np.zeros(0) if prediction.embedding is None else prediction.embedding
+  return (
+    prediction.genre,
+    prediction.confidence,
+    probabilities.tobytes(),
+    np.clip(embedding, -LARGEST, LARGEST).astype(np.float16).tobytes(),
+  )
+
+
+def reasons(failures: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
+  """Return (reason, paths) of failures, the most frequent reason first."""
+  grouped: dict[str, list[str]] = {}
+  for path, reason in failures:
+    grouped.setdefault(reason, []).append(path)
+  return sorted(grouped.items(), key=lambda item: -len(item[1]))

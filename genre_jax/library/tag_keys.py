@@ -1,0 +1,31 @@
+"""Name the tags of each format: {plain name: key}."""
+
+PROVENANCE = "GENRE_JAX"  # the tag with the origin of a genre
+BASIC = ("title", "artist", "albumartist", "album")
+FORM = "----:com.apple.iTunes:"  # before the names of free tags in MP4
+
+VORBIS = {name: name.upper() for name in (*BASIC, "genre", PROVENANCE)}
+APE = {
+  "title": "Title",
+  "artist": "Artist",
+  "albumartist": "Album Artist",
+  "album": "Album",
+  "genre": "Genre",
+  PROVENANCE: PROVENANCE,
+}
+MP4 = {
+  "title": "\xa9nam",
+  "artist": "\xa9ART",
+  "albumartist": "aART",
+  "album": "\xa9alb",
+  "genre": "\xa9gen",
+  PROVENANCE: FORM + PROVENANCE,
+}
+ASF = {
+  "title": "Title",
+  "artist": "Author",
+  "albumartist": "WM/AlbumArtist",
+  "album": "WM/AlbumTitle",
+  "genre": "WM/Genre",
+  PROVENANCE: PROVENANCE,
+}

@@ -1,0 +1,278 @@
+"""Test scans: what is analyzed again, moves, missing files, failures, interruption."""
+
+import os
+import pathlib
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import mutagen.flac
+import numpy as np
+import pytest
+import soundfile
+
+from genre_jax.errors import UserError
+from genre_jax.inference.model import load
+from genre_jax.library import database
+from tests.conftest import ROOT
+from tests.inference.conftest import sound, write_small_model
+from tests.library.conftest import rows, scan, stereo, write_songs
+
+
+def test_unchanged_files_are_skipped_and_new_ones_analyzed(tmp_path, db, model):
+  music = tmp_path / "music"
+  write_songs(music, 3)
+  (music / "notes.txt").write_text("no music")
+  assert scan(db, model, music) == ({"analyzed": 3}, [])
+  assert scan(db, model, music) == ({"unchanged": 3}, [])
+  write_songs(music, 1, first=7)
+  assert scan(db, model, music) == ({"unchanged": 3, "analyzed": 1}, [])
+  (row,) = db.execute("SELECT tags, seconds FROM file LIMIT 1").fetchall()
+  assert '"genres": {}' in row[0] and row[1] == pytest.approx(1.5)
+  label, confidence, probabilities, embedding = db.execute(
+    "SELECT label, confidence, probabilities, embedding FROM analysis LIMIT 1"
+  ).fetchone()
+  probabilities = np.frombuffer(probabilities, np.float32)
+  assert label == model.classes[int(probabilities.argmax())]
+  assert confidence == pytest.approx(probabilities.max())
+  assert len(np.frombuffer(embedding, np.float16)) == 128
+
+
+def test_a_renamed_folder_is_not_analyzed_again(tmp_path, db, model):
+  write_songs(tmp_path / "music" / "old", 100, seconds=0.7)
+  assert scan(db, model, tmp_path / "music")[0] == {"analyzed": 100}
+  ids = rows(db, "id, sound")
+  os.rename(tmp_path / "music" / "old", tmp_path / "music" / "new")
+  assert scan(db, model, tmp_path / "music") == ({"moved": 100}, [])
+  assert rows(db, "id, sound") == ids
+  assert all(b"/new/" in path for path, *_ in rows(db))
+  assert scan(db, model, tmp_path / "music")[0] == {"unchanged": 100}
+
+
+def test_a_file_that_was_copied_elsewhere_is_a_move_by_its_sound(tmp_path, db, model):
+  (song,) = write_songs(tmp_path / "a", 1)
+  scan(db, model, tmp_path / "a")
+  (tmp_path / "b").mkdir()
+  shutil.copyfile(song, tmp_path / "b" / "song.flac")
+  assert scan(db, model, tmp_path / "b")[0] == {"copied": 1}  # the first one is still there
+  assert db.execute("SELECT COUNT(*) FROM analysis").fetchone() == (2,)
+  for path in (song, tmp_path / "b" / "song.flac"):
+    shutil.copyfile(path, tmp_path / f"{path.parent.name}.flac")
+    path.unlink()
+  assert scan(db, model, tmp_path)[0] == {"moved": 2}
+  assert db.execute("SELECT COUNT(*) FROM file").fetchone() == (2,)
+
+
+def test_only_other_sound_is_analyzed_again(tmp_path, db, model):
+  first, second, third = write_songs(tmp_path / "music", 3)
+  scan(db, model, tmp_path / "music")
+  tags = mutagen.flac.FLAC(first)
+  tags["genre"], tags["artist"] = ["Rock"], ["Someone"]
+  tags.save()
+  soundfile.write(second, sound(2, 8000, 9), 8000)
+  os.utime(third)
+  counts, _ = scan(db, model, tmp_path / "music")
+  assert counts == {"tags read again": 2, "analyzed": 1}
+  (text,) = db.execute("SELECT tags FROM file WHERE path = ?", (os.fsencode(first),)).fetchone()
+  assert '"Vorbis comment": ["Rock"]' in text and '"artist": "Someone"' in text
+
+
+def test_an_encoding_without_loss_has_the_same_sound(tmp_path, db, model):
+  audio = stereo()
+  soundfile.write(tmp_path / "a.flac", audio.T, 44100, subtype="PCM_16")
+  samples, rate = soundfile.read(tmp_path / "a.flac", dtype="int16")
+  soundfile.write(tmp_path / "b.wav", samples, rate)
+  assert scan(db, model, tmp_path)[0] == {"analyzed": 1, "copied": 1}
+
+
+def test_missing_files_are_marked_and_return(tmp_path, db, model):
+  music = tmp_path / "music"
+  first, *_ = write_songs(music, 3)
+  scan(db, model, music)
+  os.rename(first, tmp_path / "away")
+  assert scan(db, model, music)[0] == {"unchanged": 2, "missing": 1}
+  assert scan(db, model, music)[0] == {"unchanged": 2}  # marked already
+  assert [row[4] is None for row in rows(db)] == [False, True, True]
+  os.rename(tmp_path / "away", first)
+  os.utime(first)
+  assert scan(db, model, music)[0] == {"unchanged": 2, "tags read again": 1}
+  assert all(row[4] is None for row in rows(db))
+
+
+@pytest.mark.parametrize("state", ["absent", "empty", "other files"])
+def test_nothing_is_missing_in_a_folder_that_may_not_be_mounted(tmp_path, db, model, state):
+  music = tmp_path / "music"
+  write_songs(music, 3)
+  scan(db, model, music)
+  os.rename(music, tmp_path / "away")
+  if state != "absent":
+    music.mkdir()
+  if state == "other files":
+    (music / "readme.txt").write_text("This folder is a mount point.")
+  counts, failures = scan(db, model, music)
+  assert counts == {} and [path for path, _ in failures] == [str(music)]
+  assert all(row[4] is None for row in rows(db))
+
+
+def test_nothing_is_missing_in_a_folder_that_cannot_be_listed(tmp_path, db, model, monkeypatch):
+  music = tmp_path / "music"
+  write_songs(music / "a", 1)
+  write_songs(music / "b", 1, first=1)
+  scan(db, model, music)
+  real, denied = os.scandir, str(music / "b")
+
+  def scandir(path):
+    if path == denied:
+      raise PermissionError(13, "Permission denied", path)
+    return real(path)
+
+  monkeypatch.setattr(os, "scandir", scandir)
+  (music / "b" / "001.flac").unlink()
+  counts, failures = scan(db, model, music)
+  assert counts == {"unchanged": 1} and failures == [
+    (denied, "cannot be listed: Permission denied")
+  ]
+
+
+def test_failures_have_reasons_and_are_not_read_again(tmp_path, db, model):
+  music = tmp_path / "music"
+  write_songs(music, 1)
+  (music / "bad.mp3").write_text("words")
+  soundfile.write(music / "silent.wav", np.zeros(8000), 8000)
+  counts, failures = scan(db, model, music)
+  assert counts == {"analyzed": 1, "failed": 2}
+  assert "not audio" in failures[0][1] and "silent" in failures[1][1]
+  assert scan(db, model, music) == ({"unchanged": 1, "failed before": 2}, [])
+  assert scan(db, model, music, retry=True)[0] == {"unchanged": 1, "failed": 2}
+  soundfile.write(music / "silent.wav", sound(1), 8000)
+  assert scan(db, model, music)[0] == {"unchanged": 1, "failed before": 1, "analyzed": 1}
+
+
+def test_a_second_model_adds_and_removes_nothing(tmp_path, db, model):
+  write_songs(tmp_path / "music", 2)
+  scan(db, model, tmp_path / "music")
+  before = rows(db, "*", "analysis")
+  other = load(str(write_small_model(tmp_path, "other", classes=("x", "y"))))
+  assert scan(db, other, tmp_path / "music")[0] == {"analyzed": 2}
+  assert len(rows(db, "*", "analysis")) == 4 and set(before) < set(rows(db, "*", "analysis"))
+  assert database.find_model(db)["name"] == "other"
+  assert database.find_model(db, "small")["classes"] == list(model.classes)
+  with pytest.raises(UserError, match="did you mean small"):
+    database.find_model(db, "smal")
+  assert scan(db, model, tmp_path / "music")[0] == {"unchanged": 2}
+
+
+def test_names_that_are_not_text(tmp_path, db, model):
+  folder = os.fsencode(tmp_path) + b"/music \xff"
+  os.mkdir(folder)
+  soundfile.write(folder + b"/\xfe\n.wav", sound(1), 8000)
+  assert scan(db, model, os.fsdecode(folder))[0] == {"analyzed": 1}
+  assert rows(db, "path") == [(folder + b"/\xfe\n.wav",)]
+
+
+@pytest.mark.parametrize("content", [b"words", b""])
+def test_a_file_that_is_not_a_library(tmp_path, content):
+  place = tmp_path / "library.db"
+  place.write_bytes(content * 1000)
+  if content:
+    with pytest.raises(UserError, match="library.db"):
+      database.open_database(place)
+  else:
+    database.open_database(place).close()
+  other = tmp_path / "other.db"
+  with sqlite3.connect(other) as db:
+    db.execute("CREATE TABLE x (y)")
+  db.close()
+  with pytest.raises(UserError, match="another program"):
+    database.open_database(other)
+  with pytest.raises(UserError, match="library scan"):
+    database.open_database(tmp_path / "absent.db")
+
+
+def _library(place, *arguments, **options):
+  environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_DATA_HOME": str(place)}
+  return subprocess.Popen(
+    [sys.executable, "-m", "genre_jax", "library", *map(str, arguments)],
+    env=environment,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+    **options,
+  )
+
+
+@pytest.mark.slow
+def test_a_killed_scan_resumes(tmp_path, small_model):
+  music = tmp_path / "music"
+  write_songs(music, 331, seconds=1.0)
+  whole, killed = tmp_path / "whole", tmp_path / "killed"
+  scan = ("scan", music, f"--model={small_model}", "--workers=1")
+  process = _library(whole, *scan)
+  out, errors = process.communicate()
+  assert process.returncode == 0 and "331 analyzed" in out, errors
+  process = _library(killed, *scan)
+  database_file = killed / "genre_jax" / "library.db"
+  for _ in range(600):
+    time.sleep(0.1)
+    if database_file.exists() and (count := _count(database_file)):
+      break
+  process.send_signal(signal.SIGKILL)
+  process.communicate()
+  assert 0 < count < 331
+  process = _library(killed, *scan)
+  out, errors = process.communicate()
+  assert process.returncode == 0 and f"{331 - _between(out, 'unchanged')} analyzed" in out, errors
+  tables = []
+  for place in (whole, killed):
+    with sqlite3.connect(place / "genre_jax" / "library.db") as db:
+      tables.append(
+        db.execute(
+          "SELECT path, size, mtime_ns, inode, sound, seconds, tags, status, error, label,"
+          " confidence, probabilities, embedding FROM file JOIN analysis ON file = file.id"
+          " ORDER BY path"
+        ).fetchall()
+      )
+  assert len(tables[0]) == 331 and tables[0] == tables[1]
+
+
+def _count(path: pathlib.Path) -> int:
+  try:
+    with sqlite3.connect(path) as db:
+      return db.execute("SELECT COUNT(*) FROM analysis").fetchone()[0]
+  except sqlite3.Error:
+    return 0
+
+
+def _between(text, name):
+  return int(text.split(f" {name}")[0].split()[-1])
+
+
+@pytest.mark.slow
+def test_commands(tmp_path, small_model):
+  music = tmp_path / "music"
+  write_songs(music, 2)
+  (music / "bad.mp3").write_text("words")
+
+  def run(*arguments, status=0):
+    process = _library(tmp_path, *arguments)
+    out, errors = process.communicate()
+    assert process.returncode == status and "Traceback" not in errors, errors
+    return out + errors
+
+  assert "give one or more folders" in run("scan", status=2)
+  assert "did you mean scan" in run("scam", status=2)
+  assert "library scan" in run("status", status=2)
+  out = run("scan", music, f"--model={small_model}", status=1)
+  assert "3 files: " in out and "2 analyzed" in out and "1 failed" in out and "bad.mp3" in out
+  assert "3 files: 2 readable, 1 failed, 0 missing" in run("status")
+  assert run("export").splitlines()[0].startswith("file,status,genre,confidence,model,artist")
+  assert '"status": "failed"' in run("export", "--format=jsonl")
+  run("export", f"--out={tmp_path / 'songs.csv'}")
+  assert len((tmp_path / "songs.csv").read_text().splitlines()) == 4
+  (music / "bad.mp3").unlink()
+  assert "1 missing" in run("scan", music, f"--model={small_model}")
+  assert "1 files forgotten" in run("forget")
+  assert "2 files forgotten" in run("forget", music)
