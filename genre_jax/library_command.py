@@ -1,7 +1,9 @@
 """Keep a music library: `genre-jax library COMMAND ...`.
 
-`scan FOLDER...` analyzes new and changed files. `status` counts what is known, `export` writes it
-as a table, and `forget [PATH...]` removes missing files, or those that it names, from the library.
+`scan FOLDER...` analyzes new and changed files. `tag [PATH...]` writes genres into files that have
+none, and `undo` restores these files; both only print what they would do without --write. `status`
+counts what is known, `export` writes it as a table, and `forget [PATH...]` removes missing files,
+or those that it names, from the library.
 """
 
 import contextlib
@@ -13,7 +15,9 @@ import sys
 from absl import flags
 
 from genre_jax import command_line
+from genre_jax.data.names import printable_path
 from genre_jax.errors import UserError, did_you_mean
+from genre_jax.library import messages
 from genre_jax.model_flags import ModelFlags
 
 MODEL = ModelFlags()
@@ -30,15 +34,52 @@ FILE_SECONDS = flags.DEFINE_float(
   lower_bound=0,
 )
 RETRY = flags.DEFINE_bool("retry", False, "scan: read files again that failed before.")
+WRITE = flags.DEFINE_bool("write", False, "tag, undo: change files; otherwise only print.")
+MIN_CONFIDENCE = flags.DEFINE_float(
+  "min_confidence", 0.6, "tag: least probability of a genre.", lower_bound=0, upper_bound=1
+)
+MAX_GENRES = flags.DEFINE_integer(
+  "max_genres", 1, "tag: largest number of genres of a file.", lower_bound=1
+)
+REPLACE = flags.DEFINE_enum(
+  "replace",
+  "none",
+  ["none", "ours", "all"],
+  "tag: genres that may be replaced: none, those that this program wrote, or all.",
+)
+NAMES = flags.DEFINE_string(
+  "names", "", "tag: CSV file with the columns label and tag; its rows replace the built-in names."
+)
+BATCH = flags.DEFINE_integer(
+  "batch", 0, "undo: number of the batch, as `status` lists them; 0: the last.", lower_bound=0
+)
+GENRE_ONLY = flags.DEFINE_bool(
+  "genre_only", False, "undo: restore the genre alone, also of files that changed since."
+)
+PRESERVE_MTIME = flags.DEFINE_bool(
+  "preserve_mtime",
+  False,
+  "tag, undo: keep the time of the last change of a file; servers and backups may not notice it.",
+)
 FORMAT = flags.DEFINE_enum("format", "csv", ["csv", "jsonl"], "export: format.")
 OUT = flags.DEFINE_string("out", "", "export: file to write; standard output if empty.")
 
-SHOWN_REASONS, SHOWN_FILES, SHOWN_KINDS = 8, 3, 8
+HIDDEN_TIMES = (
+  "notice: --preserve_mtime hides the changes from programs that look at times, such as music"
+  " servers and backups"
+)
 
 
 def main(argv: list[str]) -> int:
   """Run the command that the first argument names and return the exit status."""
-  commands = {"scan": _scan, "status": _status, "export": _export, "forget": _forget}
+  commands = {
+    "scan": _scan,
+    "tag": _tag,
+    "undo": _undo,
+    "status": _status,
+    "export": _export,
+    "forget": _forget,
+  }
   if len(argv) < 2:
     raise UserError(f"give a command: {', '.join(commands)}")
   if argv[1] not in commands:
@@ -60,14 +101,16 @@ def _path() -> pathlib.Path:
 
 @contextlib.contextmanager
 def _library(create: bool = False, write: bool = False):
-  """Open the library, alone if it is written."""
+  """Open the library; if it is written, alone, after settling what was interrupted."""
   from genre_jax.inference.output_lock import OutputLock
-  from genre_jax.library import database
+  from genre_jax.library import changes, database
 
   path = _path()
   with contextlib.closing(database.open_database(path, create)) as db:
     lock = OutputLock(path.resolve()) if write else None
     try:
+      if lock:
+        messages.print_unclear(changes.settle(db))
       yield db
     finally:
       if lock:
@@ -109,26 +152,89 @@ def _scan(roots: list[str]) -> int:
           pass
         scan.mark_missing()
       finally:
-        _print_report(report)
+        print(*messages.scan_lines(report), sep="\n")
+        messages.print_reasons(report.failures)
   return 1 if report.failures else 0
 
 
-def _print_report(report) -> None:
-  """Print the counts of a scan, and the reasons of failures."""
-  from genre_jax.data.names import printable_path
-  from genre_jax.library.scan import reasons
+def _tag(paths: list[str]) -> int:
+  from tqdm import tqdm
 
-  counts = {name: count for name, count in report.counts.items() if name != "missing"}
-  parts = ", ".join(f"{count:,} {name}" for name, count in counts.items())
-  print(f"{sum(counts.values()):,} files: {parts or 'none'}; {report.counts['missing']:,} missing")
-  if report.passed_over:
-    kinds = [f"{n} {kind or 'without extension'}" for kind, n in report.passed_over.most_common()]
-    more = f" and {len(kinds) - SHOWN_KINDS} kinds more" if len(kinds) > SHOWN_KINDS else ""
-    print(f"passed over, not music by their names: {', '.join(kinds[:SHOWN_KINDS])}{more}")
-  for reason, paths in reasons(report.failures)[:SHOWN_REASONS]:
-    shown = ", ".join(map(printable_path, paths[:SHOWN_FILES]))
-    more = f" and {len(paths) - SHOWN_FILES:,} more" if len(paths) > SHOWN_FILES else ""
-    print(f"  {reason}: {shown}{more}", file=sys.stderr)
+  from genre_jax.library import changes, label_names, tagging
+
+  options = tagging.Options(
+    label_names.read_names(NAMES.value),
+    MIN_CONFIDENCE.value,
+    MAX_GENRES.value,
+    REPLACE.value,
+    PRESERVE_MTIME.value,
+  )
+  with _library(write=WRITE.value) as db:
+    model = _model(db)
+    todo, left = [], []
+    for decision in tqdm(
+      tagging.decide(db, model, options, paths), unit="file", disable=None, leave=False
+    ):
+      if decision.reason:
+        left.append((decision.path, decision.reason))
+      else:
+        todo.append(decision)
+        if not WRITE.value:
+          genres = "; ".join(decision.genres)
+          tqdm.write(f"{genres:16} {decision.confidence:.2f}  {printable_path(decision.path)}")
+    failed = []
+    if WRITE.value and todo:
+      if PRESERVE_MTIME.value:
+        print(HIDDEN_TIMES, file=sys.stderr)
+      journal = changes.Journal(db, "tag", {"model": model["hash"], "replace": options.replace})
+      written = tagging.write(db, todo, options, journal)
+      for decision, reason in tqdm(
+        written, total=len(todo), unit="file", disable=None, leave=False
+      ):
+        if reason:
+          failed.append((decision.path, reason))
+      print(
+        f"batch {journal.batch}: {len(todo) - len(failed):,} files written, {len(failed):,} failed;"
+        f" `genre-jax library undo --batch={journal.batch} --write` restores them",
+        file=sys.stderr,
+      )
+    else:
+      done = "nothing to write" if WRITE.value or not todo else "--write writes them"
+      print(f"{len(todo):,} files would get a genre; {done}", file=sys.stderr)
+  messages.print_left(left)
+  messages.print_reasons(failed)
+  return 1 if failed else 0
+
+
+def _undo(arguments: list[str]) -> int:
+  _no_arguments("undo", arguments)
+  from tqdm import tqdm
+
+  from genre_jax.library import changes, undo
+
+  with _library(write=WRITE.value) as db:
+    batch = undo.find_batch(db, BATCH.value)
+    todo = undo.find_changes(db, batch)
+    failed = []
+    if WRITE.value:
+      if PRESERVE_MTIME.value:
+        print(HIDDEN_TIMES, file=sys.stderr)
+      journal = changes.Journal(db, "undo", {"batch": batch})
+      done = undo.undo(
+        db, todo, journal, genre_only=GENRE_ONLY.value, preserve_mtime=PRESERVE_MTIME.value
+      )
+    else:
+      done = ((change, undo.check(change)) for change in todo)
+    for change, reason in tqdm(done, total=len(todo), unit="file", disable=None, leave=False):
+      if reason:
+        failed.append((change.path, reason))
+      elif not WRITE.value:
+        tqdm.write(printable_path(change.path))
+  what = "restored" if WRITE.value else "would be restored"
+  hint = "" if WRITE.value else "; --write restores them"
+  print(f"batch {batch}: {len(todo) - len(failed):,} files {what}, {len(failed):,} not{hint}")
+  messages.print_reasons(failed)
+  return 1 if failed else 0
 
 
 def _known_model(db):

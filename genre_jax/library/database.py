@@ -4,12 +4,14 @@ Paths are bytes, as the operating system has them. Analyses are stored for each 
 by one model never replaces that of another.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import pathlib
 import sqlite3
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -199,3 +201,15 @@ def beneath(folder: bytes) -> tuple[bytes, bytes]:
   """Return the range of paths in a folder and its subfolders: first, and last (exclusive)."""
   folder = folder.rstrip(b"/")
   return folder + b"/", folder + b"0"  # 0 follows the slash
+
+
+@contextlib.contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+  """Commit what the block does as a whole, or roll it back."""
+  db.execute("BEGIN IMMEDIATE")
+  try:
+    yield
+  except BaseException:
+    db.execute("ROLLBACK")
+    raise
+  db.execute("COMMIT")

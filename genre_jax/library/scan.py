@@ -6,14 +6,13 @@ interrupted scan resumes.
 """
 
 import collections
-import contextlib
 import dataclasses
 import json
 import os
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ import numpy as np
 from genre_jax.data.isolated_calls import IsolatedCalls
 from genre_jax.inference.model import Model
 from genre_jax.inference.predict_files import Prediction, find_files, predict_track
-from genre_jax.library.database import beneath, register_model
+from genre_jax.library.database import beneath, register_model, transaction
 from genre_jax.library.read_song import Song, read_song, stat_of
 
 COMMIT_SECONDS = 2.0  # work that a crash may cost
@@ -74,7 +73,7 @@ class Scan:
     todo: list[str] = []
     unreadable: list[str] = []
     present = []
-    with self._transaction():
+    with transaction(self._db):
       for root in map(os.path.abspath, map(os.path.expanduser, roots)):
         if not os.path.exists(root):
           self._report.failures.append((root, "there is no such file or folder"))
@@ -269,7 +268,7 @@ class Scan:
     """
     now = time.time()
     unlisted = [beneath(os.fsencode(folder)) for folder in self._unreadable]
-    with self._transaction():
+    with transaction(self._db):
       for root in self._present:
         if os.path.isdir(root) and root not in self._unreadable:
           for file, path in self._db.execute(
@@ -280,16 +279,6 @@ class Scan:
             if not known and _is_gone(path):
               self._db.execute("UPDATE file SET missing_since = ? WHERE id = ?", (now, file))
               self._report.counts["missing"] += 1
-
-  @contextlib.contextmanager
-  def _transaction(self) -> Iterator[None]:
-    self._db.execute("BEGIN")
-    try:
-      yield
-    except BaseException:
-      self._db.execute("ROLLBACK")
-      raise
-    self._db.execute("COMMIT")
 
 
 def _is_gone(path: bytes) -> bool:
@@ -313,11 +302,3 @@ def _analysis_of(prediction: Prediction, model: Model) -> tuple[Any, ...]:
     probabilities.tobytes(),
     np.clip(embedding, -LARGEST, LARGEST).astype(np.float16).tobytes(),
   )
-
-
-def reasons(failures: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
-  """Return (reason, paths) of failures, the most frequent reason first."""
-  grouped: dict[str, list[str]] = {}
-  for path, reason in failures:
-    grouped.setdefault(reason, []).append(path)
-  return sorted(grouped.items(), key=lambda item: -len(item[1]))

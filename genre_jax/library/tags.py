@@ -271,8 +271,9 @@ class Tags:
     return {place: values for place, values in kept.items() if values}
 
   def set_genres(self, genres: list[str], provenance: str) -> None:
-    """Write genres into the main place and into every other place that has one."""
-    self.put_back({place: genres for place in (*self.genres(), self.place)}, provenance)
+    """Write genres into the main place, every other place that has one, and existing ID3v1."""
+    places = (*self.genres(), self.place, *(["ID3v1"] if self._v1 else []))
+    self.put_back({place: genres for place in places}, provenance)
 
   def put_back(self, places: dict[str, list[str]], provenance: str = "") -> None:
     """Write genres into the places of {place: genres} and remove those of all others."""
@@ -281,6 +282,7 @@ class Tags:
     for place, tags in self._others.items():
       if places.get(place) or tags.read("genre"):
         tags.write("genre", places.get(place, []))
+        self._file.seek(0)
         tags.save(self._file)
     if self._info:
       raw_tags.drop_info_genres(self._file)
@@ -317,6 +319,8 @@ def edit(file: BinaryIO, change: Callable[[Tags], None]) -> dict[str, list[str]]
   try:
     change(tags)
   except (MutagenError, ValueError, KeyError) as error:
+    if isinstance(cause := next(iter(error.args), None), OSError):  # mutagen wraps it
+      raise cause from error
     raise TagError(f"its tags cannot be changed: {error or type(error).__name__}") from error
   file.flush()
   again = Tags(file)

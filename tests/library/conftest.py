@@ -1,13 +1,21 @@
 """A library of short songs, scanned with a small model in this process."""
 
+import hashlib
+import json
+import os
 import pathlib
 
 import numpy as np
 import pytest
 import soundfile
 
+from genre_jax.data.audio import read_blocks
 from genre_jax.inference.model import load
-from genre_jax.library import database
+from genre_jax.library import database, tagging, tags, undo
+from genre_jax.library.changes import Journal
+from genre_jax.library.database import find_model
+from genre_jax.library.label_names import read_names
+from genre_jax.library.read_song import stat_of
 from genre_jax.library.scan import Report, Scan
 from tests.inference.conftest import small_model, sound  # noqa: F401
 
@@ -68,3 +76,60 @@ def rows(db, columns="path, sound, status, error, missing_since", table="file"):
 def path_of(value: bytes) -> pathlib.Path:
   """Return a path of the library."""
   return pathlib.Path(value.decode())
+
+
+CLASSES = ("rock", "hiphop", "doom", "speech")
+
+
+def add_song(db, path, **probabilities):
+  """Add a file to a library as if a model had given it these probabilities; return its id."""
+  path = pathlib.Path(path)
+  db.execute(
+    "INSERT OR IGNORE INTO model (id, hash, name, classes, task, used) VALUES (1, ?, 'fake', ?,"
+    " 'single_label', 0)",
+    ("0123456789abcdef", json.dumps(CLASSES)),
+  )
+  values = np.array([probabilities.get(name, 0.0) for name in CLASSES], np.float32)
+  file = db.execute(
+    "INSERT INTO file (path, size, mtime_ns, ctime_ns, inode, sound, seconds, tags, status, error)"
+    " VALUES (?, ?, ?, ?, ?, ?, 1, ?, 'ok', '')",
+    (os.fsencode(path), *stat_of(path), sound_hash(path), json.dumps(tags.describe(str(path)))),
+  ).lastrowid
+  db.execute(
+    "INSERT INTO analysis (file, model, label, confidence, probabilities, embedding)"
+    " VALUES (?, 1, ?, ?, ?, ?)",
+    (file, CLASSES[int(values.argmax())], float(values.max()), values.tobytes(), b""),
+  )
+  return file
+
+
+def sound_hash(path):
+  """Return the hash of the decoded sound of a file."""
+  digest = hashlib.sha256()
+  for _ in read_blocks(str(path), 8000, notes=[], digest=digest):
+    pass
+  return digest.digest()
+
+
+def content(path):
+  """Return the SHA-256 of a file."""
+  return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+
+
+def tag(db, **options):
+  """Write genres; return {file name: reason it was left out, or ''}."""
+  options = tagging.Options(read_names(), **{"min_confidence": 0.6, **options})
+  decisions = list(tagging.decide(db, find_model(db), options))
+  results = {pathlib.Path(d.path).name: d.reason for d in decisions}
+  todo = [d for d in decisions if not d.reason]
+  if todo:
+    for decision, reason in tagging.write(db, todo, options, Journal(db, "tag", {})):
+      results[pathlib.Path(decision.path).name] = reason
+  return results
+
+
+def undo_last(db, **options):
+  """Undo the last batch; return {file name: reason it was not restored, or ''}."""
+  changes = undo.find_changes(db, undo.find_batch(db))
+  done = undo.undo(db, changes, Journal(db, "undo", {}), **options)
+  return {pathlib.Path(change.path).name: reason for change, reason in done}

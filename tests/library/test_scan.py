@@ -1,5 +1,6 @@
 """Test scans: what is analyzed again, moves, missing files, failures, interruption."""
 
+import json
 import os
 import pathlib
 import shutil
@@ -19,7 +20,7 @@ from genre_jax.inference.model import load
 from genre_jax.library import database
 from tests.conftest import ROOT
 from tests.inference.conftest import sound, write_small_model
-from tests.library.conftest import rows, scan, stereo, write_songs
+from tests.library.conftest import content, rows, scan, stereo, tag, undo_last, write_songs
 
 
 def test_unchanged_files_are_skipped_and_new_ones_analyzed(tmp_path, db, model):
@@ -165,6 +166,17 @@ def test_a_second_model_adds_and_removes_nothing(tmp_path, db, model):
   assert scan(db, model, tmp_path / "music")[0] == {"unchanged": 2}
 
 
+def test_a_tagged_file_is_not_analyzed_again(tmp_path, db, model):
+  songs = write_songs(tmp_path, 2)
+  scan(db, model, tmp_path)
+  assert set(tag(db, min_confidence=0).values()) == {""}
+  assert scan(db, model, tmp_path)[0] == {"unchanged": 2}
+  (text,) = db.execute("SELECT tags FROM file WHERE path = ?", (os.fsencode(songs[0]),)).fetchone()
+  assert json.loads(text)["provenance"]
+  undo_last(db)
+  assert scan(db, model, tmp_path)[0] == {"unchanged": 2}
+
+
 def test_names_that_are_not_text(tmp_path, db, model):
   folder = os.fsencode(tmp_path) + b"/music \xff"
   os.mkdir(folder)
@@ -253,7 +265,7 @@ def _between(text, name):
 @pytest.mark.slow
 def test_commands(tmp_path, small_model):
   music = tmp_path / "music"
-  write_songs(music, 2)
+  songs = write_songs(music, 2)
   (music / "bad.mp3").write_text("words")
 
   def run(*arguments, status=0):
@@ -272,6 +284,17 @@ def test_commands(tmp_path, small_model):
   assert '"status": "failed"' in run("export", "--format=jsonl")
   run("export", f"--out={tmp_path / 'songs.csv'}")
   assert len((tmp_path / "songs.csv").read_text().splitlines()) == 4
+  before = [content(song) for song in songs]
+  assert "2 files would get a genre" in run("tag", "--min_confidence=0")
+  assert [content(song) for song in songs] == before
+  out = run("tag", "--min_confidence=0", "--write")
+  assert "batch 1: 2 files written, 0 failed" in out and "1 missing" not in out
+  assert "2 has these genres already" in run("tag", "--min_confidence=0", "--write")
+  assert "batch 1, tag" in run("status") and "written 2" in run("status")
+  assert "2 files would be restored" in run("undo")
+  assert "batch 1: 2 files restored, 0 not" in run("undo", "--batch=1", "--write")
+  assert [content(song) for song in songs] == before
+  assert "no changes to undo" in run("undo", status=2)
   (music / "bad.mp3").unlink()
   assert "1 missing" in run("scan", music, f"--model={small_model}")
   assert "1 files forgotten" in run("forget")

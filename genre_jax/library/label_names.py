@@ -1,0 +1,49 @@
+"""Translate the labels of models to the genres that are written into tags.
+
+`label_names.csv` has the columns label and tag. A label with an empty tag is no genre, and is never
+written. A label that is not listed is written as it is.
+"""
+
+import os
+import pathlib
+
+from genre_jax.data.names import name_key, normal_name
+from genre_jax.data.tables import check_cells, check_first, check_one_line, columns_of, read_rows
+
+FILE = pathlib.Path(__file__).parent / "label_names.csv"
+COLUMNS = ("label", "tag")
+
+
+def read_names(path: str | os.PathLike = "") -> dict[str, str]:
+  """Return {key of a label: tag}.
+
+  Args:
+    path: Table of the user, whose rows replace those of this package; '' for none.
+
+  Raises:
+    UserError: If the table cannot be used.
+  """
+  names = _read(FILE)
+  if path:
+    names |= _read(path)
+  return names
+
+
+def _read(path) -> dict[str, str]:
+  rows = read_rows(path, COLUMNS)
+  _, header = next(rows, (1, []))
+  label, tag = columns_of(header, COLUMNS, path)
+  names: dict[str, str] = {}
+  lines: dict[str, int] = {}
+  for line, row in rows:
+    row += [""] * (len(header) - len(row))
+    check_cells(row, header, path, line)
+    check_one_line({"label": row[label], "tag": row[tag]}, path, line)
+    check_first(lines, name_key(row[label]), path, line, "remove one of the lines")
+    names[name_key(row[label])] = normal_name(row[tag])
+  return names
+
+
+def tag_of(label: str, names: dict[str, str]) -> str:
+  """Return the genre that is written for a label; '' for none."""
+  return names.get(name_key(label), normal_name(label))

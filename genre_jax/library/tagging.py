@@ -1,0 +1,227 @@
+"""Decide which genres to write into which files, and write them: `library tag`."""
+
+import dataclasses
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from genre_jax.library import tags
+from genre_jax.library.changes import Journal, settle
+from genre_jax.library.database import beneath, transaction
+from genre_jax.library.label_names import tag_of
+from genre_jax.library.read_song import stat_of
+from genre_jax.library.rewrite import Refused, rewrite
+
+REPLACE = ("none", "ours", "all")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """What `tag` writes.
+
+  Attributes:
+    names: {key of a label: genre}, of `label_names.read_names`.
+    min_confidence: Least probability of a genre.
+    max_genres: Largest number of genres of a file.
+    replace: 'none' for files without a genre, 'ours' for genres that this program wrote too, 'all'.
+    preserve_mtime: Keep the time of the last change of a file.
+  """
+
+  names: dict[str, str]
+  min_confidence: float
+  max_genres: int = 1
+  replace: str = "none"
+  preserve_mtime: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+  """What to do with one file.
+
+  Attributes:
+    file: Id of the file.
+    path: Its path.
+    reason: Why nothing is written; '' if the genres are to be written.
+    genres: The genres.
+    confidence: The probability of the first.
+    provenance: The tag about their origin.
+    old: {place: genres} of the file now.
+    stat: (size, mtime_ns, ctime_ns) that the file has now.
+  """
+
+  file: int
+  path: str
+  reason: str = ""
+  genres: tuple[str, ...] = ()
+  confidence: float = 0.0
+  provenance: str = ""
+  old: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+  stat: tuple[int, int, int] = (0, 0, 0)
+
+
+def decide(
+  db: sqlite3.Connection, model: dict[str, Any], options: Options, paths: Sequence[str] = ()
+) -> Iterator[Decision]:
+  """Decide for each file of the library that is there and was analyzed; only reads.
+
+  Args:
+    db: The library.
+    model: The model whose analyses count, as of `database.find_model`.
+    options: What is written.
+    paths: Only these files and folders; none for all.
+  """
+  named = [os.fsencode(os.path.abspath(os.path.expanduser(path))) for path in paths]
+  ranges = [(path, beneath(path)) for path in named]
+  for file, name, size, mtime, ctime, label, probabilities in db.execute(
+    "SELECT file.id, path, size, mtime_ns, ctime_ns, label, probabilities FROM file"
+    " JOIN analysis ON analysis.file = file.id AND analysis.model = ?"
+    " WHERE status = 'ok' AND missing_since IS NULL ORDER BY path",
+    (model["id"],),
+  ):
+    if ranges and not any(name == folder or a <= name < b for folder, (a, b) in ranges):
+      continue
+    path = os.fsdecode(name)
+    found = Decision(file, path, stat=(size, mtime, ctime))
+    genres, confidence, reason = _genres(label, probabilities, model, options)
+    if not reason:
+      try:
+        reason = "" if stat_of(path)[:3] == found.stat else "changed since the scan; scan again"
+      except OSError as error:
+        reason = f"cannot be read: {error.strerror or error}"
+    if not reason:
+      provenance = json.dumps(
+        {
+          "genres": genres,
+          "model": model["name"],
+          "hash": model["hash"][:8],
+          "confidence": round(confidence, 3),
+        },
+        ensure_ascii=False,
+      )
+      known = tags.describe(path)
+      reason = _reason(known, genres, provenance, options.replace)
+      found = dataclasses.replace(
+        found,
+        genres=tuple(genres),
+        confidence=confidence,
+        provenance=provenance,
+        old=known.get("genres", {}),
+      )
+    yield dataclasses.replace(found, reason=reason)
+
+
+def _genres(label, probabilities, model, options) -> tuple[list[str], float, str]:
+  """Return genres, confidence and the reason why there are none.
+
+  The most probable label decides whether anything is written: what is speech gets no genre, even
+  if one is probable too.
+  """
+  values = np.frombuffer(probabilities, np.float32)
+  allowed = model["classes"] if model["task"] == "single_label" else label.split(";")
+  ranked = [model["classes"][i] for i in np.argsort(-values, kind="stable")]
+  chances = dict(zip(model["classes"], values.tolist(), strict=True))
+  sure = [c for c in ranked if c in allowed and chances[c] >= options.min_confidence]
+  if not sure:
+    return [], 0.0, f"confidence below {options.min_confidence:g}"
+  genres = dict.fromkeys(filter(None, (tag_of(name, options.names) for name in sure)))
+  if not tag_of(sure[0], options.names):
+    return [], 0.0, f"{sure[0]} is no genre"
+  return list(genres)[: options.max_genres], chances[sure[0]], ""
+
+
+def _reason(known: dict[str, Any], genres: list[str], provenance: str, replace: str) -> str:
+  """Return why the genres are not written into a file with some tags; '' if they are."""
+  if "unreadable" in known:
+    return known["unreadable"]
+  present = {v for values in known["genres"].values() for text in values for v in _parts(text)}
+  if not present:
+    return ""
+  if known["provenance"] == provenance and present == set(genres):
+    return "has these genres already"
+  ours = present <= _written_by_us(known["provenance"])
+  if replace == "none" or (replace == "ours" and not ours):
+    return "has a genre that genre_jax wrote" if ours else "has a genre"
+  return ""
+
+
+def _parts(text: str) -> list[str]:
+  return [part.strip() for part in text.split(";")]
+
+
+def _written_by_us(provenance: str) -> set[str]:
+  try:
+    return set(map(str, json.loads(provenance)["genres"]))
+  except (ValueError, KeyError, TypeError):
+    return set()
+
+
+def write(
+  db: sqlite3.Connection, decisions: Sequence[Decision], options: Options, journal: Journal
+) -> Iterator[tuple[Decision, str]]:
+  """Write genres into files.
+
+  Args:
+    db: The library, which no other command may write.
+    decisions: Those without a reason.
+    options: What is written.
+    journal: Records the changes.
+
+  Yields:
+    Each decision, and the reason why its file could not be written, or ''.
+  """
+  numbers = journal.queue((d.file, d.path, d.old, list(d.genres)) for d in decisions)
+  for number, decision in zip(numbers, decisions, strict=True):
+    reason = ""
+    try:
+      _write_one(db, decision, options, journal, number)
+    except sqlite3.Error:
+      raise
+    except Exception as error:  # whatever is wrong with one file must not end the others
+      reason = reason_of(error)
+    finally:
+      settle(db, number)
+    yield decision, reason
+  journal.finish()
+
+
+def reason_of(error: Exception) -> str:
+  """Return why a file could not be changed."""
+  if isinstance(error, Refused | tags.TagError):
+    return str(error)
+  if isinstance(error, OSError):
+    return f"cannot be written: {error.strerror or error}"
+  return f"{type(error).__name__}: {error}"
+
+
+def _write_one(db, decision, options, journal, number):
+  path = os.path.realpath(decision.path)
+
+  def make(source, copy):
+    shutil.copyfileobj(source, copy)
+    tags.edit(copy, lambda t: t.set_genres(list(decision.genres), decision.provenance))
+
+  rewrite(
+    path,
+    journal.temporary(decision.path),
+    make,
+    lambda source, copy: journal.plan(number, source, copy),
+    expected=decision.stat,
+    preserve_mtime=options.preserve_mtime,
+  )
+  record(db, number, decision.file, decision.path, "written")
+
+
+def record(db: sqlite3.Connection, number: int, file: int, path: str, state: str) -> None:
+  """Record that a file was changed, so that the next scan finds it unchanged."""
+  size, mtime, ctime, inode = stat_of(path)
+  with transaction(db):
+    db.execute("UPDATE change SET state = ? WHERE id = ?", (state, number))
+    db.execute(
+      "UPDATE file SET size = ?, mtime_ns = ?, ctime_ns = ?, inode = ?, tags = ? WHERE id = ?",
+      (size, mtime, ctime, inode, json.dumps(tags.describe(path)), file),
+    )

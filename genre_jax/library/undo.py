@@ -1,0 +1,134 @@
+"""Restore files to what they were before `library tag` wrote them: `library undo`."""
+
+import dataclasses
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator, Sequence
+
+from genre_jax.errors import UserError
+from genre_jax.library import delta, tags
+from genre_jax.library.changes import Journal, file_hash, hash_of, settle
+from genre_jax.library.rewrite import Refused, rewrite
+from genre_jax.library.tagging import reason_of, record
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+  """A change that can be undone.
+
+  Attributes:
+    number: Its id.
+    file: Id of the file.
+    path: Path of the file now.
+    before: SHA-256 of the file before the change.
+    after: And after it.
+    old: {place: genres} before the change.
+    new: The genres that were written.
+  """
+
+  number: int
+  file: int
+  path: str
+  before: bytes
+  after: bytes
+  old: dict[str, list[str]]
+  new: list[str]
+
+
+def find_batch(db: sqlite3.Connection, batch: int = 0) -> int:
+  """Return the id of a batch with changes to undo: the given one, or 0 for the last.
+
+  Raises:
+    UserError: If no batch has such changes.
+  """
+  query = "SELECT DISTINCT batch FROM change WHERE state = 'written' ORDER BY batch DESC"
+  numbers = [number for (number,) in db.execute(query)]
+  if batch and batch not in numbers:
+    known = ", ".join(map(str, numbers)) or "none"
+    raise UserError(f"--batch={batch}: has no changes to undo; batches that have: {known}")
+  if not numbers:
+    raise UserError("there are no changes to undo: `library tag --write` has not written any")
+  return batch or numbers[0]
+
+
+def find_changes(db: sqlite3.Connection, batch: int) -> list[Change]:
+  """Return the changes of a batch that were not undone yet, the last one first."""
+  return [
+    Change(number, file, os.fsdecode(path), before, after, json.loads(old), json.loads(new))
+    for number, file, path, before, after, old, new in db.execute(
+      "SELECT change.id, change.file, ifnull(file.path, change.path), before, after, old, new"
+      " FROM change LEFT JOIN file ON file.id = change.file"
+      " WHERE batch = ? AND state = 'written' ORDER BY change.id DESC",
+      (batch,),
+    )
+  ]
+
+
+def check(change: Change) -> str:
+  """Return why a change cannot be undone bit for bit; '' if it can."""
+  now = hash_of(change.path)
+  if now is None:
+    return "cannot be read"
+  return "" if now == change.after else "changed since; --genre_only restores its genre alone"
+
+
+def undo(
+  db: sqlite3.Connection,
+  changes: Sequence[Change],
+  journal: Journal,
+  *,
+  genre_only: bool = False,
+  preserve_mtime: bool = False,
+) -> Iterator[tuple[Change, str]]:
+  """Undo changes.
+
+  Args:
+    db: The library, which no other command may write.
+    changes: Of `find_changes`.
+    journal: Records the undo.
+    genre_only: Restore the genres only, also of files that changed since.
+    preserve_mtime: Keep the time of the last change of a file.
+
+  Yields:
+    Each change, and the reason why it could not be undone, or ''.
+  """
+  for change in changes:
+    reason = check(change)
+    if not reason or (genre_only and reason != "cannot be read"):
+      journal.queue_undo([(change.number, change.path)])
+      reason = ""
+      try:
+        _undo_one(db, change, journal, genre_only, preserve_mtime)
+      except sqlite3.Error:
+        raise
+      except Exception as error:  # whatever is wrong with one file must not end the others
+        reason = reason_of(error)
+      finally:
+        settle(db, change.number)
+    yield change, reason
+  journal.finish()
+
+
+def _undo_one(db, change, journal, genre_only, preserve_mtime):
+  (stored,) = db.execute("SELECT delta FROM change WHERE id = ?", (change.number,)).fetchone()
+
+  def make(source, copy):
+    if genre_only:
+      shutil.copyfileobj(source, copy)
+      tags.edit(copy, lambda t: t.put_back(change.old))
+      return
+    delta.decode(stored, source, copy.write)
+    copy.flush()
+    if file_hash(copy) != change.before:
+      raise Refused("changed since; --genre_only restores its genre alone")
+
+  rewrite(
+    os.path.realpath(change.path),
+    journal.temporary(change.path),
+    make,
+    lambda source, copy: None,
+    preserve_mtime=preserve_mtime,
+  )
+  record(db, change.number, change.file, change.path, "undone")
