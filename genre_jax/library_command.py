@@ -1,9 +1,10 @@
 """Keep a music library: `genre-jax library COMMAND ...`.
 
 `scan FOLDER...` analyzes new and changed files. `tag [PATH...]` writes genres into files that have
-none, and `undo` restores these files; both only print what they would do without --write. `status`
-counts what is known, `export` writes it as a table, and `forget [PATH...]` removes missing files,
-or those that it names, from the library.
+none, and `undo` restores these files; both only print what they would do without --write. `similar
+SONG` lists songs like one, and `playlist` writes an M3U8 file. `status` counts what is known,
+`export` writes it as a table, and `forget [PATH...]` removes missing files, or those that it names,
+from the library.
 """
 
 import contextlib
@@ -15,7 +16,6 @@ import sys
 from absl import flags
 
 from genre_jax import command_line
-from genre_jax.data.names import printable_path
 from genre_jax.errors import UserError, did_you_mean
 from genre_jax.library import messages
 from genre_jax.model_flags import ModelFlags
@@ -48,7 +48,9 @@ REPLACE = flags.DEFINE_enum(
   "tag: genres that may be replaced: none, those that this program wrote, or all.",
 )
 NAMES = flags.DEFINE_string(
-  "names", "", "tag: CSV file with the columns label and tag; its rows replace the built-in names."
+  "names",
+  "",
+  "tag, playlist: CSV file with the columns label and tag; its rows replace the built-in ones.",
 )
 BATCH = flags.DEFINE_integer(
   "batch", 0, "undo: number of the batch, as `status` lists them; 0: the last.", lower_bound=0
@@ -61,13 +63,27 @@ PRESERVE_MTIME = flags.DEFINE_bool(
   False,
   "tag, undo: keep the time of the last change of a file; servers and backups may not notice it.",
 )
-FORMAT = flags.DEFINE_enum("format", "csv", ["csv", "jsonl"], "export: format.")
-OUT = flags.DEFINE_string("out", "", "export: file to write; standard output if empty.")
-
-HIDDEN_TIMES = (
-  "notice: --preserve_mtime hides the changes from programs that look at times, such as music"
-  " servers and backups"
+COUNT = flags.DEFINE_integer("count", 20, "similar, playlist: number of songs.", lower_bound=1)
+PER_ARTIST = flags.DEFINE_integer(
+  "per_artist", 2, "similar, playlist: songs of one artist; 0: no limit.", lower_bound=0
 )
+PER_ALBUM = flags.DEFINE_integer(
+  "per_album", 1, "similar, playlist: songs of one album; 0: no limit.", lower_bound=0
+)
+MAX_DISTANCE = flags.DEFINE_float(
+  "max_distance", None, "similar, playlist: largest distance, from 0 to 2.", lower_bound=0
+)
+EXCLUDE = flags.DEFINE_multi_string(
+  "exclude", [], "similar, playlist: pattern of paths to leave out, as '*/Live/*'; can be repeated."
+)
+SEEDS = flags.DEFINE_list(
+  "seeds", [], "playlist: songs that the others are near to, separated by commas."
+)
+FROM = flags.DEFINE_string("from", "", "playlist: first song of a path to the song --to.")
+TO = flags.DEFINE_string("to", "", "playlist: last song of a path.")
+GENRE = flags.DEFINE_string("genre", "", "playlist: genre of the songs.")
+FORMAT = flags.DEFINE_enum("format", "csv", ["csv", "jsonl"], "export: format.")
+OUT = flags.DEFINE_string("out", "", "export, playlist: file to write; standard output if empty.")
 
 
 def main(argv: list[str]) -> int:
@@ -76,6 +92,8 @@ def main(argv: list[str]) -> int:
     "scan": _scan,
     "tag": _tag,
     "undo": _undo,
+    "similar": _similar,
+    "playlist": _playlist,
     "status": _status,
     "export": _export,
     "forget": _forget,
@@ -158,9 +176,7 @@ def _scan(roots: list[str]) -> int:
 
 
 def _tag(paths: list[str]) -> int:
-  from tqdm import tqdm
-
-  from genre_jax.library import changes, label_names, tagging
+  from genre_jax.library import label_names, tagging
 
   options = tagging.Options(
     label_names.read_names(NAMES.value),
@@ -170,71 +186,67 @@ def _tag(paths: list[str]) -> int:
     PRESERVE_MTIME.value,
   )
   with _library(write=WRITE.value) as db:
-    model = _model(db)
-    todo, left = [], []
-    for decision in tqdm(
-      tagging.decide(db, model, options, paths), unit="file", disable=None, leave=False
-    ):
-      if decision.reason:
-        left.append((decision.path, decision.reason))
-      else:
-        todo.append(decision)
-        if not WRITE.value:
-          genres = "; ".join(decision.genres)
-          tqdm.write(f"{genres:16} {decision.confidence:.2f}  {printable_path(decision.path)}")
-    failed = []
-    if WRITE.value and todo:
-      if PRESERVE_MTIME.value:
-        print(HIDDEN_TIMES, file=sys.stderr)
-      journal = changes.Journal(db, "tag", {"model": model["hash"], "replace": options.replace})
-      written = tagging.write(db, todo, options, journal)
-      for decision, reason in tqdm(
-        written, total=len(todo), unit="file", disable=None, leave=False
-      ):
-        if reason:
-          failed.append((decision.path, reason))
-      print(
-        f"batch {journal.batch}: {len(todo) - len(failed):,} files written, {len(failed):,} failed;"
-        f" `genre-jax library undo --batch={journal.batch} --write` restores them",
-        file=sys.stderr,
-      )
-    else:
-      done = "nothing to write" if WRITE.value or not todo else "--write writes them"
-      print(f"{len(todo):,} files would get a genre; {done}", file=sys.stderr)
-  messages.print_left(left)
-  messages.print_reasons(failed)
-  return 1 if failed else 0
+    return tagging.run(db, _model(db), options, paths, WRITE.value)
 
 
 def _undo(arguments: list[str]) -> int:
   _no_arguments("undo", arguments)
-  from tqdm import tqdm
-
-  from genre_jax.library import changes, undo
+  from genre_jax.library import undo
 
   with _library(write=WRITE.value) as db:
     batch = undo.find_batch(db, BATCH.value)
-    todo = undo.find_changes(db, batch)
-    failed = []
-    if WRITE.value:
-      if PRESERVE_MTIME.value:
-        print(HIDDEN_TIMES, file=sys.stderr)
-      journal = changes.Journal(db, "undo", {"batch": batch})
-      done = undo.undo(
-        db, todo, journal, genre_only=GENRE_ONLY.value, preserve_mtime=PRESERVE_MTIME.value
-      )
+    return undo.run(
+      db, batch, WRITE.value, genre_only=GENRE_ONLY.value, preserve_mtime=PRESERVE_MTIME.value
+    )
+
+
+def _limits():
+  from genre_jax.library.similar import Limits
+
+  return Limits(
+    COUNT.value, PER_ARTIST.value, PER_ALBUM.value, MAX_DISTANCE.value, tuple(EXCLUDE.value)
+  )
+
+
+def _similar(paths: list[str]) -> int:
+  if len(paths) != 1:
+    raise UserError("give one song: `genre-jax library similar SONG`")
+  from genre_jax.library.embeddings import Embeddings
+  from genre_jax.library.similar import find_song, similar
+
+  with _library() as db:
+    seed = find_song(db, paths[0])
+    songs = similar(db, Embeddings(db, _model(db)), [seed], _limits())
+  messages.print_songs(songs)
+  return 0
+
+
+def _playlist(arguments: list[str]) -> int:
+  _no_arguments("playlist", arguments)
+  if not OUT.value:
+    raise UserError("--out is missing: give a playlist to write, as --out=songs.m3u8")
+  if bool(SEEDS.value) + bool(FROM.value or TO.value) + bool(GENRE.value) != 1:
+    raise UserError("give one of --seeds=A,B, --from=A --to=B and --genre=NAME")
+  if bool(FROM.value) != bool(TO.value):
+    raise UserError("--from and --to belong together: give both songs")
+  from genre_jax.library import label_names, playlist
+  from genre_jax.library.embeddings import Embeddings
+  from genre_jax.library.similar import find_song
+
+  with _library() as db:
+    model, limits = _model(db), _limits()
+    if GENRE.value:
+      names = label_names.read_names(NAMES.value)
+      songs = playlist.of_genre(db, model, GENRE.value, names, limits)
+    elif FROM.value:
+      first, last = find_song(db, FROM.value), find_song(db, TO.value)
+      songs = playlist.path_between(db, Embeddings(db, model), first, last, limits)
     else:
-      done = ((change, undo.check(change)) for change in todo)
-    for change, reason in tqdm(done, total=len(todo), unit="file", disable=None, leave=False):
-      if reason:
-        failed.append((change.path, reason))
-      elif not WRITE.value:
-        tqdm.write(printable_path(change.path))
-  what = "restored" if WRITE.value else "would be restored"
-  hint = "" if WRITE.value else "; --write restores them"
-  print(f"batch {batch}: {len(todo) - len(failed):,} files {what}, {len(failed):,} not{hint}")
-  messages.print_reasons(failed)
-  return 1 if failed else 0
+      seeds = [find_song(db, path) for path in SEEDS.value]
+      songs = playlist.from_seeds(db, Embeddings(db, model), seeds, limits)
+  name = playlist.write_playlist(pathlib.Path(OUT.value), songs)
+  print(f"{name}: {len(songs)} songs in {OUT.value}", file=sys.stderr)
+  return 0
 
 
 def _known_model(db):
@@ -255,26 +267,15 @@ def _status(arguments: list[str]) -> int:
 
 def _export(arguments: list[str]) -> int:
   _no_arguments("export", arguments)
-  from genre_jax.files import move_into_place
   from genre_jax.library import overview
 
   with _library() as db:
     found = overview.rows(db, _known_model(db))
-    if not OUT.value:
+    if OUT.value:
+      count = overview.export_to(OUT.value, found, FORMAT.value)
+      print(f"{count:,} files in {OUT.value}", file=sys.stderr)
+    else:
       overview.export(found, FORMAT.value, sys.stdout)
-      return 0
-    temporary = f"{OUT.value}.tmp"
-    try:
-      with open(temporary, "w", encoding="utf-8", newline="") as file:
-        count = overview.export(found, FORMAT.value, file)
-      move_into_place(temporary, OUT.value)
-    except OSError as error:
-      with contextlib.suppress(OSError):
-        os.unlink(temporary)
-      raise UserError(
-        f"--out={OUT.value}: cannot be written ({error.strerror or error}); give another file"
-      ) from error
-    print(f"{count:,} files in {OUT.value}", file=sys.stderr)
   return 0
 
 

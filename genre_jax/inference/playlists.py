@@ -52,7 +52,7 @@ def write_playlists(folder: pathlib.Path, files: Iterable[tuple[str, str]]) -> i
   playlists: dict[str, list[str]] = {}
   for path, genre in files:
     for name in genre.split(";"):
-      playlists.setdefault(name, []).append(_entry(os.path.abspath(path)))
+      playlists.setdefault(name, []).append(entry(os.path.abspath(path)))
   try:
     for name, file in _file_names(folder, playlists).items():
       lines = ["#EXTM3U", NAME + _one_line(name), *playlists[name]]
@@ -64,10 +64,10 @@ def write_playlists(folder: pathlib.Path, files: Iterable[tuple[str, str]]) -> i
   return len(playlists)
 
 
-def _entry(path: str) -> str:
+def entry(path: str) -> str:
   """Return the line of a file: its path, or its URI if players would read the path otherwise."""
   if SPLIT_LINE.search(path) or path != path.strip():
-    return pathlib.Path(path).as_uri()
+    return pathlib.Path(path).absolute().as_uri()
   return path
 
 
@@ -84,7 +84,7 @@ def _file_names(folder: pathlib.Path, names: Iterable[str]) -> dict[str, str]:
   owners: dict[str, str] = {}  # {key of a file name: name of the playlist, '' if unknown}
   for entry in sorted(os.listdir(folder)):
     if entry.endswith(".m3u8"):
-      owners[name_key(entry)] = _name_in(folder / entry)
+      owners[name_key(entry)] = name_in(folder / entry)
   result: dict[str, str] = {}
   for name in sorted(names):
     # Class names come from the model.
@@ -100,7 +100,7 @@ def _file_names(folder: pathlib.Path, names: Iterable[str]) -> dict[str, str]:
   return result
 
 
-def _name_in(path: pathlib.Path) -> str:
+def name_in(path: pathlib.Path) -> str:
   """Return the name of an existing playlist, '' if it has none."""
   try:
     with open(path, encoding="utf-8", errors="replace") as file:

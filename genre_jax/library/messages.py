@@ -1,15 +1,17 @@
 """Print what `library` commands did: counts, and the reasons of what was left out."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from genre_jax.data.names import printable_path
 
 if TYPE_CHECKING:
   from genre_jax.library.scan import Report
+  from genre_jax.library.similar import Song
 
 SHOWN_REASONS, SHOWN_FILES, SHOWN_KINDS = 8, 3, 8
+WIDTH = 50  # of the names of songs
 
 
 def scan_lines(report: "Report") -> list[str]:
@@ -58,5 +60,23 @@ def print_unclear(paths: Iterable[str]) -> None:
     print(
       f"notice: {printable_path(path)}: an earlier command was interrupted while it wrote this"
       " file, which has been changed since or cannot be read",
+      file=sys.stderr,
+    )
+
+
+def print_songs(songs: Sequence["Song"]) -> None:
+  """Print songs with their distances."""
+  names = [printable_path(song.name) for song in songs]
+  width = min(WIDTH, max(map(len, names), default=0))
+  for name, song in zip(names, songs, strict=True):
+    print(f"{song.distance:.2f}  {name:{width}}  {printable_path(song.path)}")
+
+
+def warn_of_times(preserve_mtime: bool) -> None:
+  """Print what --preserve_mtime means, if it is used."""
+  if preserve_mtime:
+    print(
+      "notice: --preserve_mtime hides the changes from programs that look at times, such as music"
+      " servers and backups",
       file=sys.stderr,
     )

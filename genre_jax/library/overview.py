@@ -1,5 +1,6 @@
 """Report on a library, export it, and remove files from it: `library status|export|forget`."""
 
+import contextlib
 import csv
 import json
 import os
@@ -9,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TextIO
 
 from genre_jax.data.names import printable_path
+from genre_jax.errors import UserError
+from genre_jax.files import move_into_place
 from genre_jax.library.database import beneath
 
 COLUMNS = (
@@ -36,16 +39,14 @@ def status(db: sqlite3.Connection, model: dict[str, Any] | None) -> list[str]:
     db: The library.
     model: The model whose genres are counted, as of `find_model`; None if nothing was analyzed.
   """
-  counts = {
-    (state, bool(missing)): count
-    for state, missing, count in db.execute(
-      "SELECT status, missing_since IS NOT NULL, COUNT(*) FROM file GROUP BY 1, 2"
-    )
-  }
-  missing = sum(count for (_, gone), count in counts.items() if gone)
+  counts = db.execute("SELECT status, COUNT(*), COUNT(missing_since) FROM file GROUP BY 1")
+  there, missing = {"ok": 0, "failed": 0}, 0
+  for state, count, gone in counts:
+    there[state] = count - gone
+    missing += gone
   lines = [
-    f"{sum(counts.values()):,} files: {counts.get(('ok', False), 0):,} readable,"
-    f" {counts.get(('failed', False), 0):,} failed, {missing:,} missing"
+    f"{sum(there.values()) + missing:,} files: {there['ok']:,} readable,"
+    f" {there['failed']:,} failed, {missing:,} missing"
   ]
   for number, name, digest in db.execute("SELECT id, name, hash FROM model ORDER BY used DESC"):
     (analyzed,) = db.execute("SELECT COUNT(*) FROM analysis WHERE model = ?", (number,)).fetchone()
@@ -134,4 +135,24 @@ def export(found: Iterator[dict[str, Any]], kind: str, file: TextIO) -> int:
     else:
       file.write(json.dumps(row, ensure_ascii=False) + "\n")
     count += 1
+  return count
+
+
+def export_to(path: str, found: Iterator[dict[str, Any]], kind: str) -> int:
+  """Write rows to a file, which appears complete or not at all; return their number.
+
+  Raises:
+    UserError: If the file cannot be written.
+  """
+  temporary = f"{path}.tmp"
+  try:
+    with open(temporary, "w", encoding="utf-8", newline="") as file:
+      count = export(found, kind, file)
+    move_into_place(temporary, path)
+  except OSError as error:
+    with contextlib.suppress(OSError):
+      os.unlink(temporary)
+    raise UserError(
+      f"--out={path}: cannot be written ({error.strerror or error}); give another file"
+    ) from error
   return count

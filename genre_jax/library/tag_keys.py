@@ -2,6 +2,7 @@
 
 PROVENANCE = "GENRE_JAX"  # the tag with the origin of a genre
 BASIC = ("title", "artist", "albumartist", "album")
+JOINT = "; "  # between several genres in one value
 FORM = "----:com.apple.iTunes:"  # before the names of free tags in MP4
 
 VORBIS = {name: name.upper() for name in (*BASIC, "genre", PROVENANCE)}

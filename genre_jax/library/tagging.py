@@ -5,17 +5,21 @@ import json
 import os
 import shutil
 import sqlite3
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
-from genre_jax.library import tags
+from genre_jax.data.names import printable_path
+from genre_jax.library import messages, tags
 from genre_jax.library.changes import Journal, settle
 from genre_jax.library.database import beneath, transaction
 from genre_jax.library.label_names import tag_of
 from genre_jax.library.read_song import stat_of
 from genre_jax.library.rewrite import Refused, rewrite
+from genre_jax.library.tag_keys import JOINT
 
 REPLACE = ("none", "ours", "all")
 
@@ -225,3 +229,50 @@ def record(db: sqlite3.Connection, number: int, file: int, path: str, state: str
       "UPDATE file SET size = ?, mtime_ns = ?, ctime_ns = ?, inode = ?, tags = ? WHERE id = ?",
       (size, mtime, ctime, inode, json.dumps(tags.describe(path)), file),
     )
+
+
+def run(
+  db: sqlite3.Connection,
+  model: dict[str, Any],
+  options: Options,
+  paths: Sequence[str],
+  write_files: bool,
+) -> int:
+  """Print what `tag` would write, or write it; return the exit status.
+
+  Args:
+    db: The library.
+    model: The model whose analyses count, as of `database.find_model`.
+    options: What is written.
+    paths: Only these files and folders; none for all.
+    write_files: Write the files; no other command may write the library then.
+  """
+  todo, left, failed = [], [], []
+  found = decide(db, model, options, paths)
+  for decision in tqdm(found, unit="file", disable=None, leave=False):
+    if decision.reason:
+      left.append((decision.path, decision.reason))
+      continue
+    todo.append(decision)
+    if not write_files:
+      genres = JOINT.join(decision.genres)
+      tqdm.write(f"{genres:16} {decision.confidence:.2f}  {printable_path(decision.path)}")
+  if write_files and todo:
+    messages.warn_of_times(options.preserve_mtime)
+    journal = Journal(db, "tag", {"model": model["hash"], "replace": options.replace})
+    written = write(db, todo, options, journal)
+    for decision, reason in tqdm(written, total=len(todo), unit="file", disable=None, leave=False):
+      if reason:
+        failed.append((decision.path, reason))
+    line = (
+      f"batch {journal.batch}: {len(todo) - len(failed):,} files written, {len(failed):,} failed;"
+      f" `genre-jax library undo --batch={journal.batch} --write` restores them"
+    )
+  elif todo:
+    line = f"{len(todo):,} files would get a genre; --write writes them"
+  else:
+    line = "no file gets a genre"
+  print(line, file=sys.stderr)
+  messages.print_left(left)
+  messages.print_reasons(failed)
+  return 1 if failed else 0

@@ -25,9 +25,8 @@ from mutagen import (
 
 from genre_jax.data.recognize import SNIFFED_BYTES, sound_format
 from genre_jax.library import raw_tags
-from genre_jax.library.tag_keys import APE, ASF, BASIC, FORM, MP4, PROVENANCE, VORBIS
+from genre_jax.library.tag_keys import APE, ASF, BASIC, FORM, JOINT, MP4, PROVENANCE, VORBIS
 
-JOINT = "; "  # between several genres in one ID3v2.3 frame
 OGG = {
   b"\x01vorbis": oggvorbis.OggVorbis,
   b"OpusHead": oggopus.OggOpus,

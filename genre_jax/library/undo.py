@@ -5,10 +5,14 @@ import json
 import os
 import shutil
 import sqlite3
+import sys
 from collections.abc import Iterator, Sequence
 
+from tqdm import tqdm
+
+from genre_jax.data.names import printable_path
 from genre_jax.errors import UserError
-from genre_jax.library import delta, tags
+from genre_jax.library import delta, messages, tags
 from genre_jax.library.changes import Journal, file_hash, hash_of, settle
 from genre_jax.library.rewrite import Refused, rewrite
 from genre_jax.library.tagging import reason_of, record
@@ -132,3 +136,39 @@ def _undo_one(db, change, journal, genre_only, preserve_mtime):
     preserve_mtime=preserve_mtime,
   )
   record(db, change.number, change.file, change.path, "undone")
+
+
+def run(
+  db: sqlite3.Connection,
+  batch: int,
+  write_files: bool,
+  *,
+  genre_only: bool = False,
+  preserve_mtime: bool = False,
+) -> int:
+  """Print what `undo` would restore, or restore it; return the exit status.
+
+  Args:
+    db: The library.
+    batch: Id of the batch.
+    write_files: Restore the files; no other command may write the library then.
+    genre_only, preserve_mtime: As of `undo`.
+  """
+  changes = find_changes(db, batch)
+  done: Iterator[tuple[Change, str]] = ((change, check(change)) for change in changes)
+  if write_files:
+    messages.warn_of_times(preserve_mtime)
+    journal = Journal(db, "undo", {"batch": batch})
+    done = undo(db, changes, journal, genre_only=genre_only, preserve_mtime=preserve_mtime)
+  failed = []
+  for change, reason in tqdm(done, total=len(changes), unit="file", disable=None, leave=False):
+    if reason:
+      failed.append((change.path, reason))
+    elif not write_files:
+      tqdm.write(printable_path(change.path))
+  what = "restored" if write_files else "would be restored"
+  hint = "" if write_files else "; --write restores them"
+  count = len(changes) - len(failed)
+  print(f"batch {batch}: {count:,} files {what}, {len(failed):,} not{hint}", file=sys.stderr)
+  messages.print_reasons(failed)
+  return 1 if failed else 0

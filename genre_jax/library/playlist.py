@@ -1,0 +1,144 @@
+"""Make playlists that players open: M3U8 with paths relative to the playlist."""
+
+import contextlib
+import json
+import os
+import pathlib
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from genre_jax.data.names import name_key, printable_path
+from genre_jax.errors import UserError, did_you_mean
+from genre_jax.files import move_into_place
+from genre_jax.inference.playlists import NAME, entry, name_in
+from genre_jax.library.embeddings import Embeddings
+from genre_jax.library.label_names import tag_of
+from genre_jax.library.similar import Choice, Limits, Song, fill, read_song, seed_vectors, similar
+
+
+def from_seeds(
+  db: sqlite3.Connection, embeddings: Embeddings, seeds: Sequence[int], limits: Limits
+) -> list[Song]:
+  """Return some songs and those that are nearest to them, `limits.count` together."""
+  rest = max(0, limits.count - len(seeds))
+  found = similar(db, embeddings, seeds, _with_count(limits, rest))
+  return [read_song(db, seed) for seed in seeds] + found
+
+
+def path_between(
+  db: sqlite3.Connection, embeddings: Embeddings, first: int, last: int, limits: Limits
+) -> list[Song]:
+  """Return `limits.count` songs from one song to another, each near to those beside it."""
+  ends = seed_vectors(db, embeddings, [first, last])
+  songs = [read_song(db, first), read_song(db, last)]
+  choice = Choice(limits, songs)
+  steps = max(0, limits.count - 2)
+  for step in range(1, steps + 1):
+    share = step / (steps + 1)
+    vector = (1 - share) * ends[0] + share * ends[1]
+    vector /= max(float(np.linalg.norm(vector)), 1e-6)
+    fill(db, embeddings, vector, choice, len(choice.songs) + 1, ends)
+  return [songs[0], *choice.songs, songs[1]]
+
+
+def of_genre(
+  db: sqlite3.Connection,
+  model: dict[str, Any],
+  genre: str,
+  names: dict[str, str],
+  limits: Limits,
+) -> list[Song]:
+  """Return songs of a genre: those whose tags have it, then the most probable ones.
+
+  Args:
+    db: The library.
+    model: The model, as of `database.find_model`.
+    genre: A label of the model, the tag that is written for it, or a genre in the files' tags.
+    names: {key of a label: tag}.
+    limits: What is chosen.
+
+  Raises:
+    UserError: If no song has this genre.
+  """
+  key = name_key(genre)
+  labels = [c for c in model["classes"] if key in (name_key(c), name_key(tag_of(c, names)))]
+  choice = Choice(limits)
+  found = False
+  for file, text in db.execute(
+    "SELECT id, tags FROM file WHERE missing_since IS NULL AND tags NOT LIKE '%\"genres\": {}%'"
+  ):
+    if len(choice.songs) < limits.count and key in _genres(text):
+      found = True
+      choice.add(read_song(db, file))
+  for file, label in db.execute(
+    "SELECT file, label FROM analysis WHERE model = ?"
+    " AND file NOT IN (SELECT id FROM file WHERE missing_since IS NOT NULL)"
+    " ORDER BY confidence DESC",
+    (model["id"],),
+  ):
+    if len(choice.songs) >= limits.count:
+      break
+    if set(label.split(";")) & set(labels):
+      found = True
+      choice.add(read_song(db, file))
+  if not found:
+    raise UserError(
+      f"--genre={genre}: no song of the library has this genre"
+      f"{did_you_mean(genre, model['classes'])}"
+    )
+  return choice.songs
+
+
+def _genres(text: str) -> set[str]:
+  """Return the keys of the genres in stored tags."""
+  values = json.loads(text).get("genres", {}).values()
+  return {name_key(part) for value in values for genre in value for part in genre.split(";")}
+
+
+def _with_count(limits: Limits, count: int) -> Limits:
+  return Limits(count, limits.per_artist, limits.per_album, limits.max_distance, limits.exclude)
+
+
+def write_playlist(path: pathlib.Path, songs: Sequence[Song]) -> str:
+  """Write a playlist, or replace one, which keeps its name.
+
+  Args:
+    path: The file; its links are followed.
+    songs: The songs.
+
+  Returns:
+    The name of the playlist.
+
+  Raises:
+    UserError: If the file cannot be written.
+  """
+  path = pathlib.Path(os.path.realpath(path.expanduser()))
+  name = name_in(path) or printable_path(path.stem)
+  lines = ["#EXTM3U", NAME + name]
+  for song in songs:
+    lines += [
+      f"#EXTINF:{round(song.seconds)},{printable_path(song.name)}",
+      _line(song.path, path.parent),
+    ]
+  temporary = path.with_name(f".{path.name}.tmp")
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "\n".join(lines) + "\n"
+    temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
+    move_into_place(temporary, path)
+  except OSError as error:
+    with contextlib.suppress(OSError):
+      temporary.unlink()
+    raise UserError(f"--out={path}: cannot be written ({error.strerror or error})") from error
+  return name
+
+
+def _line(path: str, folder: pathlib.Path) -> str:
+  """Return the line of a song: its path relative to a folder, or its URI."""
+  relative = os.path.relpath(path, folder)
+  if relative.startswith("#"):  # this would be a comment
+    relative = f"./{relative}"
+  return relative if entry(relative) == relative else entry(os.path.abspath(path))
