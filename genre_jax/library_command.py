@@ -2,7 +2,8 @@
 
 `scan FOLDER...` analyzes new and changed files. `tag [PATH...]` writes genres into files that have
 none, and `undo` restores these files; both only print what they would do without --write. `similar
-SONG` lists songs like one, and `playlist` writes an M3U8 file. `status` counts what is known,
+SONG` lists songs like one, and `playlist` writes an M3U8 file. `learn` makes a model of the user's
+own genres. `status` counts what is known,
 `export` writes it as a table, and `forget [PATH...]` removes missing files, or those that it names,
 from the library.
 """
@@ -79,11 +80,20 @@ EXCLUDE = flags.DEFINE_multi_string(
 SEEDS = flags.DEFINE_list(
   "seeds", [], "playlist: songs that the others are near to, separated by commas."
 )
-FROM = flags.DEFINE_string("from", "", "playlist: first song of a path to the song --to.")
+FROM = flags.DEFINE_string(
+  "from",
+  "",
+  "playlist: first song of a path to the song --to. learn: genre, for those in the files' tags, or"
+  " a CSV file with the columns file and genre; genre if empty.",
+)
 TO = flags.DEFINE_string("to", "", "playlist: last song of a path.")
 GENRE = flags.DEFINE_string("genre", "", "playlist: genre of the songs.")
 FORMAT = flags.DEFINE_enum("format", "csv", ["csv", "jsonl"], "export: format.")
-OUT = flags.DEFINE_string("out", "", "export, playlist: file to write; standard output if empty.")
+OUT = flags.DEFINE_string(
+  "out",
+  "",
+  "export, playlist: file to write; `export` prints if it is empty. learn: model directory.",
+)
 
 
 def main(argv: list[str]) -> int:
@@ -94,6 +104,7 @@ def main(argv: list[str]) -> int:
     "undo": _undo,
     "similar": _similar,
     "playlist": _playlist,
+    "learn": _learn,
     "status": _status,
     "export": _export,
     "forget": _forget,
@@ -246,6 +257,24 @@ def _playlist(arguments: list[str]) -> int:
       songs = playlist.from_seeds(db, Embeddings(db, model), seeds, limits)
   name = playlist.write_playlist(pathlib.Path(OUT.value), songs)
   print(f"{name}: {len(songs)} songs in {OUT.value}", file=sys.stderr)
+  return 0
+
+
+def _learn(arguments: list[str]) -> int:
+  _no_arguments("learn", arguments)
+  if not OUT.value:
+    raise UserError("--out is missing: give a model directory to write, as --out=my_genres")
+  from genre_jax.inference import model_dir
+  from genre_jax.library import database, learn
+
+  model = MODEL.load()
+  with _library() as db:
+    known = database.find_model(db, database.model_hash(model))
+    table = "" if FROM.value == "genre" else FROM.value
+    examples = learn.read_examples(db, known["id"], table)
+  metadata, variables = model_dir.find_model(flags.FLAGS["model"].value)
+  metrics, wrong = learn.learn(examples, metadata, variables, OUT.value)
+  print(*learn.summary(examples, metrics, wrong, OUT.value), sep="\n")
   return 0
 
 

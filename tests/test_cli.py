@@ -103,7 +103,10 @@ def test_a_missing_extra_is_one_line_that_names_it(tmp_path, module, arguments, 
 
 @pytest.mark.parametrize(
   ("file", "extras"),
-  [("requirements.txt", ["train", "test", "parquet", "library"]), ("requirements-onnx.txt", ["onnx"])],
+  [
+    ("requirements.txt", ["train", "test", "parquet", "library"]),
+    ("requirements-onnx.txt", ["onnx"]),
+  ],
 )
 def test_requirements_lie_in_the_ranges_of_the_package(file, extras):
   packaging = pytest.importorskip("packaging.requirements")

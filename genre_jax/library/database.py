@@ -191,6 +191,11 @@ def find_model(db: sqlite3.Connection, name: str = "") -> dict[str, Any]:
   if not rows:
     raise UserError("the library is empty: run `genre-jax library scan FOLDER`")
   names = [row[2] for row in rows]
+  if len(name) == 64:  # the hash of a model that was loaded
+    raise UserError(
+      "--model: the library has no analyses by this model; it has those of"
+      f" {', '.join(dict.fromkeys(names))}; give one of them, or scan with this one"
+    )
   raise UserError(
     f"--model={name}: the library has no analyses by it{did_you_mean(name, names)}; it has those of"
     f" {', '.join(dict.fromkeys(names))}; run `genre-jax library scan --model={name} FOLDER`"

@@ -1,4 +1,6 @@
-"""Name the tags of each format: {plain name: key}."""
+"""Name the tags of each format, {plain name: key}, and read the values that this program writes."""
+
+import json
 
 PROVENANCE = "GENRE_JAX"  # the tag with the origin of a genre
 BASIC = ("title", "artist", "albumartist", "album")
@@ -30,3 +32,16 @@ ASF = {
   "genre": "WM/Genre",
   PROVENANCE: PROVENANCE,
 }
+
+
+def parts_of(text: str) -> list[str]:
+  """Return the genres that a value joins by semicolons."""
+  return [part.strip() for part in text.split(";")]
+
+
+def written_genres(provenance: str) -> set[str]:
+  """Return the genres that this program wrote, from the tag with their origin."""
+  try:
+    return set(map(str, json.loads(provenance)["genres"]))
+  except (ValueError, KeyError, TypeError):
+    return set()

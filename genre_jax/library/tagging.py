@@ -19,7 +19,7 @@ from genre_jax.library.database import beneath, transaction
 from genre_jax.library.label_names import tag_of
 from genre_jax.library.read_song import stat_of
 from genre_jax.library.rewrite import Refused, rewrite
-from genre_jax.library.tag_keys import JOINT
+from genre_jax.library.tag_keys import JOINT, parts_of, written_genres
 
 REPLACE = ("none", "ours", "all")
 
@@ -142,26 +142,15 @@ def _reason(known: dict[str, Any], genres: list[str], provenance: str, replace: 
   """Return why the genres are not written into a file with some tags; '' if they are."""
   if "unreadable" in known:
     return known["unreadable"]
-  present = {v for values in known["genres"].values() for text in values for v in _parts(text)}
+  present = {v for values in known["genres"].values() for text in values for v in parts_of(text)}
   if not present:
     return ""
   if known["provenance"] == provenance and present == set(genres):
     return "has these genres already"
-  ours = present <= _written_by_us(known["provenance"])
+  ours = present <= written_genres(known["provenance"])
   if replace == "none" or (replace == "ours" and not ours):
     return "has a genre that genre_jax wrote" if ours else "has a genre"
   return ""
-
-
-def _parts(text: str) -> list[str]:
-  return [part.strip() for part in text.split(";")]
-
-
-def _written_by_us(provenance: str) -> set[str]:
-  try:
-    return set(map(str, json.loads(provenance)["genres"]))
-  except (ValueError, KeyError, TypeError):
-    return set()
 
 
 def write(
