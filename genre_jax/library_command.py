@@ -175,10 +175,10 @@ def _scan(roots: list[str]) -> int:
       scan = Scan(db, model, report, RETRY.value)
       todo = scan.find(roots)
       workers = WORKERS.value or min(os.cpu_count() or 1, max(1, len(todo)))
-      done = scan.read(todo, calls, workers, FILE_SECONDS.value)
       try:
-        for _ in tqdm(done, total=len(todo), unit="file", disable=None, leave=False):
-          pass
+        with contextlib.closing(scan.read(todo, calls, workers, FILE_SECONDS.value)) as done:
+          for _ in tqdm(done, total=len(todo), unit="file", disable=None, leave=False):
+            pass
         scan.mark_missing()
       finally:
         print(*messages.scan_lines(report), sep="\n")

@@ -25,7 +25,7 @@ VERSION = 1
 BUSY_SECONDS = 30.0
 SCHEMA = """
 CREATE TABLE file (
-  id INTEGER PRIMARY KEY,
+  id INTEGER PRIMARY KEY AUTOINCREMENT,  -- changes refer to it after a file was forgotten
   path BLOB NOT NULL UNIQUE,
   size INTEGER NOT NULL,
   mtime_ns INTEGER NOT NULL,

@@ -55,4 +55,6 @@ def read_song(path: str, frontend: FrontendConfig, folder: str) -> Song | str:
   digest = hashlib.sha256()
   track = read_track_log_mel(path, frontend, folder, digest=digest)
   usable = not isinstance(track, str)
-  return Song(stat, tags.describe(path), track, digest.digest() if usable else None)
+  # Opening a pipe to read its tags would wait for a writer.
+  known = tags.describe(path) if os.path.isfile(path) else {"genres": {}}
+  return Song(stat, known, track, digest.digest() if usable else None)

@@ -143,8 +143,11 @@ def test_failures_have_reasons_and_are_not_read_again(tmp_path, db, model):
   write_songs(music, 1)
   (music / "bad.mp3").write_text("words")
   soundfile.write(music / "silent.wav", np.zeros(8000), 8000)
+  os.mkfifo(music / "zz.mp3")
   counts, failures = scan(db, model, music)
-  assert counts == {"analyzed": 1, "failed": 2}
+  assert counts == {"analyzed": 1, "failed": 3} and failures.pop()[1] == "is not a file"
+  (music / "zz.mp3").unlink()
+  db.execute("DELETE FROM file WHERE error = 'is not a file'")
   assert "not audio" in failures[0][1] and "silent" in failures[1][1]
   assert scan(db, model, music) == ({"unchanged": 1, "failed before": 2}, [])
   assert scan(db, model, music, retry=True)[0] == {"unchanged": 1, "failed": 2}
@@ -299,3 +302,22 @@ def test_commands(tmp_path, small_model):
   assert "1 missing" in run("scan", music, f"--model={small_model}")
   assert "1 files forgotten" in run("forget")
   assert "2 files forgotten" in run("forget", music)
+
+
+@pytest.mark.slow
+def test_an_interrupted_scan_keeps_its_work(tmp_path, small_model):
+  music = tmp_path / "music"
+  write_songs(music, 60, seconds=1.0)
+  process = _library(tmp_path, "scan", music, f"--model={small_model}", "--workers=1")
+  database_file = tmp_path / "genre_jax" / "library.db"
+  for _ in range(600):
+    time.sleep(0.05)
+    if _count(database_file):
+      break
+  process.send_signal(signal.SIGTERM)
+  out, errors = process.communicate()
+  if process.returncode == 0:
+    pytest.skip("the scan was faster than the signal")
+  assert process.returncode == 128 + signal.SIGTERM and "Traceback" not in errors, errors
+  assert "the same command resumes" in errors
+  assert _between(out, "analyzed") == _count(database_file)
