@@ -119,7 +119,9 @@ def main(argv: list[str]) -> int:
   try:
     return commands[argv[1]](argv[2:])
   except sqlite3.Error as error:
-    raise UserError(f"--db={_path()}: {error}; free disk space, or give another file") from error
+    from genre_jax.library import database
+
+    raise database.fault(_path(), error) from error
 
 
 def _path() -> pathlib.Path:
@@ -135,15 +137,14 @@ def _library(create: bool = False, write: bool = False):
   from genre_jax.library import changes, database
 
   path = _path()
-  with contextlib.closing(database.open_database(path, create)) as db:
-    lock = OutputLock(path.resolve()) if write else None
-    try:
-      if lock:
-        messages.print_unclear(changes.settle(db))
-      yield db
-    finally:
-      if lock:
-        lock.release()
+  with contextlib.ExitStack() as stack:
+    if write:
+      database.check_place(path, create)
+      stack.callback(OutputLock(path.resolve()).release)
+    db = stack.enter_context(contextlib.closing(database.open_database(path, create)))
+    if write:
+      messages.print_unclear(changes.settle(db))
+    yield db
 
 
 def _model(db):

@@ -82,6 +82,16 @@ CREATE TABLE change (
 ) STRICT;
 CREATE INDEX change_batch ON change (batch, state);
 """
+# What to do about an error of SQLite, by its name.
+REMEDIES = {
+  "SQLITE_BUSY": "wait until the other command ends",
+  "SQLITE_CANTOPEN": "give another file",
+  "SQLITE_CORRUPT": "restore a backup of it, or move it away and scan again",
+  "SQLITE_FULL": "free disk space, or give another file",
+  "SQLITE_IOERR": "free disk space, or give another file",
+  "SQLITE_NOTADB": "give another file",
+  "SQLITE_READONLY": "make the file and its folder writable, or give another file",
+}
 
 
 def default_path() -> pathlib.Path:
@@ -94,6 +104,25 @@ def default_path() -> pathlib.Path:
   return root / "genre_jax" / "library.db"
 
 
+def fault(path: pathlib.Path, error: sqlite3.Error) -> UserError:
+  """Return an error of SQLite with what to do about it."""
+  name = "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])  # without the finer kind
+  return UserError(f"--db={path}: {error}; {REMEDIES.get(name, 'give another file')}")
+
+
+def check_place(path: pathlib.Path, create: bool) -> None:
+  """Create the folder of a library if `create`; else raise UserError if there is no such file."""
+  try:
+    if create:
+      path.parent.mkdir(parents=True, exist_ok=True)
+    elif not path.is_file():
+      raise UserError(f"--db={path}: there is no library: run `genre-jax library scan FOLDER`")
+  except OSError as error:
+    raise UserError(
+      f"--db={path}: cannot be opened ({error.strerror or error}); give another file"
+    ) from error
+
+
 def open_database(path: pathlib.Path, create: bool = False) -> sqlite3.Connection:
   """Open a library.
 
@@ -104,14 +133,11 @@ def open_database(path: pathlib.Path, create: bool = False) -> sqlite3.Connectio
   Raises:
     UserError: If it does not exist, is not a library, or belongs to a newer version.
   """
+  check_place(path, create)
   try:
-    if create:
-      path.parent.mkdir(parents=True, exist_ok=True)
-    elif not path.is_file():
-      raise UserError(f"--db={path}: there is no library: run `genre-jax library scan FOLDER`")
     db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
-  except (OSError, sqlite3.Error) as error:
-    raise UserError(f"--db={path}: cannot be opened: {error}; give another file") from error
+  except sqlite3.Error as error:
+    raise fault(path, error) from error
   try:
     db.execute("PRAGMA foreign_keys = ON")
     (version,) = db.execute("PRAGMA user_version").fetchone()
@@ -122,12 +148,13 @@ def open_database(path: pathlib.Path, create: bool = False) -> sqlite3.Connectio
       db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
     elif version != VERSION:
       raise UserError(
-        f"--db={path}: has version {version}, this program reads {VERSION}; update genre_jax"
+        f"--db={path}: has version {version}, this program reads {VERSION}; update"
+        " genre_jax, or give another file"
       )
     db.execute("PRAGMA synchronous = FULL")
   except sqlite3.Error as error:
     db.close()
-    raise UserError(f"--db={path}: cannot be used as a library: {error}") from error
+    raise fault(path, error) from error
   except BaseException:
     db.close()
     raise
@@ -214,7 +241,8 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
   db.execute("BEGIN IMMEDIATE")
   try:
     yield
+    db.execute("COMMIT")
   except BaseException:
-    db.execute("ROLLBACK")
+    if db.in_transaction:  # SQLite ends it itself after some errors, as on a full disk
+      db.execute("ROLLBACK")
     raise
-  db.execute("COMMIT")

@@ -171,7 +171,8 @@ class Scan:
             self._last_commit = time.monotonic()
           yield path
     finally:
-      self._db.execute("COMMIT")
+      if self._db.in_transaction:  # SQLite ends it itself after some errors, as on a full disk
+        self._db.execute("COMMIT")
 
   def _store(self, path: str, song: Song | str) -> None:
     if isinstance(song, str):  # its process ended, or there is no such file

@@ -17,6 +17,7 @@ import soundfile
 
 from genre_jax.errors import UserError
 from genre_jax.inference.model import load
+from genre_jax.inference.output_lock import OutputLock
 from genre_jax.library import database
 from tests.conftest import ROOT
 from tests.inference.conftest import sound, write_small_model
@@ -207,6 +208,32 @@ def test_a_file_that_is_not_a_library(tmp_path, content):
     database.open_database(tmp_path / "absent.db")
 
 
+def _error(place):
+  with pytest.raises(UserError) as error:
+    database.open_database(place)
+  return str(error.value)
+
+
+def test_what_to_do_about_a_database(tmp_path, db):
+  place = tmp_path / "copy.db"
+  place.write_bytes(b"words" * 1000)
+  assert _error(place).endswith("file is not a database; give another file")
+  with sqlite3.connect(tmp_path / "other.db") as other:
+    other.execute("PRAGMA user_version = 7")
+  other.close()
+  assert _error(tmp_path / "other.db").endswith("update genre_jax, or give another file")
+  with pytest.raises(sqlite3.Error) as error:
+    db.execute("PRAGMA query_only = ON")
+    db.execute("DELETE FROM file")
+  assert "make the file and its folder writable" in str(database.fault(place, error.value))
+  db.execute("PRAGMA query_only = OFF")
+  db.execute("PRAGMA max_page_count = 1")
+  with pytest.raises(sqlite3.Error, match="full") as error, database.transaction(db):
+    for number in range(1000):  # after this error SQLite has ended the transaction
+      db.execute("INSERT INTO batch VALUES (?, 'tag', 0, 0, ?)", (number, "x" * 10_000))
+  assert "free disk space" in str(database.fault(place, error.value))
+
+
 def _library(place, *arguments, **options):
   environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_DATA_HOME": str(place)}
   return subprocess.Popen(
@@ -269,6 +296,7 @@ def _between(text, name):
 def test_commands(tmp_path, small_model):
   music = tmp_path / "music"
   songs = write_songs(music, 2)
+  (tmp_path / "genre_jax").mkdir()
   (music / "bad.mp3").write_text("words")
 
   def run(*arguments, status=0):
@@ -278,6 +306,9 @@ def test_commands(tmp_path, small_model):
     return out + errors
 
   assert "give one or more folders" in run("scan", status=2)
+  lock = OutputLock(tmp_path / "genre_jax" / "library.db")
+  assert "written by another command" in run("scan", music, status=2)
+  lock.release()
   assert "did you mean scan" in run("scam", status=2)
   assert "library scan" in run("status", status=2)
   out = run("scan", music, f"--model={small_model}", status=1)
