@@ -235,6 +235,26 @@ def beneath(folder: bytes) -> tuple[bytes, bytes]:
   return folder + b"/", folder + b"0"  # 0 follows the slash
 
 
+def named_files(db: sqlite3.Connection, path: str) -> tuple[bytes, bytes, bytes]:
+  """Return a path that a user gave, absolute, and the range of `beneath` for it as a folder.
+
+  Raises:
+    UserError: If the library has no such file and none in such a folder.
+  """
+  name = absolute(path)
+  found = (name, *beneath(name))
+  if not db.execute(
+    "SELECT 1 FROM file WHERE path = ? OR path >= ? AND path < ?", found
+  ).fetchone():
+    raise UserError(f"{path}: is not in the library: run `genre-jax library scan` on its folder")
+  return found
+
+
+def absolute(path: str) -> bytes:
+  """Return a path that a user gave as the library stores it."""
+  return os.fsencode(os.path.abspath(os.path.expanduser(path)))
+
+
 @contextlib.contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
   """Commit what the block does as a whole, or roll it back."""

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from genre_jax.data.names import printable_path
 from genre_jax.errors import UserError
 from genre_jax.files import move_into_place
-from genre_jax.library.database import beneath
+from genre_jax.library.database import named_files
 
 COLUMNS = (
   "file",
@@ -86,15 +86,15 @@ def forget(db: sqlite3.Connection, paths: Sequence[str]) -> int:
 
   Returns:
     The number of files removed.
+
+  Raises:
+    UserError: If the library has no file of a path; then none is removed.
   """
   if not paths:
     return db.execute("DELETE FROM file WHERE missing_since IS NOT NULL").rowcount
   count = 0
-  for path in paths:
-    name = os.fsencode(os.path.abspath(os.path.expanduser(path)))
-    count += db.execute(
-      "DELETE FROM file WHERE path = ? OR (path >= ? AND path < ?)", (name, *beneath(name))
-    ).rowcount
+  for names in [named_files(db, path) for path in paths]:
+    count += db.execute("DELETE FROM file WHERE path = ? OR path >= ? AND path < ?", names).rowcount
   return count
 
 

@@ -24,6 +24,19 @@ def temporary_path(path: str, token: str) -> str:
   return os.path.join(os.path.dirname(path), f".genre_jax-{token}.tmp")
 
 
+def refusal(path: str, facts: os.stat_result) -> str:
+  """Return why a file is not replaced: its kind, hard links, or permissions; '' if it can be."""
+  if not stat.S_ISREG(facts.st_mode):
+    return "is not a regular file"
+  if facts.st_nlink > 1:
+    return f"has {facts.st_nlink} hard links, which a new file would separate"
+  if not os.access(path, os.W_OK):
+    return "is read-only"
+  if not os.access(os.path.dirname(os.path.realpath(path)), os.W_OK):
+    return "is in a folder that is read-only"
+  return ""
+
+
 def rewrite(
   path: str,
   temporary: str,
@@ -44,15 +57,14 @@ def rewrite(
     preserve_mtime: Keep the time of the last change.
 
   Raises:
-    Refused: If it has hard links, changes meanwhile, or if its owner or attributes cannot be kept.
+    Refused: If `refusal` has a reason, if the file changes meanwhile, or if its owner or attributes
+      cannot be kept.
     OSError: If it cannot be read or written.
   """
   with open(path, "rb") as source:
     facts = os.fstat(source.fileno())
-    if not stat.S_ISREG(facts.st_mode):
-      raise Refused("is not a regular file")
-    if facts.st_nlink > 1:
-      raise Refused(f"has {facts.st_nlink} hard links, which a new file would separate")
+    if reason := refusal(path, facts):
+      raise Refused(reason)
     if expected and _times(facts) != expected:
       raise Refused("changed since the scan; scan again")
     try:

@@ -12,6 +12,7 @@ import numpy as np
 
 from genre_jax.data.names import name_key
 from genre_jax.errors import UserError
+from genre_jax.library.database import absolute
 from genre_jax.library.embeddings import NEAR, Embeddings
 
 CANDIDATES = 200  # tracks that are ranked first; more if the limits leave too few
@@ -89,8 +90,9 @@ def find_song(db: sqlite3.Connection, path: str) -> int:
   Raises:
     UserError: If the library does not contain it.
   """
-  name = os.fsencode(os.path.abspath(os.path.expanduser(path)))
-  row = db.execute("SELECT id, status, error FROM file WHERE path = ?", (name,)).fetchone()
+  row = db.execute(
+    "SELECT id, status, error FROM file WHERE path = ?", (absolute(path),)
+  ).fetchone()
   if row is None:
     raise UserError(f"{path}: is not in the library: run `genre-jax library scan` on its folder")
   if row[1] != "ok":

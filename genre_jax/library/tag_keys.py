@@ -40,8 +40,8 @@ def parts_of(text: str) -> list[str]:
 
 
 def written_genres(provenance: str) -> set[str]:
-  """Return the genres that this program wrote, from the tag with their origin."""
+  """Return the genres that this program wrote, as `parts_of` has them, from their origin tag."""
   try:
-    return set(map(str, json.loads(provenance)["genres"]))
+    return {part for genre in json.loads(provenance)["genres"] for part in parts_of(str(genre))}
   except (ValueError, KeyError, TypeError):
     return set()

@@ -15,10 +15,10 @@ from tqdm import tqdm
 from genre_jax.data.names import printable_path
 from genre_jax.library import messages, tags
 from genre_jax.library.changes import Journal, settle
-from genre_jax.library.database import beneath, transaction
+from genre_jax.library.database import named_files, transaction
 from genre_jax.library.label_names import tag_of
 from genre_jax.library.read_song import stat_of
-from genre_jax.library.rewrite import Refused, rewrite
+from genre_jax.library.rewrite import Refused, refusal, rewrite
 from genre_jax.library.tag_keys import JOINT, parts_of, written_genres
 
 REPLACE = ("none", "ours", "all")
@@ -78,23 +78,27 @@ def decide(
     model: The model whose analyses count, as of `database.find_model`.
     options: What is written.
     paths: Only these files and folders; none for all.
+
+  Raises:
+    UserError: If the library has no file of a path.
   """
-  named = [os.fsencode(os.path.abspath(os.path.expanduser(path))) for path in paths]
-  ranges = [(path, beneath(path)) for path in named]
+  ranges = [named_files(db, path) for path in paths]
   for file, name, size, mtime, ctime, label, probabilities in db.execute(
     "SELECT file.id, path, size, mtime_ns, ctime_ns, label, probabilities FROM file"
     " JOIN analysis ON analysis.file = file.id AND analysis.model = ?"
     " WHERE status = 'ok' AND missing_since IS NULL ORDER BY path",
     (model["id"],),
   ):
-    if ranges and not any(name == folder or a <= name < b for folder, (a, b) in ranges):
+    if ranges and not any(name == path or a <= name < b for path, a, b in ranges):
       continue
     path = os.fsdecode(name)
     found = Decision(file, path, stat=(size, mtime, ctime))
     genres, confidence, reason = _genres(label, probabilities, model, options)
     if not reason:
       try:
-        reason = "" if stat_of(path)[:3] == found.stat else "changed since the scan; scan again"
+        reason = refusal(path, os.stat(path))
+        if not reason and stat_of(path)[:3] != found.stat:
+          reason = "changed since the scan; scan again"
       except OSError as error:
         reason = f"cannot be read: {error.strerror or error}"
     if not reason:
@@ -145,7 +149,7 @@ def _reason(known: dict[str, Any], genres: list[str], provenance: str, replace: 
   present = {v for values in known["genres"].values() for text in values for v in parts_of(text)}
   if not present:
     return ""
-  if known["provenance"] == provenance and present == set(genres):
+  if known["provenance"] == provenance and present == {p for g in genres for p in parts_of(g)}:
     return "has these genres already"
   ours = present <= written_genres(known["provenance"])
   if replace == "none" or (replace == "ours" and not ours):
@@ -250,18 +254,25 @@ def run(
     messages.warn_of_times(options.preserve_mtime)
     journal = Journal(db, "tag", {"model": model["hash"], "replace": options.replace})
     written = write(db, todo, options, journal)
-    for decision, reason in tqdm(written, total=len(todo), unit="file", disable=None, leave=False):
-      if reason:
-        failed.append((decision.path, reason))
-    line = (
-      f"batch {journal.batch}: {len(todo) - len(failed):,} files written, {len(failed):,} failed;"
-      f" `genre-jax library undo --batch={journal.batch} --write` restores them"
-    )
+    count = 0
+    try:
+      for decision, reason in tqdm(
+        written, total=len(todo), unit="file", disable=None, leave=False
+      ):
+        if reason:
+          failed.append((decision.path, reason))
+        else:
+          count += 1
+    finally:  # also after an interruption
+      print(
+        f"batch {journal.batch}: {count:,} files written, {len(failed):,} failed;"
+        f" `genre-jax library undo --batch={journal.batch} --write` restores them",
+        file=sys.stderr,
+      )
   elif todo:
-    line = f"{len(todo):,} files would get a genre; --write writes them"
+    print(f"{len(todo):,} files would get a genre; --write writes them", file=sys.stderr)
   else:
-    line = "no file gets a genre"
-  print(line, file=sys.stderr)
+    print("no file gets a genre", file=sys.stderr)
   messages.print_left(left)
   messages.print_reasons(failed)
   return 1 if failed else 0

@@ -53,7 +53,9 @@ def find_batch(db: sqlite3.Connection, batch: int = 0) -> int:
     known = ", ".join(map(str, numbers)) or "none"
     raise UserError(f"--batch={batch}: has no changes to undo; batches that have: {known}")
   if not numbers:
-    raise UserError("there are no changes to undo: `library tag --write` has not written any")
+    raise UserError(
+      "there are no changes to undo: `library tag --write` wrote none, or all are undone"
+    )
   return batch or numbers[0]
 
 

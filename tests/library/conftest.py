@@ -118,7 +118,7 @@ def content(path):
 
 def tag(db, **options):
   """Write genres; return {file name: reason it was left out, or ''}."""
-  options = tagging.Options(read_names(), **{"min_confidence": 0.6, **options})
+  options = tagging.Options(**{"names": read_names(), "min_confidence": 0.6, **options})
   decisions = list(tagging.decide(db, find_model(db), options))
   results = {pathlib.Path(d.path).name: d.reason for d in decisions}
   todo = [d for d in decisions if not d.reason]

@@ -8,7 +8,7 @@ import mutagen.flac
 import pytest
 
 from genre_jax.errors import UserError
-from genre_jax.library import changes, tagging, undo
+from genre_jax.library import changes, overview, tagging, undo
 from genre_jax.library.database import find_model
 from genre_jax.library.label_names import read_names, tag_of
 from tests.library.conftest import add_song, content, tag, undo_last, write_songs
@@ -162,6 +162,59 @@ def test_files_that_cannot_be_written_have_a_reason(tmp_path, db):
   assert content(linked) == before
   assert reasons[link.name] == "" and link.is_symlink()
   assert _genres(tmp_path / "target.flac") == ["Rock"]
+
+
+@pytest.mark.parametrize("place", ["file", "folder"])
+def test_what_is_read_only_is_left_alone(tmp_path, db, monkeypatch, place):
+  (song,) = write_songs(tmp_path, 1)
+  add_song(db, song, rock=0.9)
+  closed = {"file": song, "folder": tmp_path}[place]
+  with monkeypatch.context() as patch:
+    patch.setattr(os, "access", lambda path, mode: str(path) != str(closed))
+    reasons = tag(db)
+  assert "is read-only" in reasons[song.name] or "folder that is read-only" in reasons[song.name]
+  assert _genres(song) is None and tag(db) == {song.name: ""}
+
+
+def test_a_tag_that_joins_genres_is_ours(tmp_path, db):
+  (song,) = write_songs(tmp_path, 1)
+  add_song(db, song, rock=0.9)
+  options = {"names": {"rock": "R&B; Soul"}}
+  assert tag(db, **options) == {song.name: ""}
+  for replace in ("none", "ours", "all"):
+    assert tag(db, replace=replace, **options) == {song.name: "has these genres already"}
+  assert tag(db) == {song.name: "has a genre that genre_jax wrote"}
+
+
+def test_paths_that_the_library_lacks(tmp_path, db):
+  (song,) = write_songs(tmp_path, 1)
+  add_song(db, song, rock=0.9)
+  with pytest.raises(UserError, match="is not in the library"):
+    list(tagging.decide(db, find_model(db), tagging.Options({}, 0.6), [str(tmp_path / "x")]))
+  with pytest.raises(UserError, match="is not in the library"):
+    overview.forget(db, [str(song), str(tmp_path / "x")])
+  assert overview.forget(db, [str(tmp_path)]) == 1
+
+
+def test_an_interrupted_command_names_its_batch(tmp_path, db, monkeypatch, capsys):
+  songs = write_songs(tmp_path, 2)
+  before = content(songs[0])
+  for song in songs:
+    add_song(db, song, rock=0.9)
+  steps = iter([tagging.rewrite])
+
+  def interrupt(*args, **options):
+    next(steps, _interrupt)(*args, **options)
+
+  monkeypatch.setattr(tagging, "rewrite", interrupt)
+  with pytest.raises(KeyboardInterrupt):
+    tagging.run(db, find_model(db), tagging.Options({}, 0.6), [], True)
+  assert "batch 1: 1 files written, 0 failed; `genre-jax library undo" in capsys.readouterr().err
+  assert undo_last(db) == {songs[0].name: ""} and content(songs[0]) == before
+
+
+def _interrupt(*args, **options):
+  raise KeyboardInterrupt
 
 
 def test_preserve_mtime(tmp_path, db):
