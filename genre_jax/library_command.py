@@ -3,9 +3,8 @@
 `scan FOLDER...` analyzes new and changed files. `tag [PATH...]` writes genres into files that have
 none, and `undo` restores these files; both only print what they would do without --write. `similar
 SONG` lists songs like one, and `playlist` writes an M3U8 file. `learn` makes a model of the user's
-own genres. `status` counts what is known,
-`export` writes it as a table, and `forget [PATH...]` removes missing files, or those that it names,
-from the library.
+own genres. `status` counts what is known, `export` writes it as a table, and `forget [PATH...]`
+removes missing files, or those that it names, from the library.
 """
 
 import contextlib
@@ -78,7 +77,9 @@ EXCLUDE = flags.DEFINE_multi_string(
   "exclude", [], "similar, playlist: pattern of paths to leave out, as '*/Live/*'; can be repeated."
 )
 SEEDS = flags.DEFINE_list(
-  "seeds", [], "playlist: songs that the others are near to, separated by commas."
+  "seeds",
+  [],
+  "playlist: songs that the others are near to, separated by commas; quote a path that has one.",
 )
 FROM = flags.DEFINE_string(
   "from",
@@ -237,7 +238,7 @@ def _playlist(arguments: list[str]) -> int:
   _no_arguments("playlist", arguments)
   if not OUT.value:
     raise UserError("--out is missing: give a playlist to write, as --out=songs.m3u8")
-  if bool(SEEDS.value) + bool(FROM.value or TO.value) + bool(GENRE.value) != 1:
+  if any(SEEDS.value) + bool(FROM.value or TO.value) + bool(GENRE.value) != 1:
     raise UserError("give one of --seeds=A,B, --from=A --to=B and --genre=NAME")
   if bool(FROM.value) != bool(TO.value):
     raise UserError("--from and --to belong together: give both songs")
@@ -254,7 +255,7 @@ def _playlist(arguments: list[str]) -> int:
       first, last = find_song(db, FROM.value), find_song(db, TO.value)
       songs = playlist.path_between(db, Embeddings(db, model), first, last, limits)
     else:
-      seeds = [find_song(db, path) for path in SEEDS.value]
+      seeds = [find_song(db, path) for path in SEEDS.value if path]
       songs = playlist.from_seeds(db, Embeddings(db, model), seeds, limits)
   name = playlist.write_playlist(pathlib.Path(OUT.value), songs)
   print(f"{name}: {len(songs)} songs in {OUT.value}", file=sys.stderr)

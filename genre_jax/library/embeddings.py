@@ -14,6 +14,7 @@ from genre_jax.errors import UserError
 
 ROWS = 1 << 14  # rows that are converted at a time; bounds memory
 SAMPLE = 10_000  # tracks among which neighbors for local scaling are sought
+SCALED = 1 << 10  # tracks whose neighbors are sought at a time; bounds memory
 NEIGHBORS = 10
 # Recordings nearer than this are encodings of one recording; see docs/how-to/library.md.
 NEAR = 0.05
@@ -91,10 +92,14 @@ class Embeddings:
     Neighbors are sought among up to SAMPLE tracks. Other encodings of the same recording are not
     counted, so that they do not make a track look remote.
     """
-    distances = 1 - self.vectors(indices) @ self._sample.T
-    distances[distances < NEAR] = 2
     count = min(NEIGHBORS, len(self._sample))
-    return np.partition(distances, count - 1, axis=1)[:, :count].mean(1)
+    scales = np.empty(len(indices), np.float32)
+    for first in range(0, len(indices), SCALED):
+      distances = 1 - self.vectors(indices[first : first + SCALED]) @ self._sample.T
+      distances[distances < NEAR] = 2
+      nearest = np.partition(distances, count - 1, axis=1)[:, :count]
+      scales[first : first + SCALED] = nearest.mean(1)
+    return scales
 
   def ranked(self, vector: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the nearest tracks to a vector, reordered by local scaling.

@@ -1,6 +1,5 @@
 """Report on a library, export it, and remove files from it: `library status|export|forget`."""
 
-import contextlib
 import csv
 import json
 import os
@@ -10,9 +9,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TextIO
 
 from genre_jax.data.names import printable_path
-from genre_jax.errors import UserError
-from genre_jax.files import move_into_place
 from genre_jax.library.database import named_files
+from genre_jax.library.output import new_text, output_file
 
 COLUMNS = (
   "file",
@@ -144,15 +142,5 @@ def export_to(path: str, found: Iterator[dict[str, Any]], kind: str) -> int:
   Raises:
     UserError: If the file cannot be written.
   """
-  temporary = f"{path}.tmp"
-  try:
-    with open(temporary, "w", encoding="utf-8", newline="") as file:
-      count = export(found, kind, file)
-    move_into_place(temporary, path)
-  except OSError as error:
-    with contextlib.suppress(OSError):
-      os.unlink(temporary)
-    raise UserError(
-      f"--out={path}: cannot be written ({error.strerror or error}); give another file"
-    ) from error
-  return count
+  with new_text(output_file(path)) as file:
+    return export(found, kind, file)

@@ -1,6 +1,6 @@
 """Make playlists that players open: M3U8 with paths relative to the playlist."""
 
-import contextlib
+import dataclasses
 import json
 import os
 import pathlib
@@ -12,10 +12,10 @@ import numpy as np
 
 from genre_jax.data.names import name_key, printable_path
 from genre_jax.errors import UserError, did_you_mean
-from genre_jax.files import move_into_place
 from genre_jax.inference.playlists import NAME, entry, name_in
 from genre_jax.library.embeddings import Embeddings
 from genre_jax.library.label_names import tag_of
+from genre_jax.library.output import new_text, output_file
 from genre_jax.library.similar import Choice, Limits, Song, fill, read_song, seed_vectors, similar
 
 
@@ -23,8 +23,8 @@ def from_seeds(
   db: sqlite3.Connection, embeddings: Embeddings, seeds: Sequence[int], limits: Limits
 ) -> list[Song]:
   """Return some songs and those that are nearest to them, `limits.count` together."""
-  rest = max(0, limits.count - len(seeds))
-  found = similar(db, embeddings, seeds, _with_count(limits, rest))
+  rest = dataclasses.replace(limits, count=max(0, limits.count - len(seeds)))
+  found = similar(db, embeddings, seeds, rest)
   return [read_song(db, seed) for seed in seeds] + found
 
 
@@ -98,10 +98,6 @@ def _genres(text: str) -> set[str]:
   return {name_key(part) for value in values for genre in value for part in genre.split(";")}
 
 
-def _with_count(limits: Limits, count: int) -> Limits:
-  return Limits(count, limits.per_artist, limits.per_album, limits.max_distance, limits.exclude)
-
-
 def write_playlist(path: pathlib.Path, songs: Sequence[Song]) -> str:
   """Write a playlist, or replace one, which keeps its name.
 
@@ -113,9 +109,9 @@ def write_playlist(path: pathlib.Path, songs: Sequence[Song]) -> str:
     The name of the playlist.
 
   Raises:
-    UserError: If the file cannot be written.
+    UserError: If the file cannot be written, or is not a playlist.
   """
-  path = pathlib.Path(os.path.realpath(path.expanduser()))
+  path = output_file(path)
   name = name_in(path) or printable_path(path.stem)
   lines = ["#EXTM3U", NAME + name]
   for song in songs:
@@ -123,16 +119,8 @@ def write_playlist(path: pathlib.Path, songs: Sequence[Song]) -> str:
       f"#EXTINF:{round(song.seconds)},{printable_path(song.name)}",
       _line(song.path, path.parent),
     ]
-  temporary = path.with_name(f".{path.name}.tmp")
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = "\n".join(lines) + "\n"
-    temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
-    move_into_place(temporary, path)
-  except OSError as error:
-    with contextlib.suppress(OSError):
-      temporary.unlink()
-    raise UserError(f"--out={path}: cannot be written ({error.strerror or error})") from error
+  with new_text(path) as file:
+    file.write("\n".join(lines) + "\n")
   return name
 
 

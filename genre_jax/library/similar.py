@@ -109,7 +109,7 @@ class Choice:
   """
 
   def __init__(self, limits: Limits, given: Sequence[Song] = ()):
-    self._limits = limits
+    self.limits = limits
     self._artists: Counter[str] = Counter()
     self._albums: Counter[tuple[str, str]] = Counter()
     self._files = {song.file for song in given}
@@ -119,7 +119,7 @@ class Choice:
 
   def add(self, song: Song) -> bool:
     """Choose a song if the limits allow it; return whether they do."""
-    limits = self._limits
+    limits = self.limits
     artist = name_key(song.artist)
     album = (artist, name_key(song.album))
     if (
@@ -205,7 +205,9 @@ def fill(
     count: Number of songs in `choice` at the end.
     near: float32[songs, features] of songs whose near duplicates are left out.
   """
-  for index, distance in _candidates(embeddings, vector, max(CANDIDATES, 10 * count)):
+  for index, distance in _candidates(
+    embeddings, vector, max(CANDIDATES, 10 * count), choice.limits
+  ):
     if len(choice.songs) >= count:
       return
     own = embeddings.vectors([index])
@@ -215,10 +217,14 @@ def fill(
       near = np.concatenate([near, own])
 
 
-def _candidates(embeddings, vector, number) -> Iterator[tuple[int, float]]:
+def _candidates(embeddings, vector, number, limits) -> Iterator[tuple[int, float]]:
   """Yield (index, distance), the nearest first; look further away as long as they are used up."""
   seen: set[int] = set()
-  while len(seen) < len(embeddings):
+  most = len(embeddings)
+  if limits.max_distance is not None:
+    most = np.count_nonzero(embeddings.distances(vector) <= limits.max_distance)
+  while len(seen) < most:
+    number = min(number, most)
     for index, distance in zip(*embeddings.ranked(vector, number), strict=True):
       if int(index) not in seen:
         seen.add(int(index))

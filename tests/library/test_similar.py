@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from genre_jax.errors import UserError
-from genre_jax.library import playlist, similar
+from genre_jax.library import overview, playlist, similar
 from genre_jax.library.database import find_model, transaction
 from genre_jax.library.embeddings import NEAR, Embeddings
 from genre_jax.library.label_names import read_names
 from genre_jax.library.similar import Limits
-from tests.library.conftest import CLASSES
+from tests.library.conftest import CLASSES, write_songs
 
 FREE = Limits(count=10, per_artist=0, per_album=0)
 
@@ -83,6 +83,24 @@ def test_distances_are_exact(db, songs):
   assert set(indices) == set(np.argsort(expected)[:20])
   np.testing.assert_allclose(distances, expected[indices], atol=1e-5)
   assert embeddings.index(10_000) == -1 and embeddings.index(0) == -1
+
+
+def test_searching_further_away_has_bounds(db, songs, monkeypatch):
+  embeddings = _embeddings(db)
+  indices = np.arange(len(embeddings))
+  expected = embeddings.scales(indices)
+  monkeypatch.setattr("genre_jax.library.embeddings.SCALED", 7)
+  np.testing.assert_allclose(embeddings.scales(indices), expected, atol=1e-6)
+  asked = []
+  real = Embeddings.ranked
+
+  def ranked(self, vector, count):
+    asked.append(count)
+    return real(self, vector, count)
+
+  monkeypatch.setattr(Embeddings, "ranked", ranked)
+  near = similar.similar(db, embeddings, songs[:1], Limits(50, 0, 0, max_distance=0.3))
+  assert 0 < len(near) < 50 and asked == [len(near) + 1]
 
 
 def test_limits(db, songs):
@@ -235,6 +253,25 @@ def test_a_playlist_is_relative_and_keeps_its_name(tmp_path, db):
   assert link.is_symlink() and len(out.read_text().splitlines()) == 4
   with pytest.raises(UserError, match="--out="):
     playlist.write_playlist(music / "a.flac" / "x.m3u8", songs)
+
+
+def test_music_and_databases_are_not_replaced(tmp_path, db):
+  (song,) = write_songs(tmp_path, 1)
+  database = tmp_path / "library.db"
+  copy = tmp_path / "no extension"
+  shutil.copy(song, copy)
+  names = [song, database, copy, tmp_path / "new.mp3"]
+  before = [name.read_bytes() for name in names[:3]]
+  for name in names:
+    with pytest.raises(UserError, match="give another file"):
+      playlist.write_playlist(name, [])
+    with pytest.raises(UserError, match="give another file"):
+      overview.export_to(str(name), overview.rows(db, None), "csv")
+  assert [name.read_bytes() for name in names[:3]] == before and not names[3].exists()
+  beside = tmp_path / "songs.csv.tmp"
+  beside.write_text("mine")
+  assert overview.export_to(str(tmp_path / "songs.csv"), overview.rows(db, None), "csv") == 0
+  assert beside.read_text() == "mine" and (tmp_path / "songs.csv").exists()
 
 
 @pytest.mark.parametrize(
