@@ -17,6 +17,7 @@ from genre_jax.library.embeddings import Embeddings
 from genre_jax.library.label_names import tag_of
 from genre_jax.library.output import new_text, output_file
 from genre_jax.library.similar import Choice, Limits, Song, fill, read_song, seed_vectors, similar
+from genre_jax.library.tag_keys import all_parts
 
 
 def from_seeds(
@@ -94,8 +95,7 @@ def of_genre(
 
 def _genres(text: str) -> set[str]:
   """Return the keys of the genres in stored tags."""
-  values = json.loads(text).get("genres", {}).values()
-  return {name_key(part) for value in values for genre in value for part in genre.split(";")}
+  return set(map(name_key, all_parts(json.loads(text).get("genres", {}))))
 
 
 def write_playlist(path: pathlib.Path, songs: Sequence[Song]) -> str:

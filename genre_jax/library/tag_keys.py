@@ -39,9 +39,14 @@ def parts_of(text: str) -> list[str]:
   return [part.strip() for part in text.split(";")]
 
 
+def all_parts(places: dict[str, list[str]]) -> set[str]:
+  """Return the genres in all places of {place: values}, without semicolons."""
+  return {part for values in places.values() for text in values for part in parts_of(text)}
+
+
 def written_genres(provenance: str) -> set[str]:
   """Return the genres that this program wrote, as `parts_of` has them, from their origin tag."""
   try:
-    return {part for genre in json.loads(provenance)["genres"] for part in parts_of(str(genre))}
+    return all_parts({"": list(map(str, json.loads(provenance)["genres"]))})
   except (ValueError, KeyError, TypeError):
     return set()

@@ -19,7 +19,7 @@ from genre_jax.library.database import named_files, transaction
 from genre_jax.library.label_names import tag_of
 from genre_jax.library.read_song import stat_of
 from genre_jax.library.rewrite import Refused, refusal, rewrite
-from genre_jax.library.tag_keys import JOINT, parts_of, written_genres
+from genre_jax.library.tag_keys import JOINT, all_parts, written_genres
 
 REPLACE = ("none", "ours", "all")
 
@@ -146,10 +146,10 @@ def _reason(known: dict[str, Any], genres: list[str], provenance: str, replace: 
   """Return why the genres are not written into a file with some tags; '' if they are."""
   if "unreadable" in known:
     return known["unreadable"]
-  present = {v for values in known["genres"].values() for text in values for v in parts_of(text)}
+  present = all_parts(known["genres"])
   if not present:
     return ""
-  if known["provenance"] == provenance and present == {p for g in genres for p in parts_of(g)}:
+  if known["provenance"] == provenance and present == all_parts({"": genres}):
     return "has these genres already"
   ours = present <= written_genres(known["provenance"])
   if replace == "none" or (replace == "ours" and not ours):

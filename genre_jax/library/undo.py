@@ -14,7 +14,8 @@ from genre_jax.data.names import printable_path
 from genre_jax.errors import UserError
 from genre_jax.library import delta, messages, tags
 from genre_jax.library.changes import Journal, file_hash, hash_of, settle
-from genre_jax.library.rewrite import Refused, rewrite
+from genre_jax.library.rewrite import Refused, refusal, rewrite
+from genre_jax.library.tag_keys import all_parts
 from genre_jax.library.tagging import reason_of, record
 
 
@@ -72,12 +73,23 @@ def find_changes(db: sqlite3.Connection, batch: int) -> list[Change]:
   ]
 
 
-def check(change: Change) -> str:
-  """Return why a change cannot be undone bit for bit; '' if it can."""
+def check(change: Change, genre_only: bool = False) -> str:
+  """Return why a change, or the genre alone, cannot be undone; '' if it can."""
   now = hash_of(change.path)
   if now is None:
     return "cannot be read"
+  if reason := refusal(change.path, os.stat(change.path)):
+    return reason
+  if genre_only:
+    known = tags.describe(change.path)
+    return known.get("unreadable") or _other_genre(change, known["genres"])
   return "" if now == change.after else "changed since; --genre_only restores its genre alone"
+
+
+def _other_genre(change: Change, genres: dict[str, list[str]]) -> str:
+  """Return a reason if genres of {place: genres} are not those that the change wrote, else ''."""
+  same = all_parts(genres) == all_parts({"": change.new})
+  return "" if same else "its genre was changed since"
 
 
 def undo(
@@ -101,10 +113,9 @@ def undo(
     Each change, and the reason why it could not be undone, or ''.
   """
   for change in changes:
-    reason = check(change)
-    if not reason or (genre_only and reason != "cannot be read"):
+    reason = check(change, genre_only)
+    if not reason:
       journal.queue_undo([(change.number, change.path)])
-      reason = ""
       try:
         _undo_one(db, change, journal, genre_only, preserve_mtime)
       except sqlite3.Error:
@@ -120,10 +131,15 @@ def undo(
 def _undo_one(db, change, journal, genre_only, preserve_mtime):
   (stored,) = db.execute("SELECT delta FROM change WHERE id = ?", (change.number,)).fetchone()
 
+  def put_back(found):
+    if reason := _other_genre(change, found.genres()):
+      raise Refused(reason)
+    found.put_back(change.old)
+
   def make(source, copy):
     if genre_only:
       shutil.copyfileobj(source, copy)
-      tags.edit(copy, lambda t: t.put_back(change.old))
+      tags.edit(copy, put_back)
       return
     delta.decode(stored, source, copy.write)
     copy.flush()
@@ -157,7 +173,7 @@ def run(
     genre_only, preserve_mtime: As of `undo`.
   """
   changes = find_changes(db, batch)
-  done: Iterator[tuple[Change, str]] = ((change, check(change)) for change in changes)
+  done: Iterator[tuple[Change, str]] = ((change, check(change, genre_only)) for change in changes)
   if write_files:
     messages.warn_of_times(preserve_mtime)
     journal = Journal(db, "undo", {"batch": batch})

@@ -286,6 +286,22 @@ def test_genre_only_restores_the_genre_of_a_human(tmp_path, db):
   assert dict(mutagen.flac.FLAC(song).tags) == {"title": ["New"], "genre": ["Doom", "Drone"]}
 
 
+def test_genre_only_leaves_a_new_genre_alone(tmp_path, db, capsys):
+  songs = write_songs(tmp_path, 3)
+  for song in songs:
+    add_song(db, song, rock=0.9)
+  tag(db)
+  for song, new in zip(songs, ({"genre": "Doom"}, {"genre": []}, {"title": "New"}), strict=True):
+    flac = mutagen.flac.FLAC(song)
+    flac.update(new)
+    flac.save()
+  assert undo.run(db, 1, False, genre_only=True) == 1
+  assert "batch 1: 1 files would be restored, 2 not" in capsys.readouterr().err
+  reason = "its genre was changed since"
+  assert list(undo_last(db, genre_only=True).values()) == ["", reason, reason]
+  assert [_genres(song) for song in songs] == [["Doom"], None, None]
+
+
 def test_a_change_that_cannot_be_undone_is_not_made(tmp_path, db, monkeypatch):
   (song,) = write_songs(tmp_path, 1)
   before = content(song)
