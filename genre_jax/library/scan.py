@@ -36,13 +36,11 @@ class Report:
       'failed', 'failed before', 'missing'.
     failures: (path, reason) of files and folders that could not be used.
     passed_over: Other files in the folders, by extension.
-    notes: Lines for the user.
   """
 
   counts: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
   failures: list[tuple[str, str]] = dataclasses.field(default_factory=list)
   passed_over: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
-  notes: list[str] = dataclasses.field(default_factory=list)
 
 
 class Scan:
@@ -98,6 +96,7 @@ class Scan:
       "SELECT id, size, mtime_ns, ctime_ns, status, missing_since FROM file WHERE path = ?",
       (os.fsencode(path),),
     ).fetchone()
+    moved = False
     if row is None:
       row = self._moved(path, inode, size, mtime)
       if row is None:
@@ -109,8 +108,6 @@ class Scan:
       row = (row[0], size, mtime, ctime, row[4], None)
       self._report.counts["moved"] += 1
       moved = True
-    else:
-      moved = False
     self._seen.add(row[0])
     if row[1:4] != (size, mtime, ctime):
       return False
@@ -222,7 +219,7 @@ class Scan:
     row = self._db.execute(
       "SELECT id, sound FROM file WHERE path = ?", (os.fsencode(path),)
     ).fetchone()
-    others = []
+    others, done = [], ""
     if song.sound and (row is None or row[1] != song.sound):
       others = self._db.execute(
         "SELECT id, path FROM file WHERE sound = ?", (song.sound,)
@@ -232,8 +229,6 @@ class Scan:
         if _is_gone(old):
           row, done = (other, song.sound), "moved"
           break
-    else:
-      done = ""
     if row is not None:
       self._db.execute(
         "UPDATE file SET path = ?, size = ?, mtime_ns = ?, ctime_ns = ?, inode = ?, sound = ?,"
@@ -244,7 +239,6 @@ class Scan:
         self._db.execute("DELETE FROM analysis WHERE file = ?", (row[0],))
       file = row[0]
     else:
-      done = ""
       file = self._db.execute(
         "INSERT INTO file (path, size, mtime_ns, ctime_ns, inode, sound, seconds, tags, status,"
         " error) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

@@ -222,7 +222,7 @@ def _candidates(embeddings, vector, number, limits) -> Iterator[tuple[int, float
   seen: set[int] = set()
   most = len(embeddings)
   if limits.max_distance is not None:
-    most = np.count_nonzero(embeddings.distances(vector) <= limits.max_distance)
+    most = int((embeddings.distances(vector) <= limits.max_distance).sum())
   while len(seen) < most:
     number = min(number, most)
     for index, distance in zip(*embeddings.ranked(vector, number), strict=True):

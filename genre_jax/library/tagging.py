@@ -21,8 +21,6 @@ from genre_jax.library.read_song import stat_of
 from genre_jax.library.rewrite import Refused, refusal, rewrite
 from genre_jax.library.tag_keys import JOINT, all_parts, written_genres
 
-REPLACE = ("none", "ours", "all")
-
 
 @dataclasses.dataclass(frozen=True)
 class Options:
