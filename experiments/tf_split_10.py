@@ -8,9 +8,9 @@ experiments/axis_features_10.py?
 Cost: 2.9 minutes of training on 1 CPU core that other programs used at the same time.
 
 Result: 70.3 % [58.4, 80.4] of n = 197 tracks of the validation list, the development set, mean of 5
-seeds (P3 in docs/results). The brackets are the 95 % interval of a bootstrap over artists and seeds.
-68.6 and 69.7 % of n = 290 tracks of the official test list, measured apart (seeds 0 and 1 of a
-trial of this design). `axis_features`, from whose kernels it starts, has 69.3 % there, mean of 3
+seeds (P3 in docs/results). The brackets are the 95 % interval of a bootstrap over artists and
+seeds. 68.6 and 69.7 % of n = 290 tracks of the official test list, measured apart (seeds 0 and 1 of
+a trial of this design). `axis_features`, from whose kernels it starts, has 69.3 % there, mean of 3
 seeds.
 """
 
