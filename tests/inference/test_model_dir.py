@@ -137,6 +137,7 @@ def test_temperature_keeps_the_order(tmp_path):
   assert model.decide_label(softer[0])[0] == "calm"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("eval_per_track", [4, 0])
 def test_probabilities_do_not_depend_on_the_batch(small_model, eval_per_track):
   """Batches are filled to one size, or a few segments are computed one by one."""

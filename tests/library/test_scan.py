@@ -156,6 +156,7 @@ def test_failures_have_reasons_and_are_not_read_again(tmp_path, db, model):
   assert scan(db, model, music)[0] == {"unchanged": 1, "failed before": 1, "analyzed": 1}
 
 
+@pytest.mark.slow
 def test_a_second_model_adds_and_removes_nothing(tmp_path, db, model):
   write_songs(tmp_path / "music", 2)
   scan(db, model, tmp_path / "music")

@@ -25,6 +25,7 @@ def test_convolution_equals_flax(kernel):
   np.testing.assert_allclose(ours.apply(variables, x), theirs.apply(variables, x), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_batch_norm_equals_flax():
   x = 3.0 + 2.0 * jax.random.normal(jax.random.key(0), (8, 9, 5))
   target = jax.random.normal(jax.random.key(1), x.shape)

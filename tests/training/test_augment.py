@@ -86,6 +86,7 @@ def test_shapes_and_dtypes_stay(batch, rng):
   assert bool(jnp.isfinite(out["log_mel"]).all())
 
 
+@pytest.mark.slow
 def test_the_content_of_padding_is_ignored(batch, rng):
   valid = (jnp.arange(30)[None] < batch["num_frames"][:, None])[:, :, None, None]
   other = {**batch, "log_mel": jnp.where(valid, batch["log_mel"], 99.0)}
