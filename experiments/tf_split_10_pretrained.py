@@ -7,9 +7,10 @@ Question: How much does knowledge from the Million Song Dataset add to `split_cn
 
 musicnn's weights stay as they are. Kernels and heads of `split_cnn` are trained on the train list.
 
-Cost: Not measured.
+Cost: about 18 minutes on 1 CPU core that other programs used at the same time.
 
-Result: Not measured on the validation list, which is the default.
+Result: 74.1 % [62.3, 83.2] of n = 197 tracks of the validation list, the development set, seed 0,
+where `split_cnn` has 71.6. The brackets are the 95 % interval over artists.
 """
 
 from genre_jax.experiments import tf_split_10
