@@ -31,7 +31,7 @@ class ModelFlags:
     return self._model.value if self._model.present else ""
 
   def load(self) -> "Model":
-    """Return the model; keep what it compiles, and tell a person of a better one to fetch."""
+    """Return the model; keep what it compiles, and print a hint at a better one."""
     from genre_jax.inference import model, model_dir
 
     model.keep_compiled_programs()

@@ -65,7 +65,8 @@ def wav_continues(path: str) -> bool:
   """Return True if what follows the audio of a WAV file is no chunk, so the size was too small."""
   size = os.path.getsize(path)
   with open(path, "rb") as file:
-    if file.read(4) != b"RIFF":
+    head = file.read(12)
+    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
       return False
     for name, at, length in _chunks(file, size):
       if name == b"data":

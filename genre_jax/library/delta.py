@@ -90,28 +90,25 @@ def _middle(old, place, stop, new, start, end):
 
 def _equal(one, i, other, j) -> int:
   """Return the number of equal bytes of one[i:] and other[j:]."""
-  count, step = 0, 64
-  most = min(len(one) - i, len(other) - j)
-  while count < most:
-    step = min(step, most - count)
-    if one[i + count : i + count + step] == other[j + count : j + count + step]:
-      count += step
-      step = min(2 * step, CHUNK)
-    elif step == 1:
-      break
-    else:
-      step //= 2
-      most = min(most, count + 2 * step + 1)
-  return count
+  return _longest(
+    lambda at, size: one[i + at : i + at + size] == other[j + at : j + at + size],
+    min(len(one) - i, len(other) - j),
+  )
 
 
 def _equal_before(one, i, other, j, most) -> int:
   """Return the number of equal bytes that end at one[:i] and other[:j], up to `most`."""
+  return _longest(
+    lambda at, size: one[i - at - size : i - at] == other[j - at - size : j - at], most
+  )
+
+
+def _longest(same, most) -> int:
+  """Return the largest number of bytes, up to `most`, of which same(at, size) is true."""
   count, step = 0, 64
   while count < most:
     step = min(step, most - count)
-    a, b = i - count, j - count
-    if one[a - step : a] == other[b - step : b]:
+    if same(count, step):
       count += step
       step = min(2 * step, CHUNK)
     elif step == 1:
