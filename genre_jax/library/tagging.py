@@ -6,7 +6,7 @@ import os
 import shutil
 import sqlite3
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -171,20 +171,24 @@ def write(
   """
   numbers = journal.queue((d.file, d.path, d.old, list(d.genres)) for d in decisions)
   for number, decision in zip(numbers, decisions, strict=True):
-    reason = ""
-    try:
-      _write_one(db, decision, options, journal, number)
-    except sqlite3.Error:
-      raise
-    except Exception as error:  # whatever is wrong with one file must not end the others
-      reason = reason_of(error)
-    finally:
-      settle(db, number)
-    yield decision, reason
+    yield decision, attempt(db, number, _write_one, db, decision, options, journal, number)
   journal.finish()
 
 
-def reason_of(error: Exception) -> str:
+def attempt(db: sqlite3.Connection, number: int, act: Callable[..., None], *arguments) -> str:
+  """Change a file by act(*arguments) and settle its row; return why that failed, or ''."""
+  try:
+    act(*arguments)
+  except sqlite3.Error:
+    raise
+  except Exception as error:  # whatever is wrong with one file must not end the others
+    return _reason_of(error)
+  finally:
+    settle(db, number)
+  return ""
+
+
+def _reason_of(error: Exception) -> str:
   """Return why a file could not be changed."""
   if isinstance(error, Refused | tags.TagError):
     return str(error)

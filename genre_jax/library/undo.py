@@ -13,10 +13,10 @@ from tqdm import tqdm
 from genre_jax.data.names import printable_path
 from genre_jax.errors import UserError
 from genre_jax.library import delta, messages, tags
-from genre_jax.library.changes import Journal, file_hash, hash_of, settle
+from genre_jax.library.changes import Journal, file_hash, hash_of
 from genre_jax.library.rewrite import Refused, refusal, rewrite
 from genre_jax.library.tag_keys import all_parts
-from genre_jax.library.tagging import reason_of, record
+from genre_jax.library.tagging import attempt, record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,14 +116,9 @@ def undo(
     reason = check(change, genre_only)
     if not reason:
       journal.queue_undo([(change.number, change.path)])
-      try:
-        _undo_one(db, change, journal, genre_only, preserve_mtime)
-      except sqlite3.Error:
-        raise
-      except Exception as error:  # whatever is wrong with one file must not end the others
-        reason = reason_of(error)
-      finally:
-        settle(db, change.number)
+      reason = attempt(
+        db, change.number, _undo_one, db, change, journal, genre_only, preserve_mtime
+      )
     yield change, reason
   journal.finish()
 
