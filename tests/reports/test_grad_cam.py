@@ -10,9 +10,10 @@ from genre_jax.reports.grad_cam import GradCam
 from tests.models.conftest import random_variables
 
 FRAMES, BANDS = 96, 96
-# Small sizes and segments for the published network; its own take minutes on a CPU.
+# Small sizes and segments for the published network, whose own take minutes on a CPU; the bands
+# that musicnn's front end is interpolated from.
 SIZES = {"published_tf_split": {"channels": (4, 6)}}
-SEGMENT_SHAPES = {"published_tf_split": (20, 16)}
+SEGMENT_SHAPES = {"published_tf_split": (20, 16), "split_cnn_musicnn": (48, 128)}
 # Built like axis_features, split_cnn and baseline, which are tested.
 SAME = {
   "axis_features_time",
