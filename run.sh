@@ -70,7 +70,7 @@ case "${1-}" in
     "$python" -m ruff format --check .
     "$python" -m ruff check .
     "$python" -m mypy
-    "$python" -m pytest --numprocesses=2 "$@"
+    "$python" -m pytest --numprocesses=2 --dist=worksteal "$@"
     ;;
   bench)
     shift

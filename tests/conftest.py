@@ -9,6 +9,7 @@ import tempfile
 # 3: XLA reports each program that it finds compiled as an error.
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # as command_line.run: no import of Keras
 
 # What the session compiles, for the workers and for the commands that tests start.
 _WORKER = "PYTEST_XDIST_WORKER" in os.environ

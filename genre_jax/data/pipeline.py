@@ -101,6 +101,15 @@ def _planned_clips(prepared: Prepared, plan: np.ndarray):
   return read_clips(prepared, (plan >= 0).any(axis=1)).cache()
 
 
+def _fixed_parallelism():
+  """Return options without the thread that tunes parallelism, for which closing would wait."""
+  import tensorflow as tf
+
+  options = tf.data.Options()
+  options.autotune.enabled = False
+  return options
+
+
 def _cut(prepared: Prepared, plan, index, clip):
   """Return the planned segments of one clip: a dict of arrays with a leading segment axis."""
   import tensorflow as tf
@@ -183,16 +192,17 @@ def train_batches(
     return batches.skip(tf.cast(first, tf.int64))
 
   epochs = tf.data.Dataset.range(start_step // steps, 2**31).flat_map(epoch_of)
-  epochs = epochs.prefetch(2)
+  epochs = epochs.prefetch(2).with_options(_fixed_parallelism())
   return (
     {**batch, "mask": np.ones(batch_size, bool)} for batch in epochs.as_numpy_iterator()
   ), steps
 
 
-def eval_batches(
-  prepared: Prepared, assignment: SplitAssignment, split: str, *, batch_size: int, per_track: int
-) -> Iterator[Batch]:
-  """Yield all segments of one split once, in stored order; the last batch is padded and masked.
+class EvalBatches:
+  """All segments of one split, in stored order; can be iterated several times.
+
+  Batches have equal size; `mask` is False for the padding rows of the last one. The clips stay in
+  memory from the first time on.
 
   Args:
     prepared: Prepared set.
@@ -200,24 +210,37 @@ def eval_batches(
     split: 'train', 'validation' or 'test'.
     batch_size: Segments per batch.
     per_track: Evenly spaced segments per clip; 0 for as many as fit without overlap.
-
-  Yields:
-    Batches of equal size; `mask` is False for padding rows.
   """
-  plan = plan_segments(prepared, assignment, split, per_track)
-  if not (plan >= 0).any():
-    return
-  batches = (
-    _planned_clips(prepared, plan)
-    .map(lambda index, clip: _cut(prepared, plan, index, clip))
-    .unbatch()
-    .batch(batch_size)
-    .prefetch(2)
-  )
-  for batch in batches.as_numpy_iterator():
-    fill = batch_size - len(batch["segment"])
-    batch = {
-      name: np.concatenate([value, np.repeat(value[-1:], fill, axis=0)])
-      for name, value in batch.items()
-    }
-    yield {**batch, "mask": np.arange(batch_size) < batch_size - fill}
+
+  def __init__(
+    self,
+    prepared: Prepared,
+    assignment: SplitAssignment,
+    split: str,
+    *,
+    batch_size: int,
+    per_track: int,
+  ):
+    self._batch_size = batch_size
+    plan = plan_segments(prepared, assignment, split, per_track)
+    self._batches = None
+    if (plan >= 0).any():
+      self._batches = (
+        _planned_clips(prepared, plan)
+        .map(lambda index, clip: _cut(prepared, plan, index, clip))
+        .unbatch()
+        .batch(batch_size)
+        .prefetch(2)
+        .with_options(_fixed_parallelism())
+      )
+
+  def __iter__(self) -> Iterator[Batch]:
+    if self._batches is None:
+      return
+    for batch in self._batches.as_numpy_iterator():
+      fill = self._batch_size - len(batch["segment"])
+      batch = {
+        name: np.concatenate([value, np.repeat(value[-1:], fill, axis=0)])
+        for name, value in batch.items()
+      }
+      yield {**batch, "mask": np.arange(self._batch_size) < self._batch_size - fill}

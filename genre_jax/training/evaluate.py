@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from genre_jax.data.pipeline import eval_batches
-from genre_jax.data.prepared import Prepared
+from genre_jax.data.pipeline import EvalBatches
 from genre_jax.data.split_assignment import SplitAssignment
 from genre_jax.errors import UserError
 from genre_jax.evaluation import metrics, multi_label_metrics
@@ -19,38 +18,37 @@ from genre_jax.training import checkpoints, steps
 from genre_jax.training.setup import Experiment
 
 
+def split_batches(experiment: Experiment, split: str, mesh) -> EvalBatches:
+  """Return the batches of a split; their size is a multiple of the number of devices."""
+  return EvalBatches(
+    experiment.prepared,
+    experiment.assignment,
+    split,
+    batch_size=-(-experiment.config.train.batch_size // mesh.size) * mesh.size,
+    per_track=experiment.config.segments.eval_per_track,
+  )
+
+
 def predict_split(
-  eval_step,
-  variables,
-  prepared: Prepared,
-  assignment: SplitAssignment,
-  split: str,
-  mesh,
-  *,
-  batch_size: int,
-  per_track: int,
+  eval_step, variables, batches: EvalBatches, experiment: Experiment, split: str, mesh
 ) -> metrics.Predictions:
   """Predict every segment of one split.
 
   Args:
     eval_step: From `steps.make_eval_step`.
     variables: Parameters and batch statistics.
-    prepared: The prepared tracks.
-    assignment: The split of each track.
+    batches: Of that split.
+    experiment: The prepared tracks, and the split of each.
     split: 'train', 'validation' or 'test'.
     mesh: The devices.
-    batch_size: Segments per batch; it is raised to a multiple of the devices.
-    per_track: Evenly spaced segments per track; 0 for all that fit without overlap.
 
   Returns:
     One row per segment.
   """
-  batch_size = -(-batch_size // mesh.size) * mesh.size
+  prepared, assignment = experiment.prepared, experiment.assignment
   multi_label = prepared.task == "multi_label"
   tracks, labels, known, logits = [], [], [], []
-  for batch in eval_batches(
-    prepared, assignment, split, batch_size=batch_size, per_track=per_track
-  ):
+  for batch in batches:
     batch_logits = np.asarray(eval_step(variables, steps.shard_batch(batch, mesh)))
     tracks.append(batch["track_index"][batch["mask"]])
     labels.append(batch["labels"][batch["mask"]])
@@ -232,12 +230,10 @@ def evaluate(experiment: Experiment, folder: pathlib.Path, mesh, checkpoint: str
     split: predict_split(
       eval_step,
       state.variables(),
-      experiment.prepared,
-      experiment.assignment,
+      split_batches(experiment, split, mesh),
+      experiment,
       split,
       mesh,
-      batch_size=config.train.batch_size,
-      per_track=config.segments.eval_per_track,
     )
     for split in ("validation", "test")
   }

@@ -16,7 +16,7 @@ from genre_jax.data.pipeline import train_batches
 from genre_jax.errors import Interrupted, UserError
 from genre_jax.evaluation.multi_label_metrics import choose_thresholds
 from genre_jax.training import checkpoints, steps
-from genre_jax.training.evaluate import predict_split, validation_metrics
+from genre_jax.training.evaluate import predict_split, split_batches, validation_metrics
 from genre_jax.training.metric_writer import MetricWriter
 from genre_jax.training.setup import Experiment
 from genre_jax.training.step_trace import StepTracer
@@ -116,6 +116,7 @@ def _run(
     experiment.model, experiment.tx, config, experiment.positive_weight()
   )
   eval_step = steps.make_eval_step(experiment.model)
+  validation_batches = split_batches(experiment, "validation", mesh)
   interval = experiment.steps_per_epoch * config.train.eval_every_epochs
   best = max(
     (
@@ -166,7 +167,7 @@ def _run(
           "train/accuracy": sum(accuracies) / len(accuracies),
           "train/examples_per_second": rate,
         }
-        validation, metadata = _validate(experiment, eval_step, state, mesh)
+        validation, metadata = _validate(experiment, eval_step, state, validation_batches, mesh)
         record |= {f"validation/{name}": value for name, value in (validation or {}).items()}
         metric_writer.write(step, epoch, record)
         checkpointer.save(state, validation, metadata)
@@ -199,7 +200,7 @@ def _rate(bar: tqdm) -> float:
 
 
 def _validate(
-  experiment: Experiment, eval_step, state, mesh
+  experiment: Experiment, eval_step, state, batches, mesh
 ) -> tuple[dict[str, float] | None, dict[str, Any]]:
   """Evaluate the validation split.
 
@@ -207,17 +208,7 @@ def _validate(
     The metrics, None if there are no validation tracks; and the metadata of the checkpoint, for
     multi_label with the thresholds chosen on the validation split.
   """
-  config = experiment.config
-  predictions = predict_split(
-    eval_step,
-    state.variables(),
-    experiment.prepared,
-    experiment.assignment,
-    "validation",
-    mesh,
-    batch_size=config.train.batch_size,
-    per_track=config.segments.eval_per_track,
-  )
+  predictions = predict_split(eval_step, state.variables(), batches, experiment, "validation", mesh)
   tracks = predictions.by_track()
   metrics, metadata = validation_metrics(tracks), experiment.metadata()
   if metrics and tracks.known is not None:

@@ -138,9 +138,11 @@ def test_order_depends_on_the_seed_alone(made, assignment):
 @pytest.mark.parametrize("batch_size", [4, 7, 100])
 def test_evaluation_uses_every_segment_once(made, assignment, batch_size):
   plan = pipeline.plan_segments(made, assignment, "validation", 0)
-  batches = list(
-    pipeline.eval_batches(made, assignment, "validation", batch_size=batch_size, per_track=0)
+  batches_of = pipeline.EvalBatches(
+    made, assignment, "validation", batch_size=batch_size, per_track=0
   )
+  batches = list(batches_of)
+  _same(batches, list(batches_of))
   assert all(len(batch["mask"]) == batch_size for batch in batches)
   seen = [
     (int(i), int(k))
@@ -153,7 +155,7 @@ def test_evaluation_uses_every_segment_once(made, assignment, batch_size):
 
 def test_an_empty_split_has_no_batches(made, assignment):
   nobody = dataclasses.replace(assignment, splits={})
-  assert not list(pipeline.eval_batches(made, nobody, "test", batch_size=4, per_track=0))
+  assert not list(pipeline.EvalBatches(made, nobody, "test", batch_size=4, per_track=0))
 
 
 def test_leaky_segments_of_one_track_are_in_several_splits(made):

@@ -339,7 +339,7 @@ def test_commands(tmp_path, small_model):
 @pytest.mark.slow
 def test_an_interrupted_scan_keeps_its_work(tmp_path, small_model):
   music = tmp_path / "music"
-  write_songs(music, 60, seconds=1.0)
+  write_songs(music, 300, seconds=1.0)
   process = _library(tmp_path, "scan", music, f"--model={small_model}", "--workers=1")
   database_file = tmp_path / "genre_jax" / "library.db"
   for _ in range(600):
