@@ -22,7 +22,9 @@ from genre_jax.inference import load, predict
 from genre_jax.studies.corpora import find_corpus
 from tests.data.encoded import FORMATS, encode, write_dsf, write_rf64
 
-MODEL = flags.DEFINE_string("model", "axis_features_10", "Model, as --model of predict.")
+MODELS = flags.DEFINE_list(
+  "models", ["musicnn_yamnet", "axis_features_10"], "Models, each as --model of predict."
+)
 DATA = flags.DEFINE_string("data", "", "Folder of gtzan; default: that in GENRE_JAX_DATA.")
 OUT = flags.DEFINE_string("out", "", "Page to write; empty prints.")
 RATE = 22050
@@ -99,21 +101,30 @@ def predict_files(model, files, writers):
     return list(predict(paths, model, workers=1))
 
 
-def change_rows(model, excerpts):
-  """Yield a row of the table for each change of {name: samples}."""
+def shares_kept(model, excerpts):
+  """Return {change: (labels kept, excerpts)} for each change of {name: samples}."""
   before = [a.genre for a in predict_files(model, excerpts, [wav(x) for x in excerpts.values()])]
-  for (change, required), function in CHANGES.items():
+  shares = {}
+  for (change, _), function in CHANGES.items():
     predictions = predict_files(model, excerpts, [function(x) for x in excerpts.values()])
     kept = sum(a.genre == genre for a, genre in zip(predictions, before, strict=True))
-    low, high = wilson_interval(kept / len(before), len(before))
-    share = 100 * kept / len(before)
-    yield (
-      f"| {change} | {kept} of {len(before)} | {share:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-      f" | {required} | {'yes' if share >= required else '**no**'} |"
-    )
+    shares[change] = kept, len(before)
+    print(f"{model.name}: {change}: {kept} of {len(before)}", flush=True)
+  return shares
 
 
-def format_rows(model, samples):
+def change_rows(shares):
+  """Yield a row of the table for each change, of the results of `shares_kept` of each model."""
+  for change, required in CHANGES:
+    cells = []
+    for kept, n in (shares_of[change] for shares_of in shares):
+      low, high = wilson_interval(kept / n, n)
+      mark = "" if kept >= required / 100 * n else ", **short**"
+      cells.append(f"{100 * kept / n:.1f} [{100 * low:.1f}, {100 * high:.1f}]{mark}")
+    yield f"| {change} | {required} | {' | '.join(cells)} |"
+
+
+def format_rows(models, samples):
   """Yield a row of the table for each format of one excerpt."""
   writers = {}
   for name, (container, codec, _) in FORMATS.items():
@@ -122,43 +133,46 @@ def format_rows(model, samples):
   writers["song.ogg"] = lambda path: soundfile.write(path, samples, RATE, format="OGG")
   writers["song.dsf"] = lambda path: write_dsf(path, samples, RATE)
   writers["song.rf64"] = lambda path: write_rf64(path, np.round(samples * 32767), RATE)
-  predictions = predict_files(model, writers, writers.values())
-  for name, prediction in zip(writers, predictions, strict=True):
+  predictions = [predict_files(model, writers, writers.values()) for model in models]
+  for name, *row in zip(writers, *predictions, strict=True):
     codec = FORMATS.get(name, (None, "-"))[1]
-    label, confidence = prediction.genre or prediction.error, prediction.confidence or 0
-    yield f"| {name} | {codec} | {label} | {confidence:.2f} |"
+    cells = (f"{a.genre or a.error} | {a.confidence or 0:.2f}" for a in row)
+    yield f"| {name} | {codec} | {' | '.join(cells)} |"
 
 
 def main(_):
   """Measure both tables."""
-  model, data = load(MODEL.value), find_corpus("gtzan", DATA.value)
+  models, data = [load(name) for name in MODELS.value], find_corpus("gtzan", DATA.value)
   files = {path.stem: path for path in sorted((data / "audio").glob("*/*.flac"))}
   names = [name for name, split in published_lists().items() if split == "validation"]
   excerpts = {
     name: soundfile.read(files[name], dtype="float32")[0] for name in names if name in files
   }
+  columns = " | ".join(model.name for model in models)
+  pairs = " | ".join(f"{model.name} | confidence" for model in models)
   lines = [
     "# What does not change a prediction",
     "",
     *textwrap.wrap(
-      f"Written by `python -m benchmarks.invariances` with `{model.name}`. Each of the"
-      f" {len(excerpts)} validation excerpts is changed in a way that leaves the music as it is,"
-      " and predicted again. The interval of the share that keeps its label is Wilson's, at 95 %."
-      " The excerpts have 22.05 kHz, so other sample rates are resampled twice.",
+      f"Written by `python -m benchmarks.invariances`. Each of the {len(excerpts)} validation"
+      " excerpts is changed in a way that leaves the music as it is, and predicted again. The"
+      " columns of the models have the share of excerpts that keep their label, in %, with Wilson's"
+      " interval at 95 %, and say **short** if it is below the required share. The excerpts have"
+      " 22.05 kHz, so other sample rates are resampled twice.",
       100,
     ),
     "",
-    "| change | labels kept | % [95 %] | required % | met |",
-    "|---|---|---|---|---|",
-    *change_rows(model, excerpts),
+    f"| change | required % | {columns} |",
+    "|---" * (2 + len(models)) + "|",
+    *change_rows([shares_kept(model, excerpts) for model in models]),
     "",
     "## One song in many formats",
     "",
     f"The excerpt {next(iter(excerpts))} in every format that the tests write.",
     "",
-    "| file | codec | label | confidence |",
-    "|---|---|---|---|",
-    *format_rows(model, next(iter(excerpts.values()))),
+    f"| file | codec | {pairs} |",
+    "|---" * (2 + 2 * len(models)) + "|",
+    *format_rows(models, next(iter(excerpts.values()))),
     "",
   ]
   if OUT.value:

@@ -31,13 +31,7 @@ def ogg_ends(path: str) -> bool:
 def mp3_counts_frames(path: str) -> bool:
   """Return True if an MP3 has the tag with its number of frames; else its length is a guess."""
   with open(path, "rb") as file:
-    head = file.read(10)
-    start = 0
-    if head[:3] == b"ID3" and len(head) == 10:
-      start = 10 + sum(
-        (byte & 127) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True)
-      )
-    file.seek(start)
+    file.seek(_id3_bytes(file.read(10)))
     head = file.read(4096)
   return any(tag in head for tag in (b"Xing", b"Info", b"VBRI"))
 
@@ -157,7 +151,8 @@ def repaired_head(path: str) -> bytes:
 def file_starts(path: str) -> list[int]:
   """Return the byte offsets at which the links of a chained, or the files of a joined, file begin.
 
-  Chained Ogg, and joined WAV, Wave64, AIFF and MP4. FFmpeg itself reads joined MP3 and FLAC.
+  Chained Ogg, and joined WAV, Wave64, AIFF, MP4, WavPack and TTA. FFmpeg itself reads joined MP3
+  and FLAC.
 
   Returns:
     Offsets in rising order, the first one 0.
@@ -167,16 +162,60 @@ def file_starts(path: str) -> list[int]:
     head = file.read(8)
     if head[:4] == b"OggS":
       return _ogg_links(path)
+    if head[:4] == b"wvpk":
+      return list(itertools.islice(_wavpack_starts(file, size), MAX_JOINED))
     if head[4:] == b"ftyp":
       begins = (at for name, at in _mp4_boxes(file, size) if name == b"ftyp")
       return list(itertools.islice(begins, MAX_JOINED))
     starts = [0]
     while (end := _container_end(file, starts[-1])) and end < size and len(starts) < MAX_JOINED:
+      end = _after_tags(file, end)
       file.seek(end)
-      if not file.read(12).startswith((b"RIFF", b"RF64", b"RIFX", b"riff\x2e\x91", b"FORM")):
+      if not file.read(12).startswith(
+        (b"RIFF", b"RF64", b"RIFX", b"riff\x2e\x91", b"FORM", b"TTA1")
+      ):
         break
       starts.append(end)
   return starts
+
+
+def _wavpack_starts(file: BinaryIO, size: int) -> Iterator[int]:
+  """Yield the starts of the first WavPack block of each file."""
+  at, blocks = 0, 0
+  while at + 32 <= size:
+    file.seek(at)
+    head = file.read(32)
+    if head[:4] != b"wvpk":
+      after = _after_tags(file, at)
+      if after == at:
+        return
+      at = after
+      continue
+    first = not any(head[16:20]) and not head[10] and head[25] & 8  # the first block of its samples
+    if first or not blocks:
+      yield at
+    at += 8 + int.from_bytes(head[4:8], "little")
+    blocks += 1
+
+
+def _after_tags(file: BinaryIO, at: int) -> int:
+  """Return the position after an APEv2, ID3v1 or ID3v2 tag that begins at `at`; else `at`."""
+  file.seek(at)
+  head = file.read(16)
+  if head[:8] == b"APETAGEX":
+    return at + 32 + int.from_bytes(head[12:16], "little")  # the head, and items with the footer
+  if head[:3] == b"TAG":
+    return at + 128
+  return at + _id3_bytes(head)
+
+
+def _id3_bytes(head: bytes) -> int:
+  """Return the length of the ID3v2 tag with this beginning, 0 if there is none."""
+  if head[:3] != b"ID3" or len(head) < 10:
+    return 0
+  return 10 + sum(
+    (byte & 127) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True)
+  )
 
 
 def _container_end(file: BinaryIO, start: int) -> int:
@@ -186,6 +225,13 @@ def _container_end(file: BinaryIO, start: int) -> int:
   if head[:4] == b"riff":
     length = int.from_bytes(head[16:24], "little")
     return start + length + -length % 8 if length else 0
+  if head[:4] == b"TTA1":
+    rate, samples = int.from_bytes(head[10:14], "little"), int.from_bytes(head[14:18], "little")
+    frames = -(-samples // max(1, rate * 256 // 245))  # of 256 / 245 s
+    file.seek(start + 22)
+    table = file.read(4 * min(frames, MAX_HEAD))
+    sizes = (int.from_bytes(table[at : at + 4], "little") for at in range(0, len(table), 4))
+    return start + 22 + len(table) + 4 + sum(sizes)
   if head[:4] not in (b"RIFF", b"RIFX", b"FORM"):
     return 0
   length = int.from_bytes(head[4:8], "little" if head[:4] == b"RIFF" else "big")

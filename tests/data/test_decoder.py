@@ -115,6 +115,8 @@ def _parts(tmp_path, container, codec, rates=(RATE, RATE), channels=(2, 2)):
     ("mp3", "libmp3lame", (RATE, 22050), (2, 1)),
     ("adts", "aac", (RATE, RATE), (2, 2)),
     ("mp2", "mp2", (RATE, 48000), (1, 2)),
+    ("wv", "wavpack", (RATE, 48000), (1, 2)),
+    ("tta", "tta", (RATE, 22050), (1, 2)),
   ],
 )
 def test_joined_files_are_read_through(tmp_path, container, codec, rates, channels):
