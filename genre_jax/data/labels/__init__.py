@@ -4,7 +4,7 @@
 names that mean the label, or a part of it, separated by `|`: GTZAN (Tzanetakis and Cook, 2002), the
 50 tags of musicnn_msd (Last.fm tags of the Million Song Dataset), AudioSet's ontology (Gemmeke et
 al., 2017), the root genres of FMA (Defferrard et al., 2017), genres and styles of Discogs, and the
-genres of ID3v1 with Winamp's extension.
+genres of ID3v1 with Winamp's extensions, with the spellings of Winamp and of mutagen.
 """
 
 import csv
