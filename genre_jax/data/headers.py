@@ -210,7 +210,7 @@ def _after_tags(file: BinaryIO, at: int) -> int:
 
 
 def _id3_bytes(head: bytes) -> int:
-  """Return the length of the ID3v2 tag with this beginning, 0 if there is none."""
+  """Return the length of the ID3v2 tag with this beginning, or 0."""
   if head[:3] != b"ID3" or len(head) < 10:
     return 0
   return 10 + sum(

@@ -42,25 +42,23 @@ def brier_score(probabilities: np.ndarray, labels: np.ndarray) -> float:
   return float(((probabilities - target) ** 2).sum(1).mean())
 
 
-def reliability(
-  probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS
-) -> list[dict[str, Any]]:
+def reliability(probabilities: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
   """Compute confidence and accuracy of the predictions in each bin of confidence.
 
   Args:
     probabilities: float[n, classes].
     labels: int[n].
-    bins: Number of bins of equal width over [0, 1]; each includes its upper edge.
 
   Returns:
-    For each bin: from, to, n, and mean confidence and accuracy (None if n is 0).
+    For each of BINS bins of equal width, which include their upper edges: from, to, n, and mean
+    confidence and accuracy (None if n is 0).
   """
   confidence = probabilities.max(1)
   correct = probabilities.argmax(1) == labels
-  edges = np.linspace(0, 1, bins + 1)
-  index = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
+  edges = np.linspace(0, 1, BINS + 1)
+  index = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, BINS - 1)
   out = []
-  for i in range(bins):
+  for i in range(BINS):
     in_bin = index == i
     n = int(in_bin.sum())
     out.append(
@@ -180,20 +178,16 @@ def cross_fit_temperatures(
   return out
 
 
-def perfect_calibration_error(
-  probabilities: np.ndarray, quantile: float = 0.95, draws: int = 2000, seed: int = 0
-) -> float:
-  """Compute a quantile of the calibration error of a perfectly calibrated model with n rows.
+def perfect_calibration_error(probabilities: np.ndarray, draws: int = 2000) -> float:
+  """Compute the 95 % quantile of the calibration error of a perfectly calibrated model of n rows.
 
   Labels are drawn from the probabilities, so that only chance causes the error.
 
   Args:
     probabilities: float[n, classes].
-    quantile: Quantile of the error over the draws.
     draws: Number of drawn sets of labels.
-    seed: Seed of the draws.
   """
-  rng = np.random.default_rng(seed)
+  rng = np.random.default_rng(0)
   ends = probabilities.cumsum(1)
   ends /= ends[:, -1:]
   errors = [
@@ -202,7 +196,7 @@ def perfect_calibration_error(
     )
     for _ in range(draws)
   ]
-  return float(np.quantile(errors, quantile))
+  return float(np.quantile(errors, 0.95))
 
 
 def summarize_temperature(tracks: Predictions) -> dict[str, Any]:

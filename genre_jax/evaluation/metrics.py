@@ -54,19 +54,19 @@ class Predictions:
     )
 
 
-def wilson_interval(proportion: float, n: float, z: float = 1.959964) -> tuple[float, float]:
-  """Compute Wilson's score interval of a proportion, by default the 95 % one.
+def wilson_interval(proportion: float, n: float) -> tuple[float, float]:
+  """Compute Wilson's score interval of a proportion, at 95 %.
 
   Source: Wilson, J. Am. Stat. Assoc. 22 (1927) 209.
 
   Args:
     proportion: The observed proportion.
     n: Number of independent trials, not necessarily an integer.
-    z: Normal quantile.
 
   Returns:
     Lower and upper bound, within [0, 1].
   """
+  z = 1.959964  # normal quantile
   center = (proportion + z * z / (2 * n)) / (1 + z * z / n)
   half = z / (1 + z * z / n) * math.sqrt(proportion * (1 - proportion) / n + z * z / (4 * n * n))
   # At 0 and 1 rounding must not exclude the proportion from its own interval.

@@ -279,6 +279,7 @@ def _metadata(model: Model, format: str, segments: int, samples: int) -> dict[st
     },
     "output": {"type": "float32", "meaning": "a probability for each label"},
     "thresholds": list(model.thresholds) if model.task == "multi_label" else None,
+    "least": list(model.least) or None,
     "segments": segments,
     "temperature": model.temperature,
     "license": model.provenance.get("license", "not stated"),
