@@ -1,7 +1,8 @@
 """Leave the silent stretches of a track out: they are no evidence of a genre.
 
-A stretch is silent if for at least one second it stays 60 dB below the track's loudest second, or
-below -60 dBFS and 40 dB below that second, or below one step of 16-bit audio. Prepared sets,
+A stretch is silent if for at least one second it stays 60 dB below the track's loudest second. If
+that is above -30 dBFS, it is also silent below one step of 16-bit audio, or below -60 dBFS and 40
+dB below that second. Prepared sets,
 predictions and pages leave such stretches out. They are cut out of the samples, so that the frames
 of the music are those of the same music without silence. Archives have no samples, so frames 60 dB
 below the loudest second are left out. The streaming classifier cannot know the loudest second and
@@ -15,9 +16,11 @@ from genre_jax.data.frontend import FrontendConfig
 SILENCE_DB = 60.0
 SECONDS = 1.0  # length of the loudest part, and shortest silent stretch
 SHARE = 10 ** (-SILENCE_DB / 10)
-# Hiss below this power is silence if it is also this far below the loudest second. Quiet music is
-# not: a gain of -40 dB leaves it within the second limit.
+# Hiss below this power is silence if it is also this far below the loudest second.
 HISS_POWER, HISS_SHARE = 1e-6, 1e-4
+# In a track whose loudest second is below this power, quiet music would be below absolute limits: a
+# gain must not change what is silent.
+QUIET_TRACK_POWER = 1e-3
 # The power of noise in a hop of a millisecond is up to 6 dB above its mean.
 HOP_MARGIN = 4.0
 SILENT_PEAK = 2.0**-15  # one step of 16-bit audio: below it is digital silence, maybe with dither
@@ -230,8 +233,9 @@ class SilenceCutter:
 
 def _limit(loudest: np.ndarray) -> np.ndarray:
   """Return the largest power of a hop in silence, given the power of the loudest second."""
-  hiss = np.minimum(HISS_POWER, loudest * HISS_SHARE)
-  return np.maximum(HOP_MARGIN * np.maximum(loudest * SHARE, hiss), SILENT_PEAK**2)
+  hiss = HOP_MARGIN * np.minimum(HISS_POWER, loudest * HISS_SHARE)
+  absolute = np.where(loudest >= QUIET_TRACK_POWER, np.maximum(hiss, SILENT_PEAK**2), 0)
+  return np.maximum(HOP_MARGIN * SHARE * loudest, absolute)
 
 
 def _constant(samples, value):

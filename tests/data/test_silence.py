@@ -127,6 +127,14 @@ def test_short_pauses_and_quiet_music_are_kept(sizes):
   np.testing.assert_array_equal(cut(audio[:5], sizes=sizes)[0], audio[:5])
 
 
+def test_a_gain_does_not_change_what_is_silent():
+  audio = np.concatenate([noise(2, 0.1), noise(2, 4e-3), noise(2, 0.1), noise(2, 5e-5)])
+  kept = cut(audio)[1].pieces
+  assert len(kept) == 1 and kept[0][1] < len(audio)
+  for gain in (0.003, 0.1, 2):
+    assert cut((gain * audio).astype(np.float32))[1].pieces == kept
+
+
 def test_only_silence_gives_nothing():
   kept, cutter = cut(noise(3, 0.0))
   assert not len(kept) and cutter.pieces == [] and cutter.samples == 24000
