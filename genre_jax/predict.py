@@ -37,6 +37,12 @@ SEGMENTS = flags.DEFINE_integer(
   " used in evaluation for each 30 s.",
   lower_bound=0,
 )
+EXCERPTS = flags.DEFINE_integer(
+  "excerpts",
+  0,
+  "Excerpts of 30 s to read of each file, evenly spaced, instead of the whole file; 0: the whole.",
+  lower_bound=0,
+)
 PLAYLISTS = flags.DEFINE_string("playlists", "", "Folder for one .m3u8 playlist per genre.")
 EMBEDDINGS = flags.DEFINE_string(
   "embeddings", "", "Parquet file for embeddings of the penultimate layer."
@@ -126,6 +132,7 @@ def _predict(argv, calls):
       min_confidence=MIN_CONFIDENCE.value,
       workers=WORKERS.value,
       file_seconds=FILE_SECONDS.value,
+      excerpts=EXCERPTS.value,
       calls=calls,
     ),
     total=len(todo),

@@ -35,6 +35,7 @@ def read_blocks(
   cutter: SilenceCutter | None = None,
   max_seconds: float = 0.0,
   digest: Any = None,
+  excerpts: int = 0,
 ) -> Iterator[np.ndarray]:
   """Decode a file block by block.
 
@@ -50,6 +51,7 @@ def read_blocks(
     max_seconds: A longer file raises UnreadableAudio; 0 for no limit.
     digest: Hash object of hashlib, updated with the decoded samples at their own rate and with
       their format. Files with equal sound get equal hashes, whatever their tags.
+    excerpts: As of `decoder.decode`; the result is the excerpts one after the other.
 
   Yields:
     float32[samples], mono, without constant offset (see `MonoMixer`), never empty.
@@ -62,7 +64,7 @@ def read_blocks(
     _check_file(source)
   facts, converter, now = Facts(), None, None
   try:
-    for values, rate in decoder.decode(source, facts, block_seconds):
+    for values, rate in decoder.decode(source, facts, block_seconds, excerpts):
       _check_values(values, rate, facts)
       if max_seconds and facts.decoded > max_seconds:
         raise UnreadableAudio(f"is longer than {max_seconds / 60:g} minutes")
@@ -166,7 +168,8 @@ def _note(source, facts: Facts) -> str:
   """Return what was not read and why; '' if everything was."""
   tolerance = max(LENGTH_TOLERANCE * facts.announced, LENGTH_TOLERANCE_SECONDS)
   missing = facts.decoded < facts.announced - tolerance
-  if not facts.announced and facts.format == "ogg" and isinstance(source, str):
+  whole = isinstance(source, str) and not facts.excerpts
+  if not facts.announced and facts.format == "ogg" and whole:
     if not headers.ogg_ends(source):
       return f"read {facts.decoded:.1f} s: the Ogg stream breaks off there, the file is truncated"
   of = f" of {facts.announced:.1f}" if missing else ""

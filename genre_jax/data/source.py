@@ -166,6 +166,7 @@ def read_mel_power(
   notes: list[str] | None = None,
   max_seconds: float = 0.0,
   digest: Any = None,
+  excerpts: int = 0,
 ) -> tuple[float, SilenceCutter]:
   """Compute the mel power of a file without its silent stretches.
 
@@ -175,7 +176,7 @@ def read_mel_power(
     frames: Gets the frames.
     notes: As of `audio.read_blocks`.
     max_seconds: A longer file is not read; 0 for no limit.
-    digest: As of `audio.read_blocks`.
+    digest, excerpts: As of `audio.read_blocks`.
 
   Returns:
     The largest mel power, and the cutter, which knows the length of the file and what was kept.
@@ -194,6 +195,7 @@ def read_mel_power(
       cutter=cutter,
       max_seconds=max_seconds,
       digest=None if loudest else digest,  # once, however often the file is read
+      excerpts=excerpts,
     ):
       peak = max(peak, float(np.max(np.abs(block))))
       frames.append(stream.push(block))

@@ -68,7 +68,7 @@ class Prediction:
     probabilities: Calibrated probability of each class; {} if failed.
     error: Reason of a failure, else ''.
     note: What of the file was damaged or missing although it could be used, else ''.
-    seconds: Length of the track; None if failed.
+    seconds: Length of the track, or of the excerpts that were read; None if failed.
     timeline: Predictions over time; () unless requested.
     embedding: float32[features], the penultimate layer, mean over the segments; None if failed.
   """
@@ -151,6 +151,7 @@ def predict(
   min_confidence: float = 0.0,
   workers: int = 0,
   file_seconds: float = FILE_SECONDS,
+  excerpts: int = 0,
 ) -> Iterator[Prediction]:
   """Predict the genre of files.
 
@@ -165,6 +166,8 @@ def predict(
       are then decoded in this process, which a crash of the decoder would end.
     file_seconds: Time to read a file, plus a tenth of its length; 0 for no limit. Applies to files
       that are decoded in other processes.
+    excerpts: Number of excerpts of 30 s to read of each file, evenly spaced, by seeking; 0 for the
+      whole file.
 
   Yields:
     A Prediction for each file, in order; status 'failed' for a file that cannot be used.
@@ -182,6 +185,7 @@ def predict(
     min_confidence=min_confidence,
     workers=workers,
     file_seconds=file_seconds,
+    excerpts=excerpts,
   )
 
 
@@ -194,6 +198,7 @@ def predict_found(
   min_confidence: float = 0.0,
   workers: int = 0,
   file_seconds: float = FILE_SECONDS,
+  excerpts: int = 0,
   calls: IsolatedCalls | None = None,
 ) -> Iterator[Prediction]:
   """Predict the genre of files that `find_files` found; further arguments as of `predict`.
@@ -209,6 +214,10 @@ def predict_found(
     raise UserError(f"--workers={workers}: give 0 (one per core) or more")
   if not 0 <= file_seconds < float("inf"):
     raise UserError(f"--file_seconds={file_seconds}: give 0 (no limit) or more")
+  if excerpts < 0:
+    raise UserError(f"--excerpts={excerpts}: give 0 (the whole file) or more")
+  if excerpts and timeline:
+    raise UserError("--excerpts leaves out parts of a file, and --timeline needs all of it")
   files = list(files)
   if not workers and len(files) > MAX_FILES_FOR_ONE_WORKER:
     workers = os.cpu_count() or 1
@@ -221,7 +230,7 @@ def predict_found(
       yield from opened.results(read_track_log_mel, tasks, workers, file_seconds)
 
   read = read_all if workers else _read_here
-  return _predictions(files, model, read, segments, timeline, min_confidence)
+  return _predictions(files, model, read, segments, timeline, min_confidence, excerpts)
 
 
 def _read_here(tasks):
@@ -229,11 +238,12 @@ def _read_here(tasks):
     yield read_track_log_mel(*task)
 
 
-def _predictions(files, model, read, segments, timeline, min_confidence):
+def _predictions(files, model, read, segments, timeline, min_confidence, excerpts):
   with contextlib.ExitStack() as stack:
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="genre_jax-"))
+    arguments = model.frontend, folder, 0.0, None, excerpts
     tasks = [
-      (_standard_input(folder) if path == "-" else path, model.frontend, folder)
+      (_standard_input(folder) if path == "-" else path, *arguments)
       for path, fault in files
       if not fault
     ]

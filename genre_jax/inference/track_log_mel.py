@@ -56,7 +56,7 @@ class TrackLogMel:
     power: float32[sounding frames, n_mels], mel power; before `opened`, the path of a file on disk
       if the track is long.
     peak: Largest mel power of the track.
-    samples: Length of the track in samples at the front end's sample rate.
+    samples: Length of the track, or of its excerpts, in samples at the front end's sample rate.
     sounding: int64[sounding frames], the numbers of these frames in the whole track.
     num_frames: Number of frames of the whole track, silence included.
     note: What of the file was damaged or missing; ''.
@@ -172,6 +172,7 @@ def read_track_log_mel(
   folder: str,
   max_seconds: float = 0.0,
   digest: Any = None,
+  excerpts: int = 0,
 ) -> TrackLogMel | str:
   """Compute the log-mel of a file; the unit of work of a worker process.
 
@@ -180,13 +181,13 @@ def read_track_log_mel(
     frontend: The front end.
     folder: Folder for the frames of a long file.
     max_seconds: A longer file is not used; 0 for no limit.
-    digest: As of `audio.read_blocks`.
+    digest, excerpts: As of `audio.read_blocks`.
 
   Returns:
     The log-mel, or the reason why the file cannot be used.
   """
   try:
-    return _read(path, frontend, folder, max_seconds, digest)
+    return _read(path, frontend, folder, max_seconds, digest, excerpts)
   except UnreadableAudio as error:
     return str(error)
   except OSError as error:
@@ -230,11 +231,11 @@ class _FrameStore:
       self.parts = []
 
 
-def _read(path, frontend, folder, max_seconds, digest):
+def _read(path, frontend, folder, max_seconds, digest, excerpts):
   store = _FrameStore(folder)
   notes: list[str] = []
   try:
-    peak, cutter = read_mel_power(path, frontend, store, notes, max_seconds, digest)
+    peak, cutter = read_mel_power(path, frontend, store, notes, max_seconds, digest, excerpts)
     if store.count < _min_frames(frontend):
       seconds = cutter.samples / frontend.sample_rate
       sound = sum(length for _, length in cutter.pieces) / frontend.sample_rate

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from genre_jax.data import decoder
 from genre_jax.data.audio import UnreadableAudio, read_blocks
 from genre_jax.data.decoder import Facts, decode, sample_rate
 from tests.data.encoded import FORMATS, encode, write_dsf, write_rf64
@@ -281,3 +282,32 @@ def test_a_file_in_a_folder_that_cannot_be_searched(files, monkeypatch):
   monkeypatch.setattr("os.stat", refuse)
   with pytest.raises(UnreadableAudio, match="cannot be read: Permission denied"):
     read(str(files / "song.mp3"))
+
+
+@pytest.mark.parametrize("name", ["song.flac", "song.mp3", "song.opus", "aac.m4a", "pcm_s16.wav"])
+def test_excerpts_are_found_by_seeking(tmp_path, monkeypatch, name):
+  """The amplitude rises with time, so it shows where the excerpts are."""
+  monkeypatch.setattr(decoder, "EXCERPT_SECONDS", 3.0)
+  rate, seconds = 48000, 16
+  time = np.arange(rate * seconds) / rate
+  ramp = (time / seconds * np.sin(2 * np.pi * 440 * time)).astype(np.float32)
+  path = encode(tmp_path / name, ramp, rate, *FORMATS[name][:2])
+  facts = Facts()
+  audio = np.concatenate([block[0] for block, _ in decode(str(path), facts, excerpts=2)])
+  assert facts.excerpts and not facts.damaged
+  assert len(audio) / rate == pytest.approx(6, abs=0.1)
+  halves = np.abs(audio[: 6 * rate // 2 * 2]).reshape(2, -1)
+  for half, middle in zip(halves, (4, 12), strict=True):
+    parts = half[: len(half) // 4800 * 4800].reshape(-1, 4800).max(1) * seconds
+    expected = np.linspace(middle - 1.5, middle + 1.5, len(parts))
+    # MP3 has a table of 100 positions.
+    np.testing.assert_allclose(parts[2:-2], expected[2:-2], atol=0.8 if "mp3" in name else 0.3)
+
+
+def test_short_files_have_no_excerpts(files):
+  whole, excerpts = Facts(), Facts()
+  for facts, count in ((whole, 0), (excerpts, 2)):
+    assert sum(
+      block.shape[1] for block, _ in decode(str(files / "song.flac"), facts, excerpts=count)
+    )
+  assert excerpts == whole
