@@ -37,7 +37,7 @@ class Embeddings:
   def __init__(self, db: sqlite3.Connection, model: dict[str, Any]):
     where = (
       " FROM analysis WHERE model = ? AND embedding != x''"
-      " AND file NOT IN (SELECT id FROM file WHERE missing_since IS NOT NULL)"
+      " AND file NOT IN (SELECT id FROM file WHERE status != 'ok' OR missing_since IS NOT NULL)"
     )
     count, size = db.execute(
       f"SELECT COUNT(*), MAX(length(embedding)) {where}", (model["id"],)
