@@ -37,7 +37,7 @@ FILE_SECONDS = flags.DEFINE_float(
 RETRY = flags.DEFINE_bool("retry", False, "scan: read files again that failed before.")
 WRITE = flags.DEFINE_bool("write", False, "tag, undo: change files; otherwise only print.")
 MIN_CONFIDENCE = flags.DEFINE_float(
-  "min_confidence", 0.6, "tag: least probability of a genre.", lower_bound=0, upper_bound=1
+  "min_confidence", 0.5, "tag: least probability of a genre.", lower_bound=0, upper_bound=1
 )
 MAX_GENRES = flags.DEFINE_integer(
   "max_genres", 1, "tag: largest number of genres of a file.", lower_bound=1

@@ -110,12 +110,12 @@ def calls(program):
 
 def test_the_command_sets_genres_of_items_that_have_none(library, program):
   library.start(program, model="~/mine")
-  library.add("hiphop_0.9.flac", "rock_0.59.flac", "speech_0.9.flac", "jazz_0.8.flac")
+  library.add("hiphop_0.9.flac", "rock_0.49.flac", "speech_0.9.flac", "jazz_0.8.flac")
   library.add("rock_0.9.flac", genres=["Doom", "Drone"])
   library.run_command("genrejax")
   assert library.genres() == {
     "hiphop_0.9.flac": ["Hip-Hop"],
-    "rock_0.59.flac": [],
+    "rock_0.49.flac": [],
     "speech_0.9.flac": [],
     "jazz_0.8.flac": ["Jazz"],
     "rock_0.9.flac": ["Doom", "Drone"],

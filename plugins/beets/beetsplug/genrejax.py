@@ -33,7 +33,7 @@ class GenreJaxPlugin(plugins.BeetsPlugin):
       {
         "command": "genre-jax",
         "model": "",
-        "min_confidence": 0.6,
+        "min_confidence": 0.5,
         "max_genres": 1,
         "auto": True,
         "force": False,
