@@ -85,7 +85,7 @@ CREATE INDEX change_batch ON change (batch, state);
 # What to do about an error of SQLite, by its name.
 REMEDIES = {
   "SQLITE_BUSY": "wait until the other command ends",
-  "SQLITE_CANTOPEN": "give another file",
+  "SQLITE_CANTOPEN": "make its folder writable, or give another file",
   "SQLITE_CORRUPT": "restore a backup of it, or move it away and scan again",
   "SQLITE_FULL": "free disk space, or give another file",
   "SQLITE_IOERR": "free disk space, or give another file",

@@ -81,7 +81,7 @@ def _escaped(genre: str) -> str:
   """Return the text of a TCON frame that is read as a genre.
 
   Raises:
-    TagError: If there is none.
+    TagError: If every such text would be read as another genre.
   """
   for text in (genre, f"({genre}"):  # ID3v2.3 doubles a bracket at the beginning
     if id3.TCON(encoding=id3.Encoding.UTF8, text=[text]).genres == [genre]:
