@@ -1,9 +1,11 @@
 """Run a command by name: `genre-jax COMMAND ...` runs the module `genre_jax.COMMAND`."""
 
+import os
 import runpy
+import signal
 import sys
 
-from genre_jax import __version__, command_line
+from genre_jax import __version__
 from genre_jax.errors import did_you_mean
 
 COMMANDS = {
@@ -48,6 +50,9 @@ def usage() -> str:
 
 def main() -> None:
   """Run the command that the first argument names; exit with status 2 if it is unknown."""
+  if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # While modules are imported; then `command_line.run` handles Ctrl-C.
+    signal.signal(signal.SIGINT, lambda number, _: os._exit(128 + number))
   name, *arguments = sys.argv[1:] or ["--help"]
   if name in ("-h", "--help", "help"):
     print(usage())
@@ -56,6 +61,8 @@ def main() -> None:
     print(f"genre_jax {__version__}")
     return
   if name not in COMMANDS:
+    from genre_jax import command_line
+
     command_line.escape_unprintable()
     print(f"error: there is no command {name!r}{did_you_mean(name, COMMANDS)}", file=sys.stderr)
     print(usage(), file=sys.stderr)

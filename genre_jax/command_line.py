@@ -156,6 +156,8 @@ def run(main: Callable[[list[str]], int | None]) -> None:
   # whenever it reads its cache. Errors that matter are raised as exceptions as well.
   logging.getLogger("jax").setLevel(logging.CRITICAL)
   try:
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+      signal.signal(signal.SIGINT, signal.default_int_handler)
     app.run(main, flags_parser=_parse)
   except UserError as error:
     print(f"error: {error}", file=sys.stderr)

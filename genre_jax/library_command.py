@@ -4,7 +4,8 @@
 none, and `undo` restores these files; both only print what they would do without --write. `similar
 SONG` lists songs like one, and `playlist` writes an M3U8 file. `learn` makes a model of the user's
 own genres. `status` counts what is known, `export` writes it as a table, and `forget [PATH...]`
-removes missing files, or those that it names, from the library.
+removes missing files, or those that it names, from the library. `names [LABEL...]` prints the
+genres that `tag` writes for labels, as CSV.
 """
 
 import contextlib
@@ -36,7 +37,7 @@ FILE_SECONDS = flags.DEFINE_float(
 RETRY = flags.DEFINE_bool("retry", False, "scan: read files again that failed before.")
 WRITE = flags.DEFINE_bool("write", False, "tag, undo: change files; otherwise only print.")
 MIN_CONFIDENCE = flags.DEFINE_float(
-  "min_confidence", 0.6, "tag: least probability of a genre.", lower_bound=0, upper_bound=1
+  "min_confidence", 0.5, "tag: least probability of a genre.", lower_bound=0, upper_bound=1
 )
 MAX_GENRES = flags.DEFINE_integer(
   "max_genres", 1, "tag: largest number of genres of a file.", lower_bound=1
@@ -50,7 +51,8 @@ REPLACE = flags.DEFINE_enum(
 NAMES = flags.DEFINE_string(
   "names",
   "",
-  "tag, playlist: CSV file with the columns label and tag; its rows replace the built-in ones.",
+  "tag, playlist, names: CSV file with the columns label and tag; its rows replace the built-in"
+  " ones.",
 )
 BATCH = flags.DEFINE_integer(
   "batch", 0, "undo: number of the batch, as `status` lists them; 0: the last.", lower_bound=0
@@ -108,6 +110,7 @@ def main(argv: list[str]) -> int:
     "learn": _learn,
     "status": _status,
     "export": _export,
+    "names": _names,
     "forget": _forget,
   }
   if len(argv) < 2:
@@ -307,6 +310,13 @@ def _export(arguments: list[str]) -> int:
       print(f"{count:,} files in {OUT.value}", file=sys.stderr)
     else:
       overview.export(found, FORMAT.value, sys.stdout)
+  return 0
+
+
+def _names(labels: list[str]) -> int:
+  from genre_jax.library import label_names
+
+  label_names.print_names(labels, label_names.read_names(NAMES.value), sys.stdout)
   return 0
 
 

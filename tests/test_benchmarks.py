@@ -7,9 +7,10 @@ import importlib
 import re
 import sys
 
+import numpy as np
 import pytest
 
-from benchmarks import harness, interleaved
+from benchmarks import harness, interleaved, similarity
 
 pytestmark = pytest.mark.slow
 
@@ -98,3 +99,17 @@ def test_every_suite_is_complete_and_importable():
       assert one.environment in harness.ENVIRONMENTS and one.role in harness.ROLES
     firsts = {one.case: one.role for one in reversed(suite.CONTENDERS.values())}
     assert set(firsts.values()) == {"ours"}
+
+
+def test_shares_of_the_nearest():
+  names = ["a"] * 3 + ["b"] * 20
+  groups = [0, 0, 1, *range(2, 22)]
+  angles = np.where(np.array(names) == "a", 0.0, 1.5) + np.linspace(0, 0.5, 23)
+  order = similarity.neighbors(np.stack([np.cos(angles), np.sin(angles)], 1))
+  assert order.shape == (23, 22) and all(n not in row for n, row in enumerate(order))
+  shares = similarity.same_share(order, names)
+  assert np.allclose(shares[:3], 0.2) and np.allclose(shares[-5:], 1)
+  assert np.allclose(similarity.same_share(order, names, groups)[:3], [0.1, 0.1, 0.2])
+  found = similarity.found_share(order, [*names[:-1], "c"])
+  assert np.allclose(found[:3], 1) and np.isnan(found[-1])
+  assert similarity.skewness(np.array([[0] * 10] * 5)) > 1

@@ -32,6 +32,25 @@ def test_commands_are_listed():
   assert entry == {"genre-jax": "genre_jax.cli:main"}
 
 
+@pytest.mark.parametrize("module", ["absl.app", "jax"])
+def test_ctrl_c_while_modules_are_imported(tmp_path, module):
+  script = f"""
+import os, signal, sys
+class Finder:
+  def find_spec(self, name, path, target=None):
+    if name == {module!r}:
+      os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+from genre_jax.cli import main
+main()
+"""
+  done = _run("predict", AUDIO, cwd=tmp_path, script=script)
+  assert done.returncode == 130 and "Traceback" not in done.stderr
+  ignored = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)" + script
+  done = _run("predict", "--segments=x", AUDIO, cwd=tmp_path, script=ignored)
+  assert done.returncode == 2
+
+
 def test_no_command_and_an_unknown_one(tmp_path):
   done = _run(cwd=tmp_path)
   assert done.returncode == 0 and done.stdout.startswith("usage: genre-jax COMMAND")

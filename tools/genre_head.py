@@ -56,6 +56,7 @@ OUT = flags.DEFINE_string("out", "", "Model directory to write.")
 NUM_FOLDS = 5
 NOT_MUSIC = ("speech", "sound effect", "noise")  # labels of KINDS
 THRESHOLD, LEAST = 0.5, 0.05
+LEVELS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of the least confidence of a genre
 
 
 def main(argv: list[str]) -> None:
@@ -101,7 +102,8 @@ def main(argv: list[str]) -> None:
   cross = np.stack([probabilities(layer) for layer in layers])[folds, np.arange(len(clips))]
   print("| ten genres | accuracy, % [95 %] | n |\n|---|---|---|")
   _row("cross-validation with artists apart, all excerpts", cross.argmax(1) == truth, artist)
-  listed = probabilities(fit(train))[~train]
+  train_layer = fit(train)
+  listed = probabilities(train_layer)[~train]
   _row("train list, validation list", listed.argmax(1) == truth[~train], artist[~train])
   for number, genre in enumerate(genres):
     own = truth == number
@@ -129,6 +131,13 @@ def main(argv: list[str]) -> None:
     for row, x, number in zip(rows, sounds, halves, strict=True)
   ]
   _report(labels, tested)
+  listed_sounds = [
+    ("validation list", x, train_layer, others[fold % 2], known[clip[1]])
+    for clip, x, fold, own in zip(clips, excerpts, folds, train, strict=True)
+    if not own
+  ]
+  groups = [*artist, *(row["package"] for row in rows), *artist[~train]]
+  _coverage(labels, [*tested, *listed_sounds], groups)
   if OUT.value:
     other = fit_not_music(excerpts, sounds, rows, scale)
     _write(pathlib.Path(OUT.value), labels, genres, columns, temperature, layer, other)
@@ -160,8 +169,8 @@ def _report(labels, tested):
     best = _label(p, names)
     genre.setdefault(kind, []).append(best not in (*NOT_MUSIC, "unknown"))
     # "soundtrack" says what a piece is for, and is all that most packages of games state.
-    if stated and (true := set(stated.split("|"))) != {"soundtrack"}:
-      acceptable.setdefault(kind, []).append(best in true or parents.get(best) in true)
+    if stated and stated != "soundtrack":
+      acceptable.setdefault(kind, []).append(_is_acceptable(best, stated, parents))
       confidence.setdefault(kind, []).append(p.max())
       print(f"{kind:20} {best:20} {stated}", file=sys.stderr)
   print("\n| sounds | called a genre, % [95 %] | n |\n|---|---|---|")
@@ -174,6 +183,39 @@ def _report(labels, tested):
     p, right = np.array(confidence[kind]), np.array(found)
     table = reliability(np.stack([p, 0 * p], 1), 1 - right.astype(int))
     print(f"expected calibration error of {kind}: {expected_calibration_error(table):.3f}")
+
+
+def _coverage(labels, tested, groups):
+  """Print how many songs get a genre with some least confidence, and how many of these are right.
+
+  Args:
+    labels: All labels.
+    tested: As of `_report`.
+    groups: Artist or package of each.
+  """
+  names, limits = [*(label.name for label in labels), *NOT_MUSIC], limits_of(labels)
+  parents = {label.name: label.parent for label in labels}
+  kinds: dict[str, list[tuple[float, bool, str]]] = {}
+  for (kind, x, layer, other, stated), group in zip(tested, groups, strict=True):
+    if stated and stated != "soundtrack":
+      p = _outputs(x, layer, other, limits)
+      best = _label(p, names)
+      sure = p[names.index(best)] if best in parents else -1.0
+      kinds.setdefault(kind, []).append((sure, _is_acceptable(best, stated, parents), group))
+  print(f"\n| least confidence |{'|'.join(f' {kind} | acceptable, % [95 %] ' for kind in kinds)}|")
+  print("|---" * (1 + 2 * len(kinds)) + "|")
+  for least in LEVELS:
+    cells = []
+    for found in kinds.values():
+      sure = [one for one in found if one[0] >= least]
+      right = np.array([is_right for _, is_right, _ in sure])
+      cells.append(f"{len(sure)} of {len(found)} | {_percent(right, [one[2] for one in sure])}")
+    print(f"| {least:.1f} | {' | '.join(cells)} |")
+
+
+def _is_acceptable(label, stated, parents):
+  """Return whether a label is one of those stated, joined by '|', or a part of one."""
+  return label in stated.split("|") or parents.get(label) in stated.split("|")
 
 
 def _label(p, names):
@@ -235,9 +277,15 @@ def _write(folder, labels, genres, columns, temperature, layer, other):
 def _row(name, correct, groups=None):
   """Print a row of a table; the interval takes clips of one group as dependent."""
   groups = np.arange(len(correct)) if groups is None else groups
+  print(f"| {name} | {_percent(correct, groups)} | {len(correct)} |")
+
+
+def _percent(correct, groups):
+  """Return an accuracy with its interval."""
+  if not len(correct):
+    return ""
   low, high = accuracy_interval(correct, tuple(map(str, groups)))
-  n = len(correct)
-  print(f"| {name} | {100 * correct.mean():.1f} [{100 * low:.1f}, {100 * high:.1f}] | {n} |")
+  return f"{100 * correct.mean():.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ CREATE INDEX change_batch ON change (batch, state);
 # What to do about an error of SQLite, by its name.
 REMEDIES = {
   "SQLITE_BUSY": "wait until the other command ends",
-  "SQLITE_CANTOPEN": "give another file",
+  "SQLITE_CANTOPEN": "make its folder writable, or give another file",
   "SQLITE_CORRUPT": "restore a backup of it, or move it away and scan again",
   "SQLITE_FULL": "free disk space, or give another file",
   "SQLITE_IOERR": "free disk space, or give another file",
@@ -126,6 +126,8 @@ def check_place(path: pathlib.Path, create: bool) -> None:
 def open_database(path: pathlib.Path, create: bool = False) -> sqlite3.Connection:
   """Open a library.
 
+  What is read-only, the file or its folder, can be read.
+
   Args:
     path: The database file.
     create: Create it, and its folder, if it does not exist.
@@ -135,7 +137,7 @@ def open_database(path: pathlib.Path, create: bool = False) -> sqlite3.Connectio
   """
   check_place(path, create)
   try:
-    db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+    db = _connect(path)
   except sqlite3.Error as error:
     raise fault(path, error) from error
   try:
@@ -159,6 +161,26 @@ def open_database(path: pathlib.Path, create: bool = False) -> sqlite3.Connectio
     db.close()
     raise
   return db
+
+
+def _connect(path: pathlib.Path) -> sqlite3.Connection:
+  """Return a connection, for reading alone where SQLite cannot create its files beside a library.
+
+  Raises:
+    sqlite3.Error: If it cannot be read.
+  """
+  db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+  try:
+    db.execute("SELECT 1 FROM sqlite_master").fetchone()
+    return db
+  except sqlite3.Error as error:
+    db.close()
+    closed = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+    log = path.with_name(path.name + "-wal")
+    if not closed or not path.is_file() or (log.exists() and log.stat().st_size):
+      raise
+  # Nothing waits in its log, and no other command can write it either.
+  return sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True, isolation_level=None)
 
 
 def model_hash(model: "Model") -> str:

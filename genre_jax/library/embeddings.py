@@ -18,6 +18,10 @@ SCALED = 1 << 10  # tracks whose neighbors are sought at a time; bounds memory
 NEIGHBORS = 10
 # Recordings nearer than this are encodings of one recording; see docs/how-to/library.md.
 NEAR = 0.05
+# {numbers of an embedding: those that are searched}. That of musicnn_yamnet has several parts, and
+# the largest numbers would decide. The penultimate layer of musicnn finds more songs of the same
+# genre and artist; see docs/how-to/library.md.
+SEARCHED = {1923: slice(128, 328)}
 
 
 class Embeddings:
@@ -26,6 +30,7 @@ class Embeddings:
   Args:
     db: The library.
     model: The model, as of `database.find_model`.
+    columns: The numbers of an embedding that are searched; None for those of SEARCHED, or all.
 
   Attributes:
     ids: int64[tracks], ids of the files, increasing.
@@ -34,10 +39,10 @@ class Embeddings:
     UserError: If there are none.
   """
 
-  def __init__(self, db: sqlite3.Connection, model: dict[str, Any]):
+  def __init__(self, db: sqlite3.Connection, model: dict[str, Any], columns: slice | None = None):
     where = (
       " FROM analysis WHERE model = ? AND embedding != x''"
-      " AND file NOT IN (SELECT id FROM file WHERE missing_since IS NOT NULL)"
+      " AND file NOT IN (SELECT id FROM file WHERE status != 'ok' OR missing_since IS NOT NULL)"
     )
     count, size = db.execute(
       f"SELECT COUNT(*), MAX(length(embedding)) {where}", (model["id"],)
@@ -48,14 +53,15 @@ class Embeddings:
         " `genre-jax library scan --model=axis_features_10 FOLDER`"
       )
     self.ids = np.empty(count, np.int64)
-    self._vectors = np.empty((count, size // 2), np.float32)
+    columns = columns or SEARCHED.get(size // 2, slice(None))
+    self._vectors = np.empty((count, len(range(size // 2)[columns])), np.float32)
     rows = db.execute(f"SELECT file, embedding {where} ORDER BY file", (model["id"],))
     done = 0
     while part := rows.fetchmany(ROWS):
       end = done + len(part)
       self.ids[done:end] = [row[0] for row in part]
       raw = b"".join([row[1] for row in part])
-      self._vectors[done:end] = np.frombuffer(raw, np.float16).reshape(len(part), -1)
+      self._vectors[done:end] = np.frombuffer(raw, np.float16).reshape(len(part), -1)[:, columns]
       done = end
     self._vectors -= self._vectors.mean(0)
     for first in range(0, count, ROWS):  # a copy of all would double the memory

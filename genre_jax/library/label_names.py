@@ -4,11 +4,15 @@
 written. A label that is not listed is written as it is.
 """
 
+import csv
 import os
 import pathlib
+from collections.abc import Sequence
+from typing import TextIO
 
 from genre_jax.data.names import name_key, normal_name
 from genre_jax.data.tables import check_cells, check_first, check_one_line, columns_of, read_rows
+from genre_jax.errors import UserError
 
 FILE = pathlib.Path(__file__).parent / "label_names.csv"
 COLUMNS = ("label", "tag")
@@ -39,6 +43,8 @@ def _read(path) -> dict[str, str]:
     row += [""] * (len(header) - len(row))
     check_cells(row, header, path, line)
     check_one_line({"label": row[label], "tag": row[tag]}, path, line)
+    if not name_key(row[label]):
+      raise UserError(f"{path}, line {line}: the label is empty; write one, or remove the line.")
     check_first(lines, name_key(row[label]), path, line, "remove one of the lines")
     names[name_key(row[label])] = normal_name(row[tag])
   return names
@@ -47,3 +53,16 @@ def _read(path) -> dict[str, str]:
 def tag_of(label: str, names: dict[str, str]) -> str:
   """Return the genre that is written for a label; '' for none."""
   return names.get(name_key(label), normal_name(label))
+
+
+def print_names(labels: Sequence[str], names: dict[str, str], file: TextIO) -> None:
+  """Write a CSV table of labels and the genres that are written for them.
+
+  Args:
+    labels: The labels; none for all that are listed.
+    names: As of `read_names`.
+    file: Gets the table.
+  """
+  table = csv.writer(file, lineterminator="\n")
+  table.writerow(COLUMNS)
+  table.writerows((label, tag_of(label, names)) for label in labels or names)

@@ -76,7 +76,7 @@ def of_genre(
       choice.add(read_song(db, file))
   for file, label in db.execute(
     "SELECT file, label FROM analysis WHERE model = ?"
-    " AND file NOT IN (SELECT id FROM file WHERE missing_since IS NOT NULL)"
+    " AND file NOT IN (SELECT id FROM file WHERE status != 'ok' OR missing_since IS NOT NULL)"
     " ORDER BY confidence DESC",
     (model["id"],),
   ):

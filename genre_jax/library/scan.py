@@ -219,6 +219,13 @@ class Scan:
     row = self._db.execute(
       "SELECT id, sound FROM file WHERE path = ?", (os.fsencode(path),)
     ).fetchone()
+    if row is not None and failed:  # perhaps for a time: what was known remains
+      self._db.execute(
+        "UPDATE file SET size = ?, mtime_ns = ?, ctime_ns = ?, inode = ?, status = 'failed',"
+        " error = ?, missing_since = NULL WHERE id = ?",
+        (*song.stat, song.track, row[0]),
+      )
+      return row[0], ""
     others, done = [], ""
     if song.sound and (row is None or row[1] != song.sound):
       others = self._db.execute(

@@ -1,4 +1,4 @@
-"""Read and edit the tags of music files: the one module that imports mutagen (GPL-2.0-or-later).
+"""Read and edit the tags of music files, with mutagen (GPL-2.0-or-later).
 
 The kind of a file is recognized by its content. A genre can be in several places of one file; all
 are read, and an edit changes the main place and every other place that has a genre.
@@ -10,7 +10,6 @@ from typing import Any, BinaryIO
 from mutagen import (
   MutagenError,
   aiff,
-  apev2,
   asf,
   dsf,
   flac,
@@ -25,7 +24,17 @@ from mutagen import (
 
 from genre_jax.data.recognize import SNIFFED_BYTES, sound_format
 from genre_jax.library import raw_tags
-from genre_jax.library.tag_keys import APE, ASF, BASIC, FORM, JOINT, MP4, PROVENANCE, VORBIS
+from genre_jax.library.tag_keys import ASF, BASIC, JOINT, MP4, PROVENANCE, VORBIS
+from genre_jax.library.tag_places import (
+  LIKE_A_NUMBER,
+  Container,
+  Id3,
+  Mp4,
+  TagError,
+  ape_tags,
+  id3_at_start,
+  id3_chunk,
+)
 
 OGG = {
   b"\x01vorbis": oggvorbis.OggVorbis,
@@ -34,119 +43,6 @@ OGG = {
   b"Speex   ": oggspeex.OggSpeex,
 }
 OGG_PAGE = 28  # bytes before the first packet of an Ogg file
-
-
-class TagError(Exception):
-  """The tags of a file cannot be read or changed; the message is the reason."""
-
-
-class _Id3:
-  """Frames of ID3v2 by plain names; frames of ID3v2.2 are read only."""
-
-  FRAMES = {
-    "title": ("TIT2", "TT2"),
-    "artist": ("TPE1", "TP1"),
-    "albumartist": ("TPE2", "TP2"),
-    "album": ("TALB", "TAL"),
-    "genre": ("TCON", "TCO"),
-  }
-
-  def __init__(self, tags: Any):
-    self.tags = tags
-    self.version = tags.version[1] if tags.version[0] == 2 else 4
-
-  def _free(self, name: str) -> list[Any]:
-    return [f for f in self.tags.getall("TXXX") + self.tags.getall("TXX") if f.desc.upper() == name]
-
-  def read(self, name: str) -> list[str]:
-    values: list[str] = []
-    for key in self.FRAMES.get(name, ()):
-      for frame in self.tags.getall(key):
-        values += frame.genres if name == "genre" else list(map(str, frame.text))
-    for frame in self._free(name.upper()) if name in ("genre", PROVENANCE) else ():
-      values += map(str, frame.text)
-    return values
-
-  def write(self, name: str, values: list[str]) -> None:
-    if self.version not in (3, 4):
-      raise TagError("has ID3v2.2 tags, which would have to become ID3v2.3; convert them first")
-    if name == "genre" and self.version == 3 and values:
-      values = [JOINT.join(values)]
-    for frame in self._free(name.upper()):
-      del self.tags[frame.HashKey]
-    plain = all(value.isascii() for value in values)
-    encoding = id3.Encoding.LATIN1 if plain else id3.Encoding.UTF16
-    if name == "genre":
-      self.tags.delall("TCON")
-      if values:
-        self.tags.add(id3.TCON(encoding=encoding, text=values))
-    elif values:
-      self.tags.add(id3.TXXX(encoding=encoding, desc=name, text=values))
-
-  def save(self, file: BinaryIO) -> None:
-    self.tags.save(file, v2_version=self.version, v23_sep=None)
-
-  def others(self) -> Any:
-    own = {"TCON", "TCO", "TXXX:GENRE", f"TXXX:{PROVENANCE}"}
-    frames = {key: repr(value) for key, value in self.tags.items() if key.upper() not in own}
-    return frames, sorted(self.tags.unknown_frames), self.version
-
-
-class _Keyed:
-  """Tags that are lists of values by key.
-
-  Args:
-    tags: The dictionary of mutagen.
-    keys: {plain name: key}; the first is written.
-    kind: Of the values: str, or another type that is made from bytes.
-  """
-
-  def __init__(self, tags: Any, keys: dict[str, str], kind: Callable = str):
-    self.tags, self._keys, self._kind = tags, keys, kind
-
-  def read(self, name: str) -> list[str]:
-    values = self.tags.get(self._keys[name]) or []
-    return [
-      bytes(value).decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-      for value in ([values] if isinstance(values, str) else values)
-    ]
-
-  def write(self, name: str, values: list[str]) -> None:
-    key = self._keys[name]
-    if key in self.tags:
-      del self.tags[key]
-    if values and self._kind is not str and key.startswith(FORM):
-      self.tags[key] = [self._kind(value.encode()) for value in values]
-    elif values:
-      self.tags[key] = values
-
-  def save(self, file: BinaryIO) -> None:
-    self.tags.save(file)
-
-  def others(self) -> Any:
-    own = {self._keys[name].lower() for name in ("genre", PROVENANCE)}
-    return sorted((key, repr(self.tags[key])) for key in self.tags.keys() if key.lower() not in own)
-
-
-class _Container(_Keyed):
-  """Tags of a file object of mutagen, which writes them."""
-
-  def __init__(self, whole: Any, keys: dict[str, str], kind: Callable = str):
-    if whole.tags is None:
-      whole.add_tags()
-    super().__init__(whole.tags, keys, kind)
-    self._whole = whole
-
-  def save(self, file: BinaryIO) -> None:
-    self._whole.save(file)
-
-  def others(self) -> Any:
-    blocks = [
-      (block.code, block.write())
-      for block in getattr(self._whole, "metadata_blocks", ())
-      if isinstance(block, flac.Picture | flac.CueSheet | flac.SeekTable)
-    ]
-    return super().others(), blocks
 
 
 def _after_id3(file: BinaryIO) -> int:
@@ -160,29 +56,6 @@ def _after_id3(file: BinaryIO) -> int:
     footer = 10 if head[5] & 16 else 0
     size = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
     position += 10 + size + footer
-
-
-def _id3_at_start(file: BinaryIO, has_id3: bool) -> _Id3:
-  """Return ID3v2 tags, or those of ID3v1 where there is no ID3v2: readers prefer ID3v2."""
-  file.seek(0)
-  try:
-    return _Id3(id3.ID3(file, translate=False, load_v1=not has_id3))
-  except id3.ID3NoHeaderError:
-    return _Id3(id3.ID3())
-
-
-def _id3_chunk(kind: Any, file: BinaryIO) -> _Id3:
-  whole = kind(file, translate=False, load_v1=False)
-  if whole.tags is None:
-    whole.add_tags()
-  return _Id3(whole.tags)
-
-
-def _ape(file: BinaryIO) -> _Keyed:
-  try:
-    return _Keyed(apev2.APEv2(file), APE)
-  except apev2.APENoHeaderError:
-    return _Keyed(apev2.APEv2(), APE)
 
 
 class Tags:
@@ -218,35 +91,35 @@ class Tags:
       self._v1 = raw_tags.id3v1(file)
     if found == "FLAC":
       if start:
-        self._others["ID3v2 before FLAC"] = _id3_at_start(file, True)
+        self._others["ID3v2 before FLAC"] = id3_at_start(file, True)
       self._add_ape(file)
       file.seek(0)
-      return "Vorbis comment", _Container(flac.FLAC(file), VORBIS)
+      return "Vorbis comment", Container(flac.FLAC(file), VORBIS)
     if found in ("MPEG", "TTA") or (start and not found):
       self._add_ape(file)
-      return "ID3v2", _id3_at_start(file, start > 0)
+      return "ID3v2", id3_at_start(file, start > 0)
     if start:
       raise TagError(f"has ID3v2 before {found}; remove these tags first")
     if found in ("WavPack", "Monkey's Audio", "Musepack"):
-      return "APEv2", _ape(file)
+      return "APEv2", ape_tags(file)
     if found == "Ogg":
       for magic, kind in OGG.items():
         if head[OGG_PAGE:].startswith(magic):
-          return "Vorbis comment", _Container(kind(file), VORBIS)
+          return "Vorbis comment", Container(kind(file), VORBIS)
     if found == "MP4":
-      return "MP4", _Container(mp4.MP4(file), MP4, mp4.MP4FreeForm)
+      return "MP4", Mp4(mp4.MP4(file), MP4, mp4.MP4FreeForm)
     if found == "WMA":
-      return "ASF", _Container(asf.ASF(file), ASF)
+      return "ASF", Container(asf.ASF(file), ASF)
     if found == "WAV" or head[:4] == b"RIFF" and head[8:12] == b"WAVE":
       self._info = raw_tags.info_genres(file)
       file.seek(0)
-      return "ID3v2", _id3_chunk(wave.WAVE, file)
+      return "ID3v2", id3_chunk(wave.WAVE, file)
     if found in ("AIFF", "DSF"):
-      return "ID3v2", _id3_chunk(aiff.AIFF if found == "AIFF" else dsf.DSF, file)
+      return "ID3v2", id3_chunk(aiff.AIFF if found == "AIFF" else dsf.DSF, file)
     raise TagError("its format has no tags that genre_jax can read")
 
   def _add_ape(self, file):
-    ape = _ape(file)
+    ape = ape_tags(file)
     if len(ape.tags):
       self._others["APEv2"] = ape
 
@@ -270,7 +143,17 @@ class Tags:
     return {place: values for place, values in kept.items() if values}
 
   def set_genres(self, genres: list[str], provenance: str) -> None:
-    """Write genres into the main place, every other place that has one, and existing ID3v1."""
+    """Write genres into the main place, every other place that has one, and existing ID3v1.
+
+    Raises:
+      TagError: If programs would read them from ID3v2 as other genres.
+    """
+    if any(isinstance(tags, Id3) for tags in (self._main, *self._others.values())):
+      for genre in filter(LIKE_A_NUMBER.match, genres):
+        raise TagError(
+          f"programs would read the genre {genre!r} in ID3 as a number; give it another name with"
+          " --names"
+        )
     places = (*self.genres(), self.place, *(["ID3v1"] if self._v1 else []))
     self.put_back({place: genres for place in places}, provenance)
 

@@ -17,6 +17,7 @@ from genre_jax.library.embeddings import NEAR, Embeddings
 from genre_jax.library.label_names import read_names
 from genre_jax.library.similar import Limits
 from tests.library.conftest import CLASSES, write_songs
+from tools.genre_features import FEATURES, PARTS_OF
 
 FREE = Limits(count=10, per_artist=0, per_album=0)
 
@@ -63,6 +64,18 @@ def songs(db):
       )
       for n in range(300)
     ]
+
+
+def test_the_default_model_is_searched_by_the_penultimate_layer_of_musicnn(db):
+  raw = np.random.default_rng(0).normal(size=(4, FEATURES)).astype(np.float16)
+  for number, vector in enumerate(raw):
+    _add(db, f"/music/{number}", vector)
+  part = np.float32(raw[:, PARTS_OF["embedding"]])
+  part -= part.mean(0)
+  part /= np.linalg.norm(part, axis=1, keepdims=True)
+  np.testing.assert_allclose(_embeddings(db).vectors(range(4)), part, atol=1e-5)
+  whole = Embeddings(db, find_model(db), slice(None))
+  assert whole.vectors(range(4)).shape == raw.shape
 
 
 def test_distances_are_exact(db, songs):

@@ -3,6 +3,7 @@
 import builtins
 import json
 import os
+import sys
 
 import mutagen.flac
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from genre_jax.errors import UserError
 from genre_jax.library import changes, overview, tagging, undo
 from genre_jax.library.database import find_model
-from genre_jax.library.label_names import read_names, tag_of
+from genre_jax.library.label_names import print_names, read_names, tag_of
 from tests.library.conftest import add_song, content, tag, undo_last, write_songs
 
 
@@ -42,9 +43,20 @@ def test_names_of_the_user(tmp_path):
   table.write_text("label,tag\nrock,Rock\nROCK,Pop\n")
   with pytest.raises(UserError, match="line 3"):
     read_names(table)
+  table.write_text("label,tag\nrock,Rock\n,Pop\n")
+  with pytest.raises(UserError, match="names.csv, line 3: the label is empty"):
+    read_names(table)
   table.write_text("label,genre\n")
   with pytest.raises(UserError, match="the column tag is missing"):
     read_names(table)
+
+
+def test_names_are_printed(capsys):
+  names = {"hiphop": "Hip-Hop", "speech": ""}
+  print_names(["HipHop", "my, own"], names, sys.stdout)
+  assert capsys.readouterr().out == 'label,tag\nHipHop,Hip-Hop\n"my, own","my, own"\n'
+  print_names([], names, sys.stdout)
+  assert capsys.readouterr().out == "label,tag\nhiphop,Hip-Hop\nspeech,\n"
 
 
 def test_every_label_of_the_default_models_has_a_name(small_model):
