@@ -54,6 +54,26 @@ def drop_info_genres(file: BinaryIO) -> None:
     file.write(b"JUNK")
 
 
+def add_info_genre(file: BinaryIO, genre: str) -> None:
+  """Append a genre in RIFF INFO to a WAV file, unless its header does not say where it ends."""
+  size = file.seek(0, os.SEEK_END)
+  file.seek(0)
+  head = file.read(8)
+  if head[:4] != b"RIFF" or int.from_bytes(head[4:], "little") not in (size - 8, size - 7):
+    return
+  text = genre.encode() + b"\0"
+  text += bytes(len(text) % 2)
+  content = b"INFOIGNR" + len(text).to_bytes(4, "little") + text
+  chunk = bytes(size % 2) + b"LIST" + len(content).to_bytes(4, "little") + content
+  length = size + len(chunk) - 8
+  if length >= 1 << 32:
+    return
+  file.seek(size)
+  file.write(chunk)
+  file.seek(4)
+  file.write(length.to_bytes(4, "little"))
+
+
 def _chunks(file, start, end):
   """Yield (name, position of the content, size) of RIFF chunks between two positions."""
   for _ in range(MAX_CHUNKS):

@@ -72,6 +72,7 @@ class Tags:
     self._file = file
     self._others: dict[str, Any] = {}  # {place: tags} beside the main ones
     self._v1 = b""
+    self._riff = False  # a WAV file, in which older programs read RIFF INFO alone
     self._info: list[tuple[int, str]] = []  # genres of RIFF INFO
     try:
       self.place, self._main = self._open()
@@ -111,7 +112,7 @@ class Tags:
     if found == "WMA":
       return "ASF", Container(asf.ASF(file), ASF)
     if found == "WAV" or head[:4] == b"RIFF" and head[8:12] == b"WAVE":
-      self._info = raw_tags.info_genres(file)
+      self._riff, self._info = True, raw_tags.info_genres(file)
       file.seek(0)
       return "ID3v2", id3_chunk(wave.WAVE, file)
     if found in ("AIFF", "DSF"):
@@ -154,7 +155,8 @@ class Tags:
           f"programs would read the genre {genre!r} in ID3 as a number; give it another name with"
           " --names"
         )
-    places = (*self.genres(), self.place, *(["ID3v1"] if self._v1 else []))
+    beside = [*(["ID3v1"] if self._v1 else []), *(["RIFF INFO"] if self._riff else [])]
+    places = (*self.genres(), self.place, *beside)
     self.put_back({place: genres for place in places}, provenance)
 
   def put_back(self, places: dict[str, list[str]], provenance: str = "") -> None:
@@ -170,6 +172,8 @@ class Tags:
       raw_tags.drop_info_genres(self._file)
     self._file.seek(0)
     self._main.save(self._file)
+    if self._riff and places.get("RIFF INFO"):
+      raw_tags.add_info_genre(self._file, JOINT.join(places["RIFF INFO"]))
     if self._v1:
       # mutagen removes ID3v1 or makes it anew from ID3v2.
       first = places.get("ID3v1", [])[:1]
