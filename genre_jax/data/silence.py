@@ -107,7 +107,8 @@ class SilenceCutter:
     self._hop = max(1, round(rate / HOPS))
     self._hops = max(1, round(SECONDS * rate / self._hop))  # in a second
     self._recent = np.zeros((2, self._hops))  # mean square and mean of the hops of a second
-    self._rest = np.zeros(0, np.float32)  # samples of an incomplete hop
+    self._rest = np.zeros(0, np.float32)  # samples of the last whole hop and of an incomplete one
+    self._constant_before = False  # whether the hop before was digital silence
     # The last hop with sound waits: where it ends depends on whether silence follows.
     self._tail = np.zeros(0, np.float32)
     self._quiet: list[np.ndarray] = []  # pieces of the current quiet run, empty if it is long
@@ -120,7 +121,8 @@ class SilenceCutter:
     """Add float32[samples]; return those that are known to contain sound."""
     self.samples += len(samples)
     samples = np.concatenate([self._rest, samples])
-    count = len(samples) // self._hop * self._hop
+    # What a hop is depends on the next one.
+    count = max(0, len(samples) // self._hop - 1) * self._hop
     self._rest = samples[count:]
     return self._cut(samples[:count])
 
@@ -145,7 +147,7 @@ class SilenceCutter:
     squares, firsts = (sums[:, self._hops + 1 :] - sums[:, 1 : -self._hops]) / self._hops
     loudest = np.maximum.accumulate(np.maximum(squares - firsts**2, self.loudest))
     self._recent, self.loudest = known[:, -self._hops :], float(loudest[-1])
-    quiet = power <= _limit(loudest)
+    quiet = (power <= _limit(loudest)) & ~self._ends_in_digital_silence(hops)
     groups = np.arange(0, len(power), GROUP_HOPS)
     self._groups.append(np.maximum.reduceat(power, groups))
     self._group_hops.append(np.diff(np.append(groups, len(power))))
@@ -165,6 +167,19 @@ class SilenceCutter:
       results.append(self._piece([*self._quiet, samples[first:last]], at))
       self._quiet, self._quiet_samples = [], 0
     return np.concatenate(results)
+
+  def _ends_in_digital_silence(self, hops):
+    """Return which hops have both sound and samples of digital silence, which may be beside them.
+
+    They count as sound, of which the constant samples are cut; as silence, their sound would be.
+    """
+    following = self._rest[: self._hop]
+    low = np.append(hops.min(1), following.min())
+    high = np.append(hops.max(1), following.max())
+    constant = np.concatenate([[self._constant_before], low == high])
+    self._constant_before = bool(constant[-2])
+    beside = constant[:-2] | constant[2:]
+    return beside & (high - low > 2 * SILENT_PEAK)[:-1]
 
   def _add_quiet(self, samples):
     if not len(samples):

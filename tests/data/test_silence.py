@@ -127,6 +127,15 @@ def test_short_pauses_and_quiet_music_are_kept(sizes):
   np.testing.assert_array_equal(cut(audio[:5], sizes=sizes)[0], audio[:5])
 
 
+@pytest.mark.parametrize("sizes", [(10**9,), (7, 801)])
+@pytest.mark.parametrize("extra", range(1, 9))
+def test_a_faint_last_sample_before_digital_silence_is_kept(sizes, extra):
+  music = noise(2, 0.1)[: 15000 + extra]
+  music[-1] = 2e-3  # as quiet as silence, in the mean of its hop
+  audio = np.concatenate([music, noise(2, 0.0)])
+  np.testing.assert_array_equal(cut(audio, sizes=sizes)[0], music)
+
+
 def test_a_gain_does_not_change_what_is_silent():
   audio = np.concatenate([noise(2, 0.1), noise(2, 4e-3), noise(2, 0.1), noise(2, 5e-5)])
   kept = cut(audio)[1].pieces
