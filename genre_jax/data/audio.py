@@ -16,7 +16,7 @@ import soxr
 from genre_jax.data import decoder, headers
 from genre_jax.data.decoder import Facts, UnreadableAudio
 from genre_jax.data.mono import MonoMixer, OffsetFilter
-from genre_jax.data.silence import SilenceCutter
+from genre_jax.data.silence import DigitalSilenceCutter, SilenceCutter
 
 # Audio samples are within 1. Above about 1e15 their power overflows float32.
 LOUDEST = 1e9
@@ -136,6 +136,11 @@ class _Converter:
 
   def __init__(self, rate: int, sample_rate: int, plain_mean: bool, cutter: SilenceCutter | None):
     self._cutter = cutter
+    # Samples that were resampled, and that the cutter got. The resampler returns them later: what
+    # was cut of digital silence waits in (place in the output, number of samples).
+    self._ratio, self._taken, self._given = sample_rate / rate, 0, 0
+    self._cuts: list[tuple[int, int]] = []
+    self._digital = DigitalSilenceCutter(rate) if cutter else None
     self._mixer = None if plain_mean else MonoMixer(rate)
     self._offset_filter = None if plain_mean else OffsetFilter(sample_rate)
     self._resampler = (
@@ -143,19 +148,39 @@ class _Converter:
     )
 
   def push(self, values):
-    yield from self._resample(
-      self._mixer.push(values) if self._mixer else values.mean(axis=0), last=False
-    )
+    yield from self._split(self._mixer.push(values) if self._mixer else values.mean(axis=0))
 
   def flush(self):
-    yield from self._resample(
-      self._mixer.flush() if self._mixer else np.zeros(0, np.float32), last=True
-    )
+    if self._mixer:
+      yield from self._split(self._mixer.flush())
+    rest = self._digital.flush() if self._digital else np.zeros(0, np.float32)
+    yield from self._resample(rest, last=True)
+    for _, cut in self._cuts:
+      yield from self.filtered(self._cutter.skip(cut))
+
+  def _split(self, mono):
+    """Cut digital silence out of mono samples and convert the others."""
+    if self._digital is None:
+      yield from self._resample(mono, last=False)
+      return
+    for sound, cut in self._digital.push(mono):
+      if cut:
+        place = round((self._taken + len(sound)) * self._ratio)
+        self._cuts.append((place, round(cut * self._ratio)))
+      yield from self._resample(sound, last=False)
 
   def _resample(self, mono, last):
+    self._taken += len(mono)
     if self._resampler is not None and (len(mono) or last):
       mono = self._resampler.resample_chunk(mono, last=last)
     # Before the filter, whose output needs a second to follow music into silence.
+    while self._cuts and self._given + len(mono) >= self._cuts[0][0]:
+      place, cut = self._cuts.pop(0)
+      first, mono = np.split(mono, [max(0, place - self._given)])
+      self._given += len(first)
+      yield from self.filtered(self._cutter.push(first))
+      yield from self.filtered(self._cutter.skip(cut))
+    self._given += len(mono)
     yield from self.filtered(self._cutter.push(mono) if self._cutter else mono)
 
   def filtered(self, mono):

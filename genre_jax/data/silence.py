@@ -9,6 +9,8 @@ below the loudest second are left out. The streaming classifier cannot know the 
 uses an absolute level instead.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from genre_jax.data.frontend import FrontendConfig
@@ -84,6 +86,53 @@ def without_silence(log_mel: np.ndarray, frontend: FrontendConfig) -> np.ndarray
   return log_mel if sounding.all() else log_mel[sounding]
 
 
+class DigitalSilenceCutter:
+  """Cut runs of equal samples of at least a second out of a stream, exactly.
+
+  This comes before resampling, which would smear sound into them.
+
+  Args:
+    rate: Sample rate in Hz.
+  """
+
+  def __init__(self, rate: int):
+    self._rate = rate
+    self._value = np.zeros(1, np.float32)  # the last sample
+    self._run = 0  # length of the run of equal samples at the end
+    self._waiting = 0  # how much of it was neither returned nor cut
+
+  def push(self, samples: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
+    """Add float32[samples].
+
+    Yields:
+      (float32[samples], number of samples that were cut after them).
+    """
+    if not len(samples):
+      return
+    same = _constant(samples, self._value[0]) if self._run else 0
+    if self._run + same >= self._rate:
+      cut = self._waiting + same
+      self._run, self._waiting = self._run + same, 0
+      yield samples[:0], cut
+      samples = samples[same:]
+      if not len(samples):
+        return
+    else:
+      samples = np.concatenate([np.repeat(self._value, self._waiting), samples])
+    edges = np.concatenate([[0], np.flatnonzero(samples[1:] != samples[:-1]) + 1, [len(samples)]])
+    start = 0
+    for run in np.flatnonzero(np.diff(edges)[:-1] >= self._rate):
+      yield samples[start : edges[run]], int(edges[run + 1] - edges[run])
+      start = edges[run + 1]
+    self._value, self._run = samples[-1:].copy(), int(edges[-1] - edges[-2])
+    self._waiting = self._run if self._run < self._rate else 0
+    yield samples[start : edges[-2]], self._run - self._waiting
+
+  def flush(self) -> np.ndarray:
+    """End the stream; return the samples that were waiting."""
+    return np.repeat(self._value, self._waiting)
+
+
 class SilenceCutter:
   """Cut silent stretches out of a stream of samples.
 
@@ -102,7 +151,7 @@ class SilenceCutter:
   """
 
   def __init__(self, rate: int, loudest: float = 0.0):
-    self.loudest, self.samples = loudest, 0
+    self.loudest, self.samples, self._skipped = loudest, 0, 0
     self.pieces: list[list[int]] = []
     self._hop = max(1, round(rate / HOPS))
     self._hops = max(1, round(SECONDS * rate / self._hop))  # in a second
@@ -132,6 +181,15 @@ class SilenceCutter:
       return np.zeros(0, np.float32)
     parts = [self._tail, *self._quiet, self._rest]
     return self._piece(parts, self.samples - sum(map(len, parts)))
+
+  def skip(self, samples: int) -> np.ndarray:
+    """Say that this many samples were cut before they came here; return those that waited."""
+    kept = self.flush()
+    self._tail = self._rest = np.zeros(0, np.float32)
+    self._quiet, self._quiet_samples = [], 0
+    self.samples += samples
+    self._skipped += samples
+    return kept
 
   def _cut(self, samples):
     """Return the samples of whole hops that are known to contain sound."""
@@ -231,7 +289,7 @@ class SilenceCutter:
     edges = np.flatnonzero(np.diff(np.concatenate([[0], quiet.astype(int), [0]])))
     runs = [hops[start:end].sum() for start, end in zip(edges[::2], edges[1::2], strict=True)]
     silent = sum(run for run in runs if run >= self._hops) * self._hop
-    cut = self.samples - sum(length for _, length in self.pieces)
+    cut = self.samples - self._skipped - sum(length for _, length in self.pieces)
     return silent > cut + self._hops * self._hop // 2
 
   def positions(self, samples: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import pytest
 import soundfile
 
 from genre_jax.data.audio import UnreadableAudio, read_audio, read_blocks
+from genre_jax.data.silence import SilenceCutter
 
 
 def write(path, audio, rate=22050, **options):
@@ -157,3 +158,27 @@ def test_memory_does_not_grow_with_length(tmp_path):
   assert total == 22050 * 600
   assert tracemalloc.get_traced_memory()[1] < 8e6
   tracemalloc.stop()
+
+
+@pytest.mark.parametrize("block_seconds", [0.05, 10])
+@pytest.mark.parametrize("value", [0.0, 0.25])
+def test_digital_silence_is_cut_before_it_is_resampled(tmp_path, block_seconds, value):
+  rng = np.random.default_rng(0)
+  music = (0.1 * rng.standard_normal(3 * 44100)).astype(np.float32)
+  quiet = np.full(2 * 44100, value, np.float32)
+  parts = {
+    "plain": [music],
+    "silent": [quiet, music[:70000], quiet, music[70000:], quiet],
+  }
+  found = []
+  for name, pieces in parts.items():
+    soundfile.write(tmp_path / f"{name}.wav", np.concatenate(pieces), 44100, subtype="FLOAT")
+    cutter = SilenceCutter(16000)
+    blocks = read_blocks(
+      tmp_path / f"{name}.wav", 16000, block_seconds, plain_mean=True, cutter=cutter
+    )
+    found.append(np.concatenate(list(blocks)))
+  np.testing.assert_allclose(*found, atol=1e-6)
+  assert cutter.samples == pytest.approx(9 * 16000, abs=2)
+  starts = np.array([first for first, _ in cutter.pieces]) / 16000
+  np.testing.assert_allclose(starts, [2, 4 + 70000 / 44100], atol=1e-3)
