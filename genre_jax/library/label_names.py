@@ -9,6 +9,7 @@ import pathlib
 
 from genre_jax.data.names import name_key, normal_name
 from genre_jax.data.tables import check_cells, check_first, check_one_line, columns_of, read_rows
+from genre_jax.library.tag_keys import parts_of
 
 FILE = pathlib.Path(__file__).parent / "label_names.csv"
 COLUMNS = ("label", "tag")
@@ -47,3 +48,8 @@ def _read(path) -> dict[str, str]:
 def tag_of(label: str, names: dict[str, str]) -> str:
   """Return the genre that is written for a label; '' for none."""
   return names.get(name_key(label), normal_name(label))
+
+
+def tags_of(labels: str, names: dict[str, str]) -> list[str]:
+  """Return the genres that are written for labels which semicolons join."""
+  return list(dict.fromkeys(filter(None, (tag_of(part, names) for part in parts_of(labels)))))
