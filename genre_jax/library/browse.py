@@ -122,6 +122,14 @@ def find_tracks(
   Returns:
     The number of all these songs, and some of them.
   """
+  db.execute("BEGIN")  # a scan does not change the library between the queries
+  try:
+    return _find_tracks(db, model, chosen, order, descending, offset, limit)
+  finally:
+    db.execute("COMMIT")
+
+
+def _find_tracks(db, model, chosen, order, descending, offset, limit):
   where, values = _condition(db, model, chosen)
   (total,) = db.execute(f"SELECT COUNT(*) FROM analysis WHERE {where}", values).fetchone()
   tables = "analysis"
