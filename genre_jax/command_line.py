@@ -1,5 +1,6 @@
 """Parse flags, report user errors, handle signals and set the exit status of every command."""
 
+import contextlib
 import errno
 import io
 import logging
@@ -8,7 +9,7 @@ import pathlib
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from absl import app, flags
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 # Packages of the optional extras, by the name of their module.
 EXTRAS = {
-  "gradio": ("gradio", "web"),
+  "fastapi": ("fastapi", "web"),
   "matplotlib": ("matplotlib", "report"),
   "ml_collections": ("ml_collections", "train"),
   "mutagen": ("mutagen", "library"),
@@ -30,6 +31,7 @@ EXTRAS = {
   "sklearn": ("scikit-learn", "train"),
   "tensorflow": ("tensorflow-cpu", "train"),
   "tensorflow_datasets": ("tensorflow-datasets", "train"),
+  "uvicorn": ("uvicorn", "web"),
 }
 # An unknown flag that is rather the name of a file, such as -dash.mp3.
 LIKE_A_FILE = re.compile(r"-(?!-?config\.)[^=]*\.\w{2,5}", re.DOTALL)
@@ -120,6 +122,16 @@ def experiment(argv: list[str], config: flags.FlagHolder) -> "tuple[ConfigDict, 
 def _terminate(number, _) -> None:
   """Handle SIGTERM as Ctrl-C: stop worker processes and keep finished work."""
   raise KeyboardInterrupt(number)
+
+
+@contextlib.contextmanager
+def ctrl_c_ends() -> Iterator[None]:
+  """Let Ctrl-C end the block as its regular end; SIGTERM still ends the command."""
+  try:
+    yield
+  except KeyboardInterrupt as error:
+    if error.args:  # SIGTERM
+      raise
 
 
 def escape_unprintable() -> None:

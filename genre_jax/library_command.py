@@ -3,9 +3,9 @@
 `scan FOLDER...` analyzes new and changed files. `tag [PATH...]` writes genres into files that have
 none, and `undo` restores these files; both only print what they would do without --write. `similar
 SONG` lists songs like one, and `playlist` writes an M3U8 file. `learn` makes a model of the user's
-own genres. `status` counts what is known, `export` writes it as a table, and `forget [PATH...]`
-removes missing files, or those that it names, from the library. `names [LABEL...]` prints the
-genres that `tag` writes for labels, as CSV.
+own genres. `serve` shows the library in a browser, and as JSON. `status` counts what is known,
+`export` writes it as a table, and `forget [PATH...]` removes missing files, or those that it names,
+from the library. `names [LABEL...]` prints the genres that `tag` writes for labels, as CSV.
 """
 
 import contextlib
@@ -20,8 +20,10 @@ from genre_jax import command_line
 from genre_jax.errors import UserError, did_you_mean
 from genre_jax.library import messages
 from genre_jax.model_flags import ModelFlags
+from genre_jax.serve_flags import ServeFlags
 
 MODEL = ModelFlags()
+SERVE = ServeFlags(7870, "serve: ")
 DB = flags.DEFINE_string(
   "db", "", "File of the library; $XDG_DATA_HOME/genre_jax/library.db if empty."
 )
@@ -35,7 +37,7 @@ FILE_SECONDS = flags.DEFINE_float(
   lower_bound=0,
 )
 RETRY = flags.DEFINE_bool("retry", False, "scan: read files again that failed before.")
-WRITE = flags.DEFINE_bool("write", False, "tag, undo: change files; otherwise only print.")
+WRITE = flags.DEFINE_bool("write", False, "tag, undo, serve: change files; otherwise none.")
 MIN_CONFIDENCE = flags.DEFINE_float(
   "min_confidence", 0.5, "tag: least probability of a genre.", lower_bound=0, upper_bound=1
 )
@@ -51,8 +53,8 @@ REPLACE = flags.DEFINE_enum(
 NAMES = flags.DEFINE_string(
   "names",
   "",
-  "tag, playlist, names: CSV file with the columns label and tag; its rows replace the built-in"
-  " ones.",
+  "tag, playlist, serve, names: CSV file with the columns label and tag; its rows replace the"
+  " built-in ones.",
 )
 BATCH = flags.DEFINE_integer(
   "batch", 0, "undo: number of the batch, as `status` lists them; 0: the last.", lower_bound=0
@@ -101,18 +103,8 @@ OUT = flags.DEFINE_string(
 
 def main(argv: list[str]) -> int:
   """Run the command that the first argument names and return the exit status."""
-  commands = {
-    "scan": _scan,
-    "tag": _tag,
-    "undo": _undo,
-    "similar": _similar,
-    "playlist": _playlist,
-    "learn": _learn,
-    "status": _status,
-    "export": _export,
-    "names": _names,
-    "forget": _forget,
-  }
+  runs = _scan, _tag, _undo, _similar, _playlist, _learn, _serve, _status, _export, _names, _forget
+  commands = {run.__name__[1:]: run for run in runs}
   if len(argv) < 2:
     raise UserError(f"give a command: {', '.join(commands)}")
   if argv[1] not in commands:
@@ -280,6 +272,27 @@ def _learn(arguments: list[str]) -> int:
   metadata, variables = model_dir.find_model(flags.FLAGS["model"].value)
   metrics, wrong = learn.learn(examples, metadata, variables, OUT.value)
   print(*learn.summary(examples, metrics, wrong, OUT.value), sep="\n")
+  return 0
+
+
+def _serve(arguments: list[str]) -> int:
+  _no_arguments("serve", arguments)
+  from genre_jax.library import database, label_names, tagging
+  from genre_jax.web import run
+
+  with _library(write=WRITE.value) as db:
+    known = database.find_model(db, pathlib.Path(MODEL.given).name)
+
+  def load():
+    model = MODEL.load("" if MODEL.given else known["name"])
+    if database.model_hash(model) != known["hash"]:
+      raise UserError(f"{model.name} is not the model of the scan: give its --model and --labels")
+    return model
+
+  names = label_names.read_names(NAMES.value)
+  options = tagging.Options(names, MIN_CONFIDENCE.value) if WRITE.value else None
+  with command_line.ctrl_c_ends():
+    run.serve_library(SERVE.options, _path(), known, load, options)
   return 0
 
 

@@ -30,12 +30,15 @@ class ModelFlags:
     """Value of --model if the command line has it, else ''."""
     return self._model.value if self._model.present else ""
 
-  def load(self) -> "Model":
-    """Return the model; keep what it compiles, and print a hint at a better one."""
+  def load(self, name: str = "") -> "Model":
+    """Return the model, or another one by its name; keep what it compiles.
+
+    Print a hint if there is a better one.
+    """
     from genre_jax.inference import model, model_dir
 
     model.keep_compiled_programs()
-    loaded = model.load(self._model.value, self._labels.value)
+    loaded = model.load(name or self._model.value, self._labels.value)
     small = (self._model.value, loaded.name) == (model_dir.DEFAULT_MODEL, model_dir.SMALL_MODEL)
     if small and sys.stderr.isatty():
       print(

@@ -109,7 +109,8 @@ def test_an_experiment_is_found_outside_a_checkout(tmp_path):
     ("ml_collections", ["main", "--config=experiments/base.py"], "genre-jax[train]"),
     ("optax", ["main", "--config=experiments/base.py"], "genre-jax[train]"),
     ("pyarrow", ["predict", "--format=parquet", "--out=a.parquet", AUDIO], "genre-jax[parquet]"),
-    ("gradio", ["page"], "genre-jax[web]"),
+    ("fastapi", ["page"], "genre-jax[web]"),
+    ("uvicorn", ["library", "serve"], "genre-jax[web]"),
     ("mutagen", ["library", "scan", "music"], "genre-jax[library]"),
   ],
 )
@@ -123,7 +124,7 @@ def test_a_missing_extra_is_one_line_that_names_it(tmp_path, module, arguments, 
 @pytest.mark.parametrize(
   ("file", "extras"),
   [
-    ("requirements.txt", ["train", "test", "parquet", "library"]),
+    ("requirements.txt", ["train", "test", "parquet", "library", "web"]),
     ("requirements-onnx.txt", ["onnx"]),
   ],
 )

@@ -44,7 +44,7 @@ def train(workdir: pathlib.Path) -> pathlib.Path:
   return workdir / "eval" / "report.html"
 
 
-def take_screenshot(page: str, picture: pathlib.Path, width: int, height: int) -> None:
+def take_screenshot(page: str, picture: pathlib.Path, width: int, height: int, *flags: str) -> None:
   """Write a PNG of the top of a page.
 
   Args:
@@ -52,6 +52,7 @@ def take_screenshot(page: str, picture: pathlib.Path, width: int, height: int) -
     picture: file to write.
     width: CSS pixels.
     height: CSS pixels.
+    flags: further flags of the browser.
 
   Raises:
     SystemExit: If no browser is installed, or the picture is larger than MAX_BYTES.
@@ -61,7 +62,7 @@ def take_screenshot(page: str, picture: pathlib.Path, width: int, height: int) -
     raise SystemExit("error: no Chromium on the PATH: install the package chromium")
   with tempfile.TemporaryDirectory() as folder:
     raw = pathlib.Path(folder) / "page.png"
-    command = (browser, *BROWSER_FLAGS, f"--user-data-dir={folder}/profile")
+    command = (browser, *BROWSER_FLAGS, *flags, f"--user-data-dir={folder}/profile")
     subprocess.run(
       (*command, f"--window-size={width},{height}", f"--screenshot={raw}", page),
       check=True,

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genre_jax.errors import UserError, did_you_mean
+from genre_jax.library.tag_keys import BASIC, HUMAN
 
 if TYPE_CHECKING:
   from genre_jax.inference.model import Model
 
-VERSION = 1
+VERSION = 2
 BUSY_SECONDS = 30.0
 SCHEMA = """
 CREATE TABLE file (
@@ -82,6 +83,46 @@ CREATE TABLE change (
 ) STRICT;
 CREATE INDEX change_batch ON change (batch, state);
 """
+# Text of a file that `browse` searches: {} is its row.
+WORDS = " || ' ' || ".join(
+  [f"ifnull(json_extract({{0}}.tags, '$.{name}'), '')" for name in BASIC]
+  + ["CAST({0}.path AS TEXT)"]
+)
+REMOVE_WORDS = (
+  "INSERT INTO file_words (file_words, rowid, words)"
+  f" VALUES ('delete', old.id, {WORDS.format('old')})"
+)
+ADD_WORDS = f"INSERT INTO file_words (rowid, words) VALUES (new.id, {WORDS.format('new')})"
+# What files are sorted by; those without this tag are the last.
+SORTED = {
+  name: f"ifnull(nullif(json_extract(tags, '$.{name}'), ''), char(1114111)) COLLATE NOCASE"
+  for name in ("artist", "title")
+}
+# Whether the tags of a file have a genre that no model chose.
+HUMAN_GENRE = (
+  "(ifnull(json_extract(tags, '$.genres'), '{}') != '{}'"
+  " AND (ifnull(json_extract(tags, '$.provenance'), '') = ''"
+  f" OR instr(json_extract(tags, '$.provenance'), '\"by\": \"{HUMAN}\"') > 0))"
+)
+# What version 2 added.
+ADDED = (
+  "CREATE TABLE correction ("  # the genre that a human gave to a sound, whatever its file
+  " sound BLOB PRIMARY KEY,"
+  " genre TEXT NOT NULL,"  # several are joined by semicolons
+  " decided REAL NOT NULL"  # seconds since 1970
+  ") STRICT",
+  "CREATE INDEX analysis_confidence ON analysis (model, confidence, file, label)",
+  f"CREATE INDEX file_artist ON file ({SORTED['artist']})",
+  f"CREATE INDEX file_title ON file ({SORTED['title']})",
+  f"CREATE INDEX file_reviewed ON file (id) WHERE {HUMAN_GENRE}",
+  "CREATE VIRTUAL TABLE file_words USING fts5"
+  " (words, content='', tokenize='unicode61 remove_diacritics 2')",
+  f"CREATE TRIGGER file_added AFTER INSERT ON file BEGIN {ADD_WORDS}; END",
+  f"CREATE TRIGGER file_removed AFTER DELETE ON file BEGIN {REMOVE_WORDS}; END",
+  "CREATE TRIGGER file_changed AFTER UPDATE OF path, tags ON file"
+  f" BEGIN {REMOVE_WORDS}; {ADD_WORDS}; END",
+  f"INSERT INTO file_words (rowid, words) SELECT id, {WORDS.format('file')} FROM file",
+)
 # What to do about an error of SQLite, by its name.
 REMEDIES = {
   "SQLITE_BUSY": "wait until the other command ends",
@@ -147,12 +188,14 @@ def open_database(path: pathlib.Path, create: bool = False) -> sqlite3.Connectio
       if db.execute("SELECT 1 FROM sqlite_master").fetchone():
         raise UserError(f"--db={path}: is another program's database; give another file")
       db.execute("PRAGMA journal_mode = WAL")
-      db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
-    elif version != VERSION:
+      db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = 1; COMMIT;")
+    elif version > VERSION:
       raise UserError(
         f"--db={path}: has version {version}, this program reads {VERSION}; update"
         " genre_jax, or give another file"
       )
+    if version < VERSION:
+      _upgrade(db)
     db.execute("PRAGMA synchronous = FULL")
   except sqlite3.Error as error:
     db.close()
@@ -181,6 +224,15 @@ def _connect(path: pathlib.Path) -> sqlite3.Connection:
       raise
   # Nothing waits in its log, and no other command can write it either.
   return sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True, isolation_level=None)
+
+
+def _upgrade(db: sqlite3.Connection) -> None:
+  """Bring a library of version 1 to this version, unless another command has done so meanwhile."""
+  with transaction(db):
+    if db.execute("PRAGMA user_version").fetchone()[0] < VERSION:
+      for statement in ADDED:
+        db.execute(statement)
+      db.execute(f"PRAGMA user_version = {VERSION}")
 
 
 def model_hash(model: "Model") -> str:

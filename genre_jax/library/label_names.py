@@ -13,6 +13,7 @@ from typing import TextIO
 from genre_jax.data.names import name_key, normal_name
 from genre_jax.data.tables import check_cells, check_first, check_one_line, columns_of, read_rows
 from genre_jax.errors import UserError
+from genre_jax.library.tag_keys import parts_of
 
 FILE = pathlib.Path(__file__).parent / "label_names.csv"
 COLUMNS = ("label", "tag")
@@ -66,3 +67,8 @@ def print_names(labels: Sequence[str], names: dict[str, str], file: TextIO) -> N
   table = csv.writer(file, lineterminator="\n")
   table.writerow(COLUMNS)
   table.writerows((label, tag_of(label, names)) for label in labels or names)
+
+
+def tags_of(labels: str, names: dict[str, str]) -> list[str]:
+  """Return the genres that are written for labels which semicolons join."""
+  return list(dict.fromkeys(filter(None, (tag_of(part, names) for part in parts_of(labels)))))

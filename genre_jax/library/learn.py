@@ -24,7 +24,8 @@ from genre_jax.evaluation.calibration import fit_temperature
 from genre_jax.evaluation.metrics import Predictions, softmax, summarize
 from genre_jax.inference.model_dir import write_model
 from genre_jax.library import softmax_regression
-from genre_jax.library.tag_keys import parts_of, written_genres
+from genre_jax.library.label_names import read_names, tags_of
+from genre_jax.library.tag_keys import by_human, parts_of, written_genres
 
 FOLDS = 5
 MIN_ARTISTS = 2  # of a genre: training and evaluation need different ones
@@ -60,15 +61,18 @@ def read_examples(db: sqlite3.Connection, model: int, table: str = "") -> Exampl
     db: The library.
     model: Id of the model with the embeddings.
     table: CSV file with the columns file and genre, and group if artists are not in the tags; ''
-      for the genres in the files' tags, without those that this program wrote.
+      for the genres that humans gave: in `library serve`, else in the files' tags, without those
+      that this program wrote.
 
   Raises:
     UserError: If fewer than two genres have enough artists, or the table cannot be used.
   """
   listed = _read_table(table) if table else None
   found = []
-  for path, text, embedding in db.execute(
-    "SELECT path, tags, embedding FROM file JOIN analysis ON analysis.file = file.id"
+  names = read_names()
+  for path, text, embedding, corrected in db.execute(
+    "SELECT path, tags, embedding, correction.genre FROM file"
+    " JOIN analysis ON analysis.file = file.id LEFT JOIN correction USING (sound)"
     " WHERE model = ? AND status = 'ok' AND missing_since IS NULL AND embedding != x''"
     " ORDER BY path",
     (model,),
@@ -76,7 +80,7 @@ def read_examples(db: sqlite3.Connection, model: int, table: str = "") -> Exampl
     known = json.loads(text)
     artist = known.get("albumartist") or known.get("artist", "")
     if listed is None:
-      genre = _human_genre(known)
+      genre = _corrected(corrected, names) or _human_genre(known)
     else:
       genre, group = listed.get(path, ("", ""))
       artist = group or artist
@@ -107,9 +111,15 @@ def read_examples(db: sqlite3.Connection, model: int, table: str = "") -> Exampl
   )
 
 
+def _corrected(text: str | None, names: dict[str, str]) -> str:
+  """Return the first genre of a correction, or '' without one."""
+  return (tags_of(text, names) or parts_of(text))[0] if text else ""
+
+
 def _human_genre(known: dict[str, Any]) -> str:
   """Return the first genre that a human wrote into the tags of a file, or ''."""
-  ours = written_genres(known.get("provenance", ""))
+  provenance = known.get("provenance", "")
+  ours = set() if by_human(provenance) else written_genres(provenance)
   for values in known.get("genres", {}).values():
     for genre in (part for text in values for part in parts_of(text)):
       if genre and genre not in ours:

@@ -18,6 +18,7 @@ COLUMNS = (
   "genre",
   "confidence",
   "model",
+  "correction",
   "artist",
   "album",
   "title",
@@ -55,6 +56,9 @@ def status(db: sqlite3.Connection, model: dict[str, Any] | None) -> list[str]:
       (model["id"],),
     ).fetchall()
     lines.append("genres: " + _most(labels))
+  (corrected,) = db.execute("SELECT COUNT(*) FROM correction").fetchone()
+  if corrected:
+    lines.append(f"genres given by humans in `library serve`: {corrected:,}")
   failures = db.execute(
     "SELECT error, COUNT(*) FROM file WHERE status = 'failed' GROUP BY error ORDER BY 2 DESC"
   ).fetchall()
@@ -98,9 +102,10 @@ def forget(db: sqlite3.Connection, paths: Sequence[str]) -> int:
 
 def rows(db: sqlite3.Connection, model: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
   """Yield the files of a library by path, as {column: value} with the COLUMNS."""
-  for path, state, error, missing, seconds, tags, label, confidence in db.execute(
-    "SELECT path, status, error, missing_since, seconds, tags, label, confidence FROM file"
-    " LEFT JOIN analysis ON analysis.file = file.id AND analysis.model = ? ORDER BY path",
+  for path, state, error, missing, seconds, tags, label, confidence, corrected in db.execute(
+    "SELECT path, status, error, missing_since, seconds, tags, label, confidence, correction.genre"
+    " FROM file LEFT JOIN analysis ON analysis.file = file.id AND analysis.model = ?"
+    " LEFT JOIN correction USING (sound) ORDER BY path",
     (model["id"] if model else None,),
   ):
     known = json.loads(tags)
@@ -111,6 +116,7 @@ def rows(db: sqlite3.Connection, model: dict[str, Any] | None) -> Iterator[dict[
       "genre": label or "",
       "confidence": None if confidence is None else round(confidence, 4),
       "model": model["name"] if model and label is not None else "",
+      "correction": corrected or "",
       "artist": known.get("artist", ""),
       "album": known.get("album", ""),
       "title": known.get("title", ""),

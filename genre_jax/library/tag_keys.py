@@ -4,6 +4,7 @@ import json
 
 PROVENANCE = "GENRE_JAX"  # the tag with the origin of a genre
 BASIC = ("title", "artist", "albumartist", "album")
+HUMAN = "human"  # who chose the genres, in that tag
 JOINT = "; "  # between several genres in one value
 FORM = "----:com.apple.iTunes:"  # before the names of free tags in MP4
 
@@ -42,6 +43,14 @@ def parts_of(text: str) -> list[str]:
 def all_parts(places: dict[str, list[str]]) -> set[str]:
   """Return the genres in all places of {place: values}, without semicolons."""
   return {part for values in places.values() for text in values for part in parts_of(text)}
+
+
+def by_human(provenance: str) -> bool:
+  """Return whether an origin tag says that a human chose the genres."""
+  try:
+    return json.loads(provenance)["by"] == HUMAN
+  except (ValueError, KeyError, TypeError):
+    return False
 
 
 def written_genres(provenance: str) -> set[str]:

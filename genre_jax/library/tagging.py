@@ -16,10 +16,18 @@ from genre_jax.data.names import printable_path
 from genre_jax.library import messages, tags
 from genre_jax.library.changes import Journal, settle
 from genre_jax.library.database import named_files, transaction
-from genre_jax.library.label_names import tag_of
+from genre_jax.library.label_names import tag_of, tags_of
 from genre_jax.library.read_song import stat_of
 from genre_jax.library.rewrite import Refused, refusal, rewrite
-from genre_jax.library.tag_keys import JOINT, all_parts, written_genres
+from genre_jax.library.tag_keys import HUMAN, JOINT, all_parts, by_human, written_genres
+
+SAME = "has these genres already"
+ANALYZED = (
+  "SELECT file.id, path, size, mtime_ns, ctime_ns, label, probabilities, correction.genre"
+  " FROM file JOIN analysis ON analysis.file = file.id AND analysis.model = ?"
+  " LEFT JOIN correction USING (sound)"
+  " WHERE status = 'ok' AND missing_since IS NULL"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,44 +89,50 @@ def decide(
     UserError: If the library has no file of a path.
   """
   ranges = [named_files(db, path) for path in paths]
-  for file, name, size, mtime, ctime, label, probabilities in db.execute(
-    "SELECT file.id, path, size, mtime_ns, ctime_ns, label, probabilities FROM file"
-    " JOIN analysis ON analysis.file = file.id AND analysis.model = ?"
-    " WHERE status = 'ok' AND missing_since IS NULL ORDER BY path",
-    (model["id"],),
-  ):
-    if ranges and not any(name == path or a <= name < b for path, a, b in ranges):
-      continue
-    path = os.fsdecode(name)
-    found = Decision(file, path, stat=(size, mtime, ctime))
+  for row in db.execute(f"{ANALYZED} ORDER BY path", (model["id"],)):
+    if not ranges or any(row[1] == path or a <= row[1] < b for path, a, b in ranges):
+      yield _decide(row, model, options)
+
+
+def decide_song(
+  db: sqlite3.Connection, model: dict[str, Any], options: Options, file: int
+) -> Decision | None:
+  """Decide for the file with an id; None if it is missing or was not analyzed."""
+  row = db.execute(f"{ANALYZED} AND file.id = ?", (model["id"], file)).fetchone()
+  return row and _decide(row, model, options)
+
+
+def _decide(row: tuple, model: dict[str, Any], options: Options) -> Decision:
+  """Decide for a row of ANALYZED."""
+  file, name, size, mtime, ctime, label, probabilities, corrected = row
+  path = os.fsdecode(name)
+  found = Decision(file, path, stat=(size, mtime, ctime))
+  if corrected:
+    genres, confidence, reason = _corrected(corrected, options)
+  else:
     genres, confidence, reason = _genres(label, probabilities, model, options)
-    if not reason:
-      try:
-        reason = refusal(path, os.stat(path))
-        if not reason and stat_of(path)[:3] != found.stat:
-          reason = "changed since the scan; scan again"
-      except OSError as error:
-        reason = f"cannot be read: {error.strerror or error}"
-    if not reason:
-      provenance = json.dumps(
-        {
-          "genres": genres,
-          "model": model["name"],
-          "hash": model["hash"][:8],
-          "confidence": round(confidence, 3),
-        },
-        ensure_ascii=False,
-      )
-      known = tags.describe(path)
-      reason = _reason(known, genres, provenance, options.replace)
-      found = dataclasses.replace(
-        found,
-        genres=tuple(genres),
-        confidence=confidence,
-        provenance=provenance,
-        old=known.get("genres", {}),
-      )
-    yield dataclasses.replace(found, reason=reason)
+  if not reason:
+    try:
+      reason = refusal(path, os.stat(path))
+      if not reason and stat_of(path)[:3] != found.stat:
+        reason = "changed since the scan; scan again"
+    except OSError as error:
+      reason = f"cannot be read: {error.strerror or error}"
+  if not reason:
+    source = {"by": HUMAN} if corrected else {"model": model["name"], "hash": model["hash"][:8]}
+    provenance = json.dumps(
+      {"genres": genres, **source, "confidence": round(confidence, 3)}, ensure_ascii=False
+    )
+    known = tags.describe(path)
+    reason = _reason(known, genres, provenance, options.replace, bool(corrected))
+    found = dataclasses.replace(
+      found,
+      genres=tuple(genres),
+      confidence=confidence,
+      provenance=provenance,
+      old=known.get("genres", {}),
+    )
+  return dataclasses.replace(found, reason=reason)
 
 
 def _genres(label, probabilities, model, options) -> tuple[list[str], float, str]:
@@ -140,16 +154,31 @@ def _genres(label, probabilities, model, options) -> tuple[list[str], float, str
   return list(genres)[: options.max_genres], chances[sure[0]], ""
 
 
-def _reason(known: dict[str, Any], genres: list[str], provenance: str, replace: str) -> str:
-  """Return why the genres are not written into a file with some tags; '' if they are."""
+def _corrected(text: str, options: Options) -> tuple[list[str], float, str]:
+  """Return genres, confidence and the reason why there are none, of a human's correction."""
+  genres = tags_of(text, options.names)
+  return genres, 1.0, "" if genres else f"{text} is no genre"
+
+
+def _reason(
+  known: dict[str, Any], genres: list[str], provenance: str, replace: str, corrected: bool
+) -> str:
+  """Return why the genres are not written into a file with some tags; '' if they are.
+
+  A human's correction replaces what this program wrote.
+  """
   if "unreadable" in known:
     return known["unreadable"]
   present = all_parts(known["genres"])
   if not present:
     return ""
   if known["provenance"] == provenance and present == all_parts({"": genres}):
-    return "has these genres already"
+    return SAME
   ours = present <= written_genres(known["provenance"])
+  if not corrected and by_human(known["provenance"]):
+    ours = False
+  if corrected and ours:
+    return ""
   if replace == "none" or (replace == "ours" and not ours):
     return "has a genre that genre_jax wrote" if ours else "has a genre"
   return ""

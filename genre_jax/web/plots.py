@@ -5,6 +5,7 @@ not use pyplot, whose global state is not safe for several visitors at once.
 """
 
 import dataclasses
+import io
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,7 +21,15 @@ MAX_COLUMNS = 1200  # of a log-mel plot: about the pixels of a screen
 MAX_ROWS = 16  # of a timeline: the most probable classes
 MEL_OF_WAVEFORM = {"n_fft": 1024, "win_length": 1024, "n_mels": 96, "compression": "db"}
 TICKS_HZ = (100, 300, 1000, 3000, 10000)
+DPI = 110
 TEXT_COLOR = "#333333"
+
+
+def png(figure: Figure) -> bytes:
+  """Return a figure as PNG."""
+  content = io.BytesIO()
+  figure.savefig(content, format="png", dpi=DPI)
+  return content.getvalue()
 
 
 def plot_overview(track: TrackLogMel, prediction: Prediction) -> Figure:
