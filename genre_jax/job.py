@@ -94,9 +94,12 @@ def _predict(directory, paths):
 
 
 def _run(directory, paths, calls):
+  from genre_jax.data import objects
   from genre_jax.distributed import job, manifest, pool, ray_engine
   from genre_jax.inference import model_dir, predict_files
 
+  if ENGINE.value == "ray":
+    ray_engine.import_ray()  # before anything is written
   model = MODEL.load()
   settings = manifest.settings_of(
     model,
@@ -108,7 +111,8 @@ def _run(directory, paths, calls):
   passed_over: collections.Counter[str] = collections.Counter()
   # Absolute: another command, or another machine, may have another working folder.
   files = [
-    (os.path.abspath(path), fault) for path, fault in predict_files.find_files(paths, passed_over)
+    (path if objects.protocol(path) else os.path.abspath(path), fault)
+    for path, fault in predict_files.find_files(paths, passed_over)
   ]
   if ENGINE.value == "ray":
     engine = functools.partial(

@@ -91,7 +91,11 @@ def predict_partition(
   temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
   try:
     tries = Tries(work.directory / TRIES_FOLDER / f"{number:06}")
-    predictions = list(_predictions(work, files, model, calls, workers, tries))
+    try:
+      predictions = list(_predictions(work, files, model, calls, workers, tries))
+    except (Exception, KeyboardInterrupt):
+      tries.end()  # no file has ended this process
+      raise
     header = {
       "manifest_sha256": work.manifest_sha256,
       "partition": number,

@@ -9,12 +9,14 @@ import functools
 import itertools
 import os
 import signal
+import socket
 import warnings
 from collections.abc import Iterable, Iterator
 
 from genre_jax.distributed.manifest import File
 from genre_jax.errors import UserError, missing_extra
 
+CONNECT_SECONDS = 10.0
 TASKS_PER_CORE = 2  # sent to the machines; the others wait here
 
 
@@ -65,15 +67,26 @@ def predict_all(
     ray.shutdown()
 
 
-def _connect(address):
-  """Return the module `ray`, connected to a cluster."""
-  os.environ.setdefault(
-    "RAY_USAGE_STATS_ENABLED", "0"
-  )  # otherwise Ray reports its use to its makers
+def import_ray():
+  """Return the module `ray`.
+
+  Raises:
+    UserError: If it is not installed.
+  """
+  os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # otherwise it reports to its makers
+  os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")  # below, it prints each try to connect
   try:
     import ray
   except ImportError as error:
     raise missing_extra("--engine=ray", "ray", "ray") from error
+  return ray
+
+
+def _connect(address):
+  """Return the module `ray`, connected to a cluster."""
+  ray = import_ray()
+  if address not in ("auto", "local"):
+    _check_address(address)
   handler = signal.getsignal(signal.SIGTERM)
   options = {"include_dashboard": False} if address == "local" else {}
   try:
@@ -82,13 +95,27 @@ def _connect(address):
       warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
       ray.init(address=address, log_to_driver=False, logging_level="ERROR", **options)
   except (ConnectionError, RuntimeError, ValueError, OSError, AssertionError) as error:
-    reason = (str(error).splitlines() or [repr(error)])[0]
-    raise UserError(
-      f"--address={address}: no Ray cluster can be used there ({reason}); start one by `ray start"
-      " --head`, or give --address=local to use this machine alone"
-    ) from error
+    raise _no_cluster(address, (str(error).splitlines() or [repr(error)])[0]) from error
   signal.signal(signal.SIGTERM, handler)  # Ray's own would exit with another status
   return ray
+
+
+def _check_address(address: str) -> None:
+  """Raise UserError unless a program accepts connections at HOST:PORT; Ray waits for minutes."""
+  host, _, port = address.rpartition(":")
+  if not host or "/" in host or not port.isdecimal():
+    raise UserError(f"--address={address}: give auto, local or HOST:PORT")
+  try:
+    socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+  except (OSError, OverflowError) as error:
+    raise _no_cluster(address, getattr(error, "strerror", None) or str(error)) from error
+
+
+def _no_cluster(address: str, reason: str) -> UserError:
+  return UserError(
+    f"--address={address}: no Ray cluster can be used there ({reason}); start one by `ray start"
+    " --head`, or give --address=local to use this machine alone"
+  )
 
 
 def _check(ray, done) -> None:
@@ -131,8 +158,6 @@ def _kept(name, labels, sha256):
   model.keep_compiled_programs()
   loaded = model.load(name, labels)
   if model_sha256(loaded) != sha256:
-    import socket
-
     raise UserError(
       f"--model={name}: {socket.gethostname()} has another model of this name; install the same"
       " model on every machine, then repeat the command"

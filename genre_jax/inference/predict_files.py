@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from genre_jax.data import objects
 from genre_jax.data.isolated_calls import IsolatedCalls
 from genre_jax.data.names import printable_path
 from genre_jax.data.recognize import is_audio_name, is_hidden
@@ -94,16 +95,26 @@ def find_files(
 
   Args:
     paths: Files, which may have any name, '-' for standard input, and folders. Folders are searched
-      with their subfolders and links for names of music files. Hidden names are left out.
+      with their subfolders and links for names of music files. Hidden names are left out. URLs are
+      searched as `objects.find_objects` does.
     passed_over: Counts the other files in folders by their extension, '' for none.
 
   Yields:
     (path, fault): fault is '' for a file, or the reason why a folder gives no file. No file and no
     folder is visited twice.
+
+  Raises:
+    UserError: If object storage cannot be listed.
   """
   seen: set[str] = set()
   for path in paths:
-    path = os.path.expanduser(os.fspath(path))
+    path = os.fspath(path)
+    if objects.protocol(path):
+      new = [found for found in objects.find_objects(path) if found[0] not in seen]
+      seen.update(url for url, _ in new)
+      yield from new
+      continue
+    path = os.path.expanduser(path)
     if not os.path.isdir(path):
       if os.path.realpath(path) not in seen:
         seen.add(os.path.realpath(path))

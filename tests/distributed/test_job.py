@@ -187,6 +187,17 @@ def test_a_file_that_ends_the_process_costs_one_row(run, songs, monkeypatch):
   assert tried[2:] == [*alone, *alone, ["a.wav"], ["c.wav"], ["d.wav"]] and len(tried[1]) == 4
 
 
+def test_an_interruption_is_no_try(tmp_path, run, songs, monkeypatch):
+  def interrupt(*_, **__):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(partitions, "predict_found", interrupt)
+  for _ in range(MOST_TRIES + 1):
+    with pytest.raises(KeyboardInterrupt):
+      run(songs)
+    assert not list((tmp_path / "work" / "tries").iterdir())
+
+
 def test_notes_on_tries_can_be_anything(tmp_path):
   (tmp_path / "000000").write_bytes(b"7\n\xff\nstart\nx\n99999999999\n3\nstart\n3\nsta")
   tries = Tries(tmp_path / "000000")

@@ -13,6 +13,7 @@ import soundfile
 
 from genre_jax.distributed import job, manifest, ray_engine
 from genre_jax.distributed.merge import merge
+from genre_jax.errors import UserError
 from genre_jax.inference import load, predict_files
 from tests.conftest import ROOT
 from tests.inference.conftest import small_model, sound  # noqa: F401
@@ -82,6 +83,17 @@ def test_a_file_that_ends_ray_workers_costs_one_row(cluster, tmp_path, small_mod
   assert summary.files == 3 and summary.partitions == 2 and summary.failed == 1
   ((file, reason),) = summary.failures
   assert file.endswith("deadly.wav") and "ended the process" in reason
+
+
+def test_an_address_without_a_cluster_is_named():
+  for address, words in (
+    ("127.0.0.1:1", "no Ray cluster can be used there .Connection refused"),
+    ("127.0.0.1:99999", "no Ray cluster can be used there"),
+    ("ray://host:1", "give auto, local or HOST:PORT"),
+    ("host", "give auto, local or HOST:PORT"),
+  ):
+    with pytest.raises(UserError, match=f"--address={address}: {words}"):
+      list(ray_engine.predict_all(None, [], model="", labels="", address=address))
 
 
 def test_a_killed_node_and_a_killed_driver(cluster, tmp_path, small_model):  # noqa: F811
