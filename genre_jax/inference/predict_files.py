@@ -244,7 +244,7 @@ def _predictions(files, model, read, segments, timeline, min_confidence):
   with contextlib.ExitStack() as stack:
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="genre_jax-"))
     tasks = [
-      (_standard_input(folder) if path == "-" else path, model.frontend, folder)
+      (_standard_input(folder) if path == "-" else path, model.frontend, folder, 0.0, None, True)
       for path, fault in files
       if not fault
     ]

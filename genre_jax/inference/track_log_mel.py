@@ -174,21 +174,24 @@ def read_track_log_mel(
   folder: str,
   max_seconds: float = 0.0,
   digest: Any = None,
+  urls: bool = False,
 ) -> TrackLogMel | str:
   """Compute the log-mel of a file; the unit of work of a worker process.
 
   Args:
-    path: The audio file, or a URL of `objects.PACKAGES`.
+    path: The audio file.
     frontend: The front end.
     folder: Folder for the frames of a long file, and for the copy of an object.
     max_seconds: A longer file is not used; 0 for no limit.
     digest: As of `audio.read_blocks`.
+    urls: Whether `path` may be a URL of `objects.PACKAGES`; not for paths that strangers give.
 
   Returns:
     The log-mel, or the reason why the file cannot be used.
   """
   try:
-    with objects.fetched(path, folder) if objects.protocol(path) else nullcontext(path) as file:
+    remote = urls and objects.protocol(path)
+    with objects.fetched(path, folder) if remote else nullcontext(path) as file:
       return _read(file, frontend, folder, max_seconds, digest)
   except UnreadableAudio as error:
     return str(error)

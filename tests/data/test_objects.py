@@ -14,7 +14,8 @@ from genre_jax.data import objects
 from genre_jax.data.decoder import UnreadableAudio
 from genre_jax.errors import UserError
 from genre_jax.inference import predict
-from tests.inference.conftest import small_model, sound  # noqa: F401
+from genre_jax.inference.track_log_mel import read_track_log_mel
+from tests.inference.conftest import SMALL, small_model, sound  # noqa: F401
 
 
 @pytest.fixture
@@ -66,6 +67,12 @@ def test_objects_are_predicted_as_files_are(memory, small_model, tmp_path):  # n
     str(tmp_path / "a.wav"),
   ]
   assert {prediction.confidence for prediction in predictions} == {predictions[0].confidence}
+
+
+def test_urls_are_fetched_only_where_they_are_expected(memory, tmp_path):
+  url = "memory:///music/b.flac"
+  assert read_track_log_mel(url, SMALL, str(tmp_path)) == "there is no such file"
+  assert read_track_log_mel(url, SMALL, str(tmp_path), urls=True).samples == 16000
 
 
 def test_faults_of_storage(memory, monkeypatch, tmp_path):
