@@ -86,6 +86,11 @@ def _predict(directory, paths):
   for flag, engine in ((ADDRESS, "ray"), (WORKERS, "pool")):
     if flag.present and ENGINE.value != engine:
       raise UserError(f"--{flag.name} needs --engine={engine}: leave it out")
+  if ENGINE.value == "ray":
+    from genre_jax.distributed import ray_engine
+
+    ray_engine.import_ray()  # before anything is written
+    return _run(directory, paths, None)
   from genre_jax.data.isolated_calls import IsolatedCalls
 
   with IsolatedCalls(["genre_jax.inference.track_log_mel"]) as calls:
@@ -98,8 +103,6 @@ def _run(directory, paths, calls):
   from genre_jax.distributed import job, manifest, pool, ray_engine
   from genre_jax.inference import model_dir, predict_files
 
-  if ENGINE.value == "ray":
-    ray_engine.import_ray()  # before anything is written
   model = MODEL.load()
   settings = manifest.settings_of(
     model,

@@ -39,7 +39,6 @@ def _job(place, *arguments, **environment):
     (["predict", "work", "x", "--partition_files=0"], "--partition_files"),
     (["merge", "work"], "--out is missing"),
     (["merge", "work", "x", "--out=a.csv"], "unexpected argument 'x'"),
-    (["merge", "work", "--out=a.csv"], "work is not a job"),
   ],
 )
 def test_mistakes(tmp_path, arguments, words):

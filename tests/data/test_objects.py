@@ -57,6 +57,7 @@ def test_folders_of_objects_are_listed(memory):
   assert url == "memory://absent" and "no such object" in fault
 
 
+@pytest.mark.slow
 def test_objects_are_predicted_as_files_are(memory, small_model, tmp_path):  # noqa: F811
   urls = ["memory:///music", "memory:///music/b.flac", "memory:///music/notes.txt"]
   predictions = list(predict([*urls, tmp_path / "a.wav"], str(small_model)))
