@@ -34,7 +34,7 @@ def find_objects(url: str) -> list[tuple[str, str]]:
       names of music files. A URL of a web server is one object.
 
   Returns:
-    (URL, fault), sorted; fault is '' for an object, or the reason why there is none.
+    (URL, fault), sorted; fault is '' for an object, or the reason for its absence.
 
   Raises:
     UserError: If a package is missing or the storage cannot be reached.

@@ -121,8 +121,8 @@ def settle(directory: pathlib.Path, settings: Settings, files: list[File]) -> Ma
     files: The files of this command; [] for those of the existing manifest.
 
   Raises:
-    UserError: If the manifest has other settings or files, is damaged, or there is none and no file
-      either.
+    UserError: If the manifest has other settings or files, is damaged, or is missing and no files
+      are given.
     OSError: If it cannot be written.
   """
   path = directory / NAME
@@ -153,7 +153,7 @@ def read_manifest(directory: pathlib.Path) -> Manifest:
   """Read the manifest of a job.
 
   Raises:
-    UserError: If there is none, or it is damaged.
+    UserError: If it is missing or damaged.
   """
   path = directory / NAME
   try:
