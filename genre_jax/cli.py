@@ -10,6 +10,7 @@ from genre_jax.errors import did_you_mean
 
 COMMANDS = {
   "predict": "print the genre of audio files",
+  "job": "print the genre of very many files, on several machines too",
   "library": "analyze a music library, write tags, find similar songs",
   "stream": "print the genre of live sound",
   "page": "serve a page for the browser",

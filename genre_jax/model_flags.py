@@ -30,6 +30,16 @@ class ModelFlags:
     """Value of --model if the command line has it, else ''."""
     return self._model.value if self._model.present else ""
 
+  @property
+  def name(self) -> str:
+    """Value of --model."""
+    return self._model.value
+
+  @property
+  def labels(self) -> str:
+    """Value of --labels."""
+    return self._labels.value
+
   def load(self, name: str = "") -> "Model":
     """Return the model, or another one by its name; keep what it compiles.
 

@@ -24,6 +24,7 @@ NOTE = "<!-- Written by `python tools/reference_pages.py`. Do not edit. -->"
 # Command: (what follows the flags on its command line, its how-to page).
 COMMANDS = {
   "predict": ("FILES_OR_FOLDERS...", "predict"),
+  "job": ("predict|merge DIR [FILES_OR_FOLDERS...]", "job"),
   "library": ("COMMAND [PATHS...]", "library"),
   "stream": ("", "stream"),
   "page": ("", "page"),

@@ -56,6 +56,17 @@ class _Pipe(io.RawIOBase):
     return len(data)
 
 
+def copy_standard_input(folder: str) -> str:
+  """Copy standard input to a file in a folder; return its path."""
+  path = os.path.join(folder, "standard_input")
+  try:
+    with open(path, "wb") as file:
+      shutil.copyfileobj(sys.stdin.buffer, file)
+  except OSError as error:
+    raise UserError(f"-: standard input cannot be stored in {folder}: {error.strerror}") from error
+  return path
+
+
 def standard_input_blocks(
   descriptor: int, sample_format: str, channels: int, sample_rate: int, is_pcm: bool
 ) -> tuple[Iterator[np.ndarray], bool]:

@@ -217,6 +217,21 @@ def default_model() -> str:
   return MUSICNN_YAMNET if fetched else SMALL_MODEL
 
 
+def portable_name(name: str) -> str:
+  """Return a value of --model that means the same model in another folder or on another machine.
+
+  Args:
+    name: A value of --model.
+
+  Returns:
+    The name of a packaged or fetched model, or an absolute path.
+  """
+  name = default_model() if name == DEFAULT_MODEL else MODEL_DIRECTORIES.get(name, name)
+  if any((folder / "model.json").exists() for folder in named_folders(name)):
+    return name
+  return str(pathlib.Path(name).expanduser().absolute())
+
+
 def _find_model(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
   if name == DEFAULT_MODEL:
     name = default_model()

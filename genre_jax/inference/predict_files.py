@@ -8,19 +8,19 @@ import collections
 import contextlib
 import dataclasses
 import os
-import shutil
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
+from genre_jax.data import objects
 from genre_jax.data.isolated_calls import IsolatedCalls
 from genre_jax.data.names import printable_path
 from genre_jax.data.recognize import is_audio_name, is_hidden
 from genre_jax.errors import UserError
 from genre_jax.inference import model_dir
+from genre_jax.inference.audio_inputs import copy_standard_input
 from genre_jax.inference.model import Model, load
 from genre_jax.inference.track_log_mel import TrackLogMel, read_track_log_mel
 
@@ -94,16 +94,26 @@ def find_files(
 
   Args:
     paths: Files, which may have any name, '-' for standard input, and folders. Folders are searched
-      with their subfolders and links for names of music files. Hidden names are left out.
+      with their subfolders and links for names of music files. Hidden names are left out. URLs are
+      searched as `objects.find_objects` does.
     passed_over: Counts the other files in folders by their extension, '' for none.
 
   Yields:
     (path, fault): fault is '' for a file, or the reason why a folder gives no file. No file and no
     folder is visited twice.
+
+  Raises:
+    UserError: If object storage cannot be listed.
   """
   seen: set[str] = set()
   for path in paths:
-    path = os.path.expanduser(os.fspath(path))
+    path = os.fspath(path)
+    if objects.protocol(path):
+      new = [found for found in objects.find_objects(path) if found[0] not in seen]
+      seen.update(url for url, _ in new)
+      yield from new
+      continue
+    path = os.path.expanduser(path)
     if not os.path.isdir(path):
       if os.path.realpath(path) not in seen:
         seen.add(os.path.realpath(path))
@@ -241,9 +251,9 @@ def _read_here(tasks):
 def _predictions(files, model, read, segments, timeline, min_confidence, excerpts):
   with contextlib.ExitStack() as stack:
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="genre_jax-"))
-    arguments = model.frontend, folder, 0.0, None, excerpts
+    arguments = model.frontend, folder, 0.0, None, excerpts, True
     tasks = [
-      (_standard_input(folder) if path == "-" else path, *arguments)
+      (copy_standard_input(folder) if path == "-" else path, *arguments)
       for path, fault in files
       if not fault
     ]
@@ -261,17 +271,6 @@ def _predictions(files, model, read, segments, timeline, min_confidence, excerpt
           timeline=timeline,
           min_confidence=min_confidence,
         )
-
-
-def _standard_input(folder: str) -> str:
-  """Copy standard input to a file in a folder; return its path."""
-  path = os.path.join(folder, "standard_input")
-  try:
-    with open(path, "wb") as file:
-      shutil.copyfileobj(sys.stdin.buffer, file)
-  except OSError as error:
-    raise UserError(f"-: standard input cannot be stored in {folder}: {error.strerror}") from error
-  return path
 
 
 def predict_track(

@@ -11,10 +11,12 @@ import os
 import pathlib
 import tempfile
 import weakref
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
+from genre_jax.data import objects
 from genre_jax.data.audio import UnreadableAudio
 from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.log_mel import compress
@@ -173,21 +175,25 @@ def read_track_log_mel(
   max_seconds: float = 0.0,
   digest: Any = None,
   excerpts: int = 0,
+  urls: bool = False,
 ) -> TrackLogMel | str:
   """Compute the log-mel of a file; the unit of work of a worker process.
 
   Args:
     path: The audio file.
     frontend: The front end.
-    folder: Folder for the frames of a long file.
+    folder: Folder for the frames of a long file, and for the copy of an object.
     max_seconds: A longer file is not used; 0 for no limit.
     digest, excerpts: As of `audio.read_blocks`.
+    urls: Whether `path` may be a URL of `objects.PACKAGES`; not for paths that strangers give.
 
   Returns:
     The log-mel, or the reason why the file cannot be used.
   """
   try:
-    return _read(path, frontend, folder, max_seconds, digest, excerpts)
+    remote = urls and objects.protocol(path)
+    with objects.fetched(path, folder) if remote else nullcontext(path) as file:
+      return _read(file, frontend, folder, max_seconds, digest, excerpts)
   except UnreadableAudio as error:
     return str(error)
   except OSError as error:

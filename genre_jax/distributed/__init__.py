@@ -1,0 +1,1 @@
+"""Predict many files in partitions, on one machine or on several."""

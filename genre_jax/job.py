@@ -1,0 +1,170 @@
+"""Classify very many files in partitions: `genre-jax job predict|merge DIR ...`.
+
+`predict DIR FILES_OR_FOLDERS...` predicts the files in partitions, each of which becomes a file in
+the folder DIR. The same command resumes; without files it takes those of DIR.
+`merge DIR --out=FILE` writes the predictions of all partitions as one file.
+"""
+
+import collections
+import functools
+import os
+import pathlib
+import sys
+
+from absl import flags
+
+from genre_jax import command_line
+from genre_jax.errors import UserError, did_you_mean
+from genre_jax.model_flags import ModelFlags
+
+MODEL = ModelFlags()
+PARTITION_FILES = flags.DEFINE_integer(
+  "partition_files",
+  256,
+  "predict: files of a partition, which is what an interruption costs.",
+  lower_bound=1,
+  upper_bound=100_000,
+)
+SEGMENTS = flags.DEFINE_integer(
+  "segments", None, "predict: segments of each file, as of the command predict.", lower_bound=0
+)
+TIMELINE = flags.DEFINE_bool("timeline", False, "predict: also predict the genre over time.")
+MIN_CONFIDENCE = flags.DEFINE_float(
+  "min_confidence",
+  0.0,
+  "predict: below this probability the genre is 'unknown'.",
+  lower_bound=0,
+  upper_bound=1,
+)
+FILE_SECONDS = flags.DEFINE_float(
+  "file_seconds",
+  60.0,
+  "predict: a file that takes longer to read than this and a tenth of its length fails; 0: no"
+  " limit.",
+  lower_bound=0,
+)
+ENGINE = flags.DEFINE_enum(
+  "engine", "pool", ["pool", "ray"], "predict: this machine (pool), or a Ray cluster."
+)
+ADDRESS = flags.DEFINE_string(
+  "address",
+  "auto",
+  "predict --engine=ray: the cluster, HOST:PORT; auto: the one that this machine belongs to; local:"
+  " start Ray on this machine for this command.",
+)
+WORKERS = flags.DEFINE_integer(
+  "workers",
+  0,
+  "predict --engine=pool: processes that decode audio; 0: one per core.",
+  lower_bound=0,
+)
+OUT = flags.DEFINE_string(
+  "out", "", "merge: file to write; its name ends in .csv, .jsonl or .parquet."
+)
+
+SHOWN_FAILURES = 20
+
+
+def main(argv: list[str]) -> int:
+  """Run the command that the first argument names and return the exit status."""
+  commands = {"predict": _predict, "merge": _merge}
+  if len(argv) < 2:
+    raise UserError(f"give a command: {', '.join(commands)}")
+  if argv[1] not in commands:
+    raise UserError(
+      f"there is no command job {argv[1]}{did_you_mean(argv[1], commands)}; there are:"
+      f" {', '.join(commands)}"
+    )
+  if len(argv) < 3:
+    raise UserError(f"give the folder of the job: genre-jax job {argv[1]} DIR")
+  return commands[argv[1]](pathlib.Path(argv[2]).expanduser(), argv[3:])
+
+
+def _predict(directory, paths):
+  if "-" in paths:
+    raise UserError("-: a job cannot read standard input; give files or folders")
+  for flag, engine in ((ADDRESS, "ray"), (WORKERS, "pool")):
+    if flag.present and ENGINE.value != engine:
+      raise UserError(f"--{flag.name} needs --engine={engine}: leave it out")
+  if ENGINE.value == "ray":
+    from genre_jax.distributed import ray_engine
+
+    ray_engine.import_ray()  # before anything is written
+    return _run(directory, paths, None)
+  from genre_jax.data.isolated_calls import IsolatedCalls
+
+  with IsolatedCalls(["genre_jax.inference.track_log_mel"]) as calls:
+    calls.start()  # imports its modules while this process imports JAX
+    return _run(directory, paths, calls)
+
+
+def _run(directory, paths, calls):
+  from genre_jax.data import objects
+  from genre_jax.distributed import job, manifest, pool, ray_engine
+  from genre_jax.inference import model_dir, predict_files
+
+  model = MODEL.load()
+  settings = manifest.settings_of(
+    model,
+    segments=SEGMENTS.value,
+    timeline=TIMELINE.value,
+    min_confidence=MIN_CONFIDENCE.value,
+    partition_files=PARTITION_FILES.value,
+  )
+  passed_over: collections.Counter[str] = collections.Counter()
+  # Absolute: another command, or another machine, may have another working folder.
+  files = [
+    (path if objects.protocol(path) else os.path.abspath(path), fault)
+    for path, fault in predict_files.find_files(paths, passed_over)
+  ]
+  if ENGINE.value == "ray":
+    engine = functools.partial(
+      ray_engine.predict_all,
+      model=model_dir.portable_name(MODEL.name),
+      labels=MODEL.labels,
+      address=ADDRESS.value,
+    )
+  else:
+    engine = functools.partial(pool.predict_all, model=model, calls=calls, workers=WORKERS.value)
+  summary = job.run(
+    directory,
+    settings,
+    files,
+    engine,
+    file_seconds=FILE_SECONDS.value,
+    num_failures=SHOWN_FAILURES,
+  )
+  before = f" ({summary.earlier} from an earlier run)" if summary.earlier else ""
+  _print(summary, f"in {summary.partitions} partitions{before}")
+  if passed_over:
+    print(f"passed over, not music by their names: {passed_over.total()} files", file=sys.stderr)
+  return 1 if summary.failed else 0
+
+
+def _merge(directory, rest):
+  if rest:
+    raise UserError(f"unexpected argument {rest[0]!r}: `job merge` takes one folder")
+  if not OUT.value:
+    raise UserError("--out is missing: give a file, as --out=predictions.csv")
+  from genre_jax.distributed.merge import merge
+
+  summary = merge(directory, pathlib.Path(OUT.value).expanduser(), num_failures=SHOWN_FAILURES)
+  _print(summary, f"in {OUT.value}")
+  return 0
+
+
+def _print(summary, where):
+  """Print the counts and the failures on standard error."""
+  print(
+    f"{summary.files} files {where}: {summary.files - summary.failed} predicted, {summary.failed}"
+    " failed",
+    file=sys.stderr,
+  )
+  for file, error in summary.failures:
+    print(f"  {file}: {error}", file=sys.stderr)
+  if summary.failed > len(summary.failures):
+    print(f"  and {summary.failed - len(summary.failures)} more", file=sys.stderr)
+
+
+if __name__ == "__main__":
+  command_line.run(main)
