@@ -5,6 +5,7 @@ files, and counts the excerpts that keep their label in `predict`. Then predicts
 every format that the tests write. Prints both tables in Markdown, or writes them to a page.
 """
 
+import json
 import pathlib
 import tempfile
 import textwrap
@@ -27,6 +28,7 @@ MODELS = flags.DEFINE_list(
 )
 DATA = flags.DEFINE_string("data", "", "Folder of gtzan; default: that in GENRE_JAX_DATA.")
 OUT = flags.DEFINE_string("out", "", "Page to write; empty prints.")
+RECORD = flags.DEFINE_string("record", "", "JSON file of results, from which a new call resumes.")
 RATE = 22050
 
 
@@ -101,16 +103,19 @@ def predict_files(model, files, writers):
     return list(predict(paths, model, workers=1))
 
 
-def shares_kept(model, excerpts):
-  """Return {change: (labels kept, excerpts)} for each change of {name: samples}."""
+def shares_kept(model, excerpts, known, save):
+  """Fill known, {change: [labels kept, excerpts]}, for each change of {name: samples}."""
+  if known.keys() >= {change for change, _ in CHANGES}:
+    return
   before = [a.genre for a in predict_files(model, excerpts, [wav(x) for x in excerpts.values()])]
-  shares = {}
   for (change, _), function in CHANGES.items():
+    if change in known:
+      continue
     predictions = predict_files(model, excerpts, [function(x) for x in excerpts.values()])
     kept = sum(a.genre == genre for a, genre in zip(predictions, before, strict=True))
-    shares[change] = kept, len(before)
+    known[change] = [kept, len(before)]
+    save()
     print(f"{model.name}: {change}: {kept} of {len(before)}", flush=True)
-  return shares
 
 
 def change_rows(shares):
@@ -148,6 +153,11 @@ def main(_):
   excerpts = {
     name: soundfile.read(files[name], dtype="float32")[0] for name in names if name in files
   }
+  record = pathlib.Path(RECORD.value) if RECORD.value else None
+  shares = json.loads(record.read_text()) if record and record.exists() else {}
+  for model in models:
+    known = shares.setdefault(model.name, {})
+    shares_kept(model, excerpts, known, lambda: record and record.write_text(json.dumps(shares)))
   columns = " | ".join(model.name for model in models)
   pairs = " | ".join(f"{model.name} | confidence" for model in models)
   lines = [
@@ -164,7 +174,7 @@ def main(_):
     "",
     f"| change | required % | {columns} |",
     "|---" * (2 + len(models)) + "|",
-    *change_rows([shares_kept(model, excerpts) for model in models]),
+    *change_rows([shares[model.name] for model in models]),
     "",
     "## One song in many formats",
     "",
