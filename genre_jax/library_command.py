@@ -147,7 +147,7 @@ def _model(db):
   """Return the model whose analyses are used: that of --model, or of the last scan."""
   from genre_jax.library import database
 
-  return database.find_model(db, MODEL.given)
+  return database.find_model(db, pathlib.Path(MODEL.given).name)
 
 
 def _no_arguments(command: str, arguments: list[str]) -> None:
@@ -281,7 +281,7 @@ def _serve(arguments: list[str]) -> int:
   from genre_jax.web import run
 
   with _library(write=WRITE.value) as db:
-    known = database.find_model(db, pathlib.Path(MODEL.given).name)
+    known = _model(db)
 
   def load():
     model = MODEL.load("" if MODEL.given else known["name"])

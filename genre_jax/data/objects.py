@@ -6,6 +6,7 @@ then read as any file. Packages and credentials are those of fsspec: s3fs for `s
 """
 
 import contextlib
+import errno
 import re
 import tempfile
 import time
@@ -17,7 +18,7 @@ from genre_jax.errors import UserError, missing_extra
 
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
 PAUSES = (1.0, 4.0)  # seconds before further tries, after which a failure is final
-FINAL = (FileNotFoundError, PermissionError, IsADirectoryError)
+FINAL = (PermissionError, IsADirectoryError)
 
 
 def protocol(path: str) -> str:
@@ -84,6 +85,8 @@ def fetched(url: str, folder: str) -> Iterator[str]:
       except UserError as error:
         raise UnreadableAudio(str(error)) from error
       except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+          raise  # of the local disk
         if pause is None or isinstance(error, FINAL):
           raise UnreadableAudio(f"cannot be fetched: {_reason(error)}") from error
         time.sleep(pause)
@@ -94,9 +97,10 @@ def _file_system(url):
   """Return fsspec's file system of a URL, and its path there."""
   package = PACKAGES[protocol(url)]
   try:
-    from fsspec.core import url_to_fs
+    from fsspec import filesystem
 
-    return url_to_fs(url)
+    files = filesystem(protocol(url))
+    return files, files._strip_protocol(url)  # url_to_fs would take `::` in a name as a chain
   except ImportError as error:
     raise missing_extra(url, package, "remote") from error
   except Exception as error:

@@ -11,6 +11,7 @@ command.
 """
 
 import contextlib
+import os
 import pathlib
 
 MOST_TRIES = 2  # of a whole partition, and of a file alone
@@ -51,6 +52,8 @@ class Tries:
   def _note(self, text: str) -> None:
     with open(self._path, "a", encoding="ascii") as file:
       file.write(f"{text}\n")
+      file.flush()
+      os.fsync(file.fileno())
 
 
 def _last_notes(path: pathlib.Path) -> list[str]:

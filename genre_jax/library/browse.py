@@ -215,7 +215,8 @@ def genre_counts(db: sqlite3.Connection, model: int) -> dict[str, int]:
   """Return {label: number of songs} of the labels that a model gives, the most frequent first."""
   counts: dict[str, int] = {}
   for label, count in db.execute(
-    "SELECT label, COUNT(*) FROM analysis WHERE model = ? GROUP BY label", (model,)
+    f"SELECT label, COUNT(*) FROM analysis WHERE model = ? AND file NOT IN ({AWAY}) GROUP BY label",
+    (model,),
   ):
     for part in parts_of(label):
       counts[part] = counts.get(part, 0) + count

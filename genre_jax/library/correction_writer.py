@@ -40,7 +40,7 @@ class CorrectionWriter:
       changes.settle(self._db)
       decision = tagging.decide_song(self._db, self._model, self._options, file)
       if decision is None:
-        return "the file is missing"
+        return "the file is missing, or its genre was taken back"
       if decision.reason:
         return "" if decision.reason == tagging.SAME else decision.reason
       if self._journal is None:

@@ -32,8 +32,11 @@ def correct(db: sqlite3.Connection, file: int, genre: str) -> str:
   """
   genres = dict.fromkeys(filter(None, map(normal_name, parts_of(genre))))
   text = JOINT.join(genres)
-  if not text or len(text) > MAX_LENGTH or not text.isprintable():
-    raise UserError(f"genre={genre[:20]!r}: give 1 to {MAX_LENGTH} printable characters")
+  if not text or len(text) > MAX_LENGTH or not text.isprintable() or text[0] in "=+-@":
+    raise UserError(
+      f"genre={genre[:20]!r}: give 1 to {MAX_LENGTH} printable characters, the first of them not"
+      " = + - or @"  # a table program would take it as a formula
+    )
   db.execute(
     "INSERT INTO correction (sound, genre, decided) VALUES (?, ?, ?)"
     " ON CONFLICT (sound) DO UPDATE SET genre = excluded.genre, decided = excluded.decided",

@@ -44,6 +44,18 @@ class Embeddings:
       " FROM analysis WHERE model = ? AND embedding != x''"
       " AND file NOT IN (SELECT id FROM file WHERE status != 'ok' OR missing_since IS NOT NULL)"
     )
+    db.execute("BEGIN")  # one state of the library, while `scan` may write
+    try:
+      self._read(db, model, where, columns)
+    finally:
+      db.execute("COMMIT")
+    self._vectors -= self._vectors.mean(0)
+    for first in range(0, len(self), ROWS):  # a copy of all would double the memory
+      rows_now = self._vectors[first : first + ROWS]
+      rows_now /= np.maximum(np.linalg.norm(rows_now, axis=1, keepdims=True), 1e-6)
+    self._sample = self._vectors[:: -(-len(self) // SAMPLE)]
+
+  def _read(self, db, model, where, columns):
     count, size = db.execute(
       f"SELECT COUNT(*), MAX(length(embedding)) {where}", (model["id"],)
     ).fetchone()
@@ -63,11 +75,6 @@ class Embeddings:
       raw = b"".join([row[1] for row in part])
       self._vectors[done:end] = np.frombuffer(raw, np.float16).reshape(len(part), -1)[:, columns]
       done = end
-    self._vectors -= self._vectors.mean(0)
-    for first in range(0, count, ROWS):  # a copy of all would double the memory
-      rows_now = self._vectors[first : first + ROWS]
-      rows_now /= np.maximum(np.linalg.norm(rows_now, axis=1, keepdims=True), 1e-6)
-    self._sample = self._vectors[:: -(-count // SAMPLE)]
 
   def __len__(self) -> int:
     return len(self.ids)

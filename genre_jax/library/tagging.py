@@ -97,9 +97,9 @@ def decide(
 def decide_song(
   db: sqlite3.Connection, model: dict[str, Any], options: Options, file: int
 ) -> Decision | None:
-  """Decide for the file with an id; None if it is missing or was not analyzed."""
+  """Decide for a file to which a human gave a genre; None if it is missing or has none now."""
   row = db.execute(f"{ANALYZED} AND file.id = ?", (model["id"], file)).fetchone()
-  return row and _decide(row, model, options)
+  return _decide(row, model, options) if row and row[-1] else None
 
 
 def _decide(row: tuple, model: dict[str, Any], options: Options) -> Decision:

@@ -111,7 +111,7 @@ class Tags:
       return "MP4", Mp4(mp4.MP4(file), MP4, mp4.MP4FreeForm)
     if found == "WMA":
       return "ASF", Container(asf.ASF(file), ASF)
-    if found == "WAV" or head[:4] == b"RIFF" and head[8:12] == b"WAVE":
+    if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
       self._riff, self._info = True, raw_tags.info_genres(file)
       file.seek(0)
       return "ID3v2", id3_chunk(wave.WAVE, file)

@@ -21,7 +21,7 @@ import genre_jax
 from genre_jax.data.names import printable_path
 from genre_jax.errors import UserError
 from genre_jax.library.browse import UnknownSong
-from genre_jax.web.headers import SecurityHeaders
+from genre_jax.web.headers import BodyLimit, SecurityHeaders
 from genre_jax.web.predictor import Microphone, Predictor, Timeline
 from genre_jax.web.same_origin import SameOrigin
 
@@ -96,7 +96,11 @@ def build_app(settings: Settings, predictor: Predictor, uploads: str, host: str)
     version=genre_jax.__version__,
     docs_url=None,  # these pages load scripts from another machine
     redoc_url=None,
-    middleware=[Middleware(SecurityHeaders), Middleware(SameOrigin, host=host)],
+    middleware=[
+      Middleware(SecurityHeaders),
+      Middleware(SameOrigin, host=host),
+      Middleware(BodyLimit, streamed=("/predict", "/evidence")),
+    ],
   )
   app.add_exception_handler(UnknownSong, _unknown)
   app.add_exception_handler(UserError, _mistake)

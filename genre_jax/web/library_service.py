@@ -98,16 +98,18 @@ class LibraryService:
 
     OpenSubsonic's endpoints getSonicSimilarTracks and findSonicPath define these two values.
     """
-    return [
-      (browse.read_track(db, self.model["id"], song.file), round(1 - song.distance / 2, 4))
-      for song in songs
-    ]
+    found = []
+    for song in songs:
+      with contextlib.suppress(browse.UnknownSong):  # it has gone since the embeddings were read
+        track = browse.read_track(db, self.model["id"], song.file)
+        found.append((track, round(1 - song.distance / 2, 4)))
+    return found
 
   def _read_embeddings(self, db: sqlite3.Connection) -> Embeddings:
     """Return the embeddings; read them again if a scan has changed the library."""
     state = db.execute(
-      "SELECT COUNT(*), ifnull(MAX(rowid), 0), (SELECT COUNT(*) FROM file WHERE missing_since"
-      " IS NOT NULL) FROM analysis WHERE model = ?",
+      "SELECT COUNT(*), ifnull(MAX(rowid), 0), total(file), (SELECT total(id) FROM file WHERE"
+      " status != 'ok' OR missing_since IS NOT NULL) FROM analysis WHERE model = ?",
       (self.model["id"],),
     ).fetchone()
     with self._lock:

@@ -26,8 +26,10 @@ class SameOrigin:
       headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
       host = headers.get("host", "")
       origin = headers.get("origin")
-      foreign = origin is not None and urllib.parse.urlsplit(origin).netloc != host
+      foreign = origin is not None and origin.partition("://")[2] != host
       reads = scope.get("method") in ("GET", "HEAD")
+      if headers.get("sec-fetch-site") == "cross-site" and scope["path"] != "/":
+        foreign, reads = True, False  # a link may lead to the page, and nothing else be requested
       if (foreign and not reads) or (self._local and _name(host) not in LOOPBACK):
         return await _refuse(scope, send)
     return await self._app(scope, receive, send)

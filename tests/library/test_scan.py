@@ -315,7 +315,9 @@ def test_commands(tmp_path, small_model):
   out = run("scan", music, f"--model={small_model}", status=1)
   assert "3 files: " in out and "2 analyzed" in out and "1 failed" in out and "bad.mp3" in out
   assert "3 files: 2 readable, 1 failed, 0 missing" in run("status")
-  assert run("export").splitlines()[0].startswith("file,status,genre,confidence,model,artist")
+  assert (
+    run("export").splitlines()[0].startswith("file,status,genre,confidence,model,correction,artist")
+  )
   assert '"status": "failed"' in run("export", "--format=jsonl")
   run("export", f"--out={tmp_path / 'songs.csv'}")
   assert len((tmp_path / "songs.csv").read_text().splitlines()) == 4

@@ -185,9 +185,33 @@ def test_other_sites_are_refused(client):
   evil = {"origin": "http://evil.example"}
   assert client.put(f"/genre?id={song}", json={"genre": "x"}, headers=evil).status_code == 403
   assert client.get("/tracks", headers={"host": "evil.example"}).status_code == 403
+  image = {"sec-fetch-site": "cross-site"}  # a picture of another site has no origin
+  assert client.get(f"/timeline?id={song}", headers=image).status_code == 403
+  assert client.get("/", headers=image).status_code == 200
+  broken = {"origin": "http://["}
+  assert client.put(f"/genre?id={song}", json={"genre": "x"}, headers=broken).status_code == 403
   own = {"origin": "http://127.0.0.1:7870"}
   assert client.put(f"/genre?id={song}", json={"genre": "x"}, headers=own).status_code == 200
   assert client.delete(f"/genre?id={song}").status_code == 200
+
+
+def test_long_requests_and_formulas_are_refused(client):
+  song = ids(client)[0]
+  assert client.put(f"/genre?id={song}", content=bytes(1 << 20)).status_code == 413
+  assert client.put(f"/genre?id={song}", content=iter([b"{}"] * 9)).status_code == 411
+  answer = client.put(f"/genre?id={song}", json={"genre": "=HYPERLINK(1)"})
+  assert answer.status_code == 400 and "printable" in answer.json()["detail"]
+
+
+def test_a_genre_that_was_taken_back_is_not_written(library, model, tmp_path):  # noqa: F811
+  path = write_library(tmp_path, model)
+  db = database.open_database(path)
+  known = database.find_model(db)
+  file = db.execute("SELECT file FROM analysis").fetchone()[0]
+  db.close()
+  writer = CorrectionWriter(path, known, Options(read_names(), 0.0))
+  assert "taken back" in writer.write(file)
+  writer.close()
 
 
 def test_the_page_uses_its_own_machine_alone(client):

@@ -8,6 +8,7 @@ const TIMELINE_DELAY = 400; // ms; songs that are only passed by are not analyze
 const MESSAGE_DELAY = 6000; // ms, until a message of success goes
 const player = byId("player");
 let current = null; // {id, track, probabilities} of a song of the library
+let requested = 0; // number of the last request for a song
 let opened = 0; // number of the last opening; older answers are dropped
 let changed = () => {};
 let objectUrl = "";
@@ -48,7 +49,9 @@ function play(source, wasPlaying) {
 }
 
 export async function openSong(id, back) {
+  const request = (requested += 1);
   const details = await getJson("/track", { id });
+  if (request !== requested) return;  // another song was opened meanwhile
   const { track } = details;
   const wasPlaying = open(track.artist ? `${track.artist} – ${track.title}` : track.title,
     [track.album, clock(track.seconds), track.path].filter(Boolean).join(" · "));
@@ -130,6 +133,7 @@ function settle(id, track, text, fault) {
 
 // Shows the prediction of a file that was dropped on the page.
 export function openFile(file, { name, timeline, plot }) {
+  requested += 1;
   const wasPlaying = open(name, `${clock(timeline.seconds)} · ${timeline.note}`.replace(/ · $/, ""));
   current = null;
   showParts(false);
@@ -148,9 +152,12 @@ export function openFile(file, { name, timeline, plot }) {
     try {
       const answer = await request(`/evidence?${new URLSearchParams({ label })}`,
         { method: "POST", body: file });
-      const bytes = new Uint8Array(await answer.arrayBuffer());
-      byId("evidence").src = `data:image/png;base64,${btoa(String.fromCharCode(...bytes))}`;
-      byId("evidence").hidden = false;
+      const reader = new FileReader();
+      reader.onload = () => {
+        byId("evidence").src = reader.result;
+        byId("evidence").hidden = false;
+      };
+      reader.readAsDataURL(await answer.blob());
     } catch (error) {
       show(error.message, true);
     }
