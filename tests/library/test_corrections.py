@@ -62,7 +62,7 @@ def test_a_session_is_one_batch(tmp_path, db):
   paths[2].unlink()
   corrections.correct(db, files[2], "Doom")
   assert "cannot be read" in writer.write(files[2])
-  assert writer.write(99) == "the file is missing"
+  assert writer.write(99) == "the file is missing, or its genre was taken back"
   lock = OutputLock((tmp_path / "library.db").resolve())
   assert "another command writes the library" in writer.write(files[0])
   lock.release()
