@@ -119,9 +119,15 @@ class DigitalSilenceCutter:
         return
     else:
       samples = np.concatenate([np.repeat(self._value, self._waiting), samples])
-    edges = np.concatenate([[0], np.flatnonzero(samples[1:] != samples[:-1]) + 1, [len(samples)]])
+    half = max(1, self._rate // 2)
+    if (samples[half::half] == samples[:-half:half]).any():
+      edges = np.concatenate([[0], np.flatnonzero(samples[1:] != samples[:-1]) + 1, [len(samples)]])
+      long_runs = np.flatnonzero(np.diff(edges)[:-1] >= self._rate)
+    else:  # no run is as long: only the last one matters
+      edges = np.array([len(samples) - _constant(samples[::-1], samples[-1]), len(samples)])
+      long_runs = edges[:0]
     start = 0
-    for run in np.flatnonzero(np.diff(edges)[:-1] >= self._rate):
+    for run in long_runs:
       yield samples[start : edges[run]], int(edges[run + 1] - edges[run])
       start = edges[run + 1]
     self._value, self._run = samples[-1:].copy(), int(edges[-1] - edges[-2])
@@ -313,4 +319,6 @@ def _limit(loudest: np.ndarray) -> np.ndarray:
 
 def _constant(samples, value):
   """Return the number of first samples that equal a value."""
+  if not len(samples) or samples[0] != value:
+    return 0
   return int(np.argmax(np.append(samples, value + 1) != value))
