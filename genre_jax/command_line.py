@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from absl import app, flags
 from absl import logging as absl_logging
 
-from genre_jax.errors import Interrupted, UserError, missing_extra
+from genre_jax.errors import Interrupted, UserError, did_you_mean, missing_extra
 
 if TYPE_CHECKING:
   from ml_collections import ConfigDict
@@ -117,6 +117,22 @@ def experiment(argv: list[str], config: flags.FlagHolder) -> "tuple[ConfigDict, 
     reason = str(error).strip().splitlines()[-1].strip()
     raise UserError(f"--config={path} cannot be loaded: {reason}") from error
   return config.value, pathlib.Path(path.split(":")[0]).stem
+
+
+def choose(commands: dict[str, Callable], group: str, argv: list[str]) -> Callable:
+  """Return the command of a group that the first argument names.
+
+  Raises:
+    UserError: If the name is missing or unknown.
+  """
+  if len(argv) < 2:
+    raise UserError(f"give a command: {', '.join(commands)}")
+  if argv[1] not in commands:
+    raise UserError(
+      f"there is no command {group} {argv[1]}{did_you_mean(argv[1], commands)}; there are:"
+      f" {', '.join(commands)}"
+    )
+  return commands[argv[1]]
 
 
 def _terminate(number, _) -> None:

@@ -14,7 +14,7 @@ import sys
 from absl import flags
 
 from genre_jax import command_line
-from genre_jax.errors import UserError, did_you_mean
+from genre_jax.errors import UserError
 from genre_jax.model_flags import ModelFlags
 
 MODEL = ModelFlags()
@@ -68,16 +68,10 @@ SHOWN_FAILURES = 20
 def main(argv: list[str]) -> int:
   """Run the command that the first argument names and return the exit status."""
   commands = {"predict": _predict, "merge": _merge}
-  if len(argv) < 2:
-    raise UserError(f"give a command: {', '.join(commands)}")
-  if argv[1] not in commands:
-    raise UserError(
-      f"there is no command job {argv[1]}{did_you_mean(argv[1], commands)}; there are:"
-      f" {', '.join(commands)}"
-    )
+  command = command_line.choose(commands, "job", argv)
   if len(argv) < 3:
     raise UserError(f"give the folder of the job: genre-jax job {argv[1]} DIR")
-  return commands[argv[1]](pathlib.Path(argv[2]).expanduser(), argv[3:])
+  return command(pathlib.Path(argv[2]).expanduser(), argv[3:])
 
 
 def _predict(directory, paths):

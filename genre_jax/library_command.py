@@ -17,7 +17,7 @@ import sys
 from absl import flags
 
 from genre_jax import command_line
-from genre_jax.errors import UserError, did_you_mean
+from genre_jax.errors import UserError
 from genre_jax.library import messages
 from genre_jax.model_flags import ModelFlags
 from genre_jax.serve_flags import ServeFlags
@@ -105,15 +105,9 @@ def main(argv: list[str]) -> int:
   """Run the command that the first argument names and return the exit status."""
   runs = _scan, _tag, _undo, _similar, _playlist, _learn, _serve, _status, _export, _names, _forget
   commands = {run.__name__[1:]: run for run in runs}
-  if len(argv) < 2:
-    raise UserError(f"give a command: {', '.join(commands)}")
-  if argv[1] not in commands:
-    raise UserError(
-      f"there is no command library {argv[1]}{did_you_mean(argv[1], commands)}; there are:"
-      f" {', '.join(commands)}"
-    )
+  command = command_line.choose(commands, "library", argv)
   try:
-    return commands[argv[1]](argv[2:])
+    return command(argv[2:])
   except sqlite3.Error as error:
     from genre_jax.library import database
 
@@ -266,7 +260,7 @@ def _learn(arguments: list[str]) -> int:
 
   model = MODEL.load()
   with _library() as db:
-    known = database.find_model(db, database.model_hash(model))
+    known = database.find_model(db, model_dir.model_hash(model))
     table = "" if FROM.value == "genre" else FROM.value
     examples = learn.read_examples(db, known["id"], table)
   metadata, variables = model_dir.find_model(flags.FLAGS["model"].value)
@@ -277,15 +271,17 @@ def _learn(arguments: list[str]) -> int:
 
 def _serve(arguments: list[str]) -> int:
   _no_arguments("serve", arguments)
-  from genre_jax.library import database, label_names, tagging
+  from genre_jax.library import label_names, tagging
   from genre_jax.web import run
 
   with _library(write=WRITE.value) as db:
     known = _model(db)
 
   def load():
+    from genre_jax.inference import model_dir
+
     model = MODEL.load("" if MODEL.given else known["name"])
-    if database.model_hash(model) != known["hash"]:
+    if model_dir.model_hash(model) != known["hash"]:
       raise UserError(f"{model.name} is not the model of the scan: give its --model and --labels")
     return model
 

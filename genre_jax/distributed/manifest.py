@@ -10,8 +10,6 @@ import json
 import pathlib
 from typing import Any
 
-import numpy as np
-
 from genre_jax.data.names import printable_path
 from genre_jax.errors import UserError
 from genre_jax.files import write_whole
@@ -30,7 +28,7 @@ class Settings:
 
   Attributes:
     model: Name of the model.
-    model_sha256: Hash of its description and weights; see `model_sha256`.
+    model_sha256: Hash of its description and weights; see `model_dir.model_hash`.
     frontend_sha256: Hash of the parameters of its front end.
     classes: Its classes.
     segments: As of `predict_files.predict`.
@@ -76,36 +74,15 @@ class Manifest:
 
 def settings_of(model, **settings) -> Settings:
   """Return the settings of a loaded model and the further fields of `Settings`."""
+  from genre_jax.inference.model_dir import model_hash
+
   return Settings(
     model=model.name,
-    model_sha256=model_sha256(model),
+    model_sha256=model_hash(model),
     frontend_sha256=_json_sha256(model.frontend.to_dict()),
     classes=model.classes,
     **settings,
   )
-
-
-def model_sha256(model) -> str:
-  """Return a hash of everything in a loaded model that predictions depend on."""
-  from flax.traverse_util import flatten_dict
-
-  from genre_jax.inference.model_dir import sizes_of
-
-  described = {
-    "network": [type(model.network).__name__, sizes_of(model.network)],
-    "frontend": model.frontend.to_dict(),
-    "classes": model.classes,
-    "task": model.task,
-    "temperature": model.temperature,
-    "thresholds": model.thresholds,
-    "least": model.least,
-    "eval_per_track": model.eval_per_track,
-  }
-  digest = hashlib.sha256(_json_sha256(described).encode())
-  for name, value in sorted(flatten_dict(model.variables, sep="/").items()):
-    digest.update(f"{name} {value.dtype} {value.shape}\n".encode())
-    digest.update(np.asarray(value).tobytes())
-  return digest.hexdigest()
 
 
 def _json_sha256(value) -> str:

@@ -149,7 +149,7 @@ def _kept(name, labels, sha256):
   os.environ.setdefault("JAX_PLATFORMS", "cpu")
   os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
   from genre_jax.data.isolated_calls import IsolatedCalls
-  from genre_jax.distributed.manifest import model_sha256
+  from genre_jax.inference.model_dir import model_hash
 
   calls = IsolatedCalls(["genre_jax.inference.track_log_mel"])
   calls.start()
@@ -157,7 +157,7 @@ def _kept(name, labels, sha256):
 
   model.keep_compiled_programs()
   loaded = model.load(name, labels)
-  if model_sha256(loaded) != sha256:
+  if model_hash(loaded) != sha256:
     raise UserError(
       f"--model={name}: {socket.gethostname()} has another model of this name; install the same"
       " model on every machine, then repeat the command"

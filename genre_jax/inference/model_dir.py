@@ -192,6 +192,27 @@ def sizes_of(network) -> dict[str, Any]:
   }
 
 
+def model_hash(model) -> str:
+  """Return a hash of all of a loaded model that predictions and embeddings depend on."""
+  from flax.traverse_util import flatten_dict
+
+  described = {
+    "network": [type(model.network).__name__, sizes_of(model.network)],
+    "frontend": model.frontend.to_dict(),
+    "classes": model.classes,
+    "task": model.task,
+    "temperature": model.temperature,
+    "thresholds": model.thresholds,
+    "least": model.least,
+    "eval_per_track": model.eval_per_track,
+  }
+  digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+  for name, value in sorted(flatten_dict(model.variables, sep="/").items()):
+    digest.update(f"{name} {value.dtype} {value.shape}\n".encode())
+    digest.update(np.asarray(value).tobytes())
+  return digest.hexdigest()
+
+
 def find_model(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
   """Find and read a model.
 

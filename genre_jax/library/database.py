@@ -5,7 +5,6 @@ by one model never replaces that of another.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import pathlib
@@ -13,8 +12,6 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from genre_jax.errors import UserError, did_you_mean
 from genre_jax.library.tag_keys import BASIC, HUMAN
@@ -235,35 +232,17 @@ def _upgrade(db: sqlite3.Connection) -> None:
       db.execute(f"PRAGMA user_version = {VERSION}")
 
 
-def model_hash(model: "Model") -> str:
-  """Return a hash of all that determines the analyses of a model: weights, front end and output."""
-  from flax.traverse_util import flatten_dict
-
-  described = [
-    repr(model.network),
-    model.frontend.to_dict(),
-    model.classes,
-    model.task,
-    model.temperature,
-    model.thresholds,
-    model.least,
-    model.eval_per_track,
-  ]
-  digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
-  for name, value in sorted(flatten_dict(model.variables, sep="/").items()):
-    digest.update(name.encode())
-    digest.update(np.asarray(value).tobytes())
-  return digest.hexdigest()
-
-
 def register_model(db: sqlite3.Connection, model: "Model") -> int:
   """Return the id of a model, which becomes the last used one."""
+  from genre_jax.inference.model_dir import model_hash
+
+  digest = model_hash(model)
   db.execute(
     "INSERT INTO model (hash, name, classes, task, used) VALUES (?, ?, ?, ?, ?)"
     " ON CONFLICT (hash) DO UPDATE SET used = excluded.used",
-    (model_hash(model), model.name, json.dumps(model.classes), model.task, time.time()),
+    (digest, model.name, json.dumps(model.classes), model.task, time.time()),
   )
-  return db.execute("SELECT id FROM model WHERE hash = ?", (model_hash(model),)).fetchone()[0]
+  return db.execute("SELECT id FROM model WHERE hash = ?", (digest,)).fetchone()[0]
 
 
 def find_model(db: sqlite3.Connection, name: str = "") -> dict[str, Any]:

@@ -28,9 +28,9 @@ class SameOrigin:
       origin = headers.get("origin")
       foreign = origin is not None and origin.partition("://")[2] != host
       reads = scope.get("method") in ("GET", "HEAD")
-      if headers.get("sec-fetch-site") == "cross-site" and scope["path"] != "/":
-        foreign, reads = True, False  # a link may lead to the page, and nothing else be requested
-      if (foreign and not reads) or (self._local and _name(host) not in LOOPBACK):
+      # A link of another site may lead to the page; it may request nothing else, as a picture.
+      linked = headers.get("sec-fetch-site") == "cross-site" and scope["path"] != "/"
+      if linked or (foreign and not reads) or (self._local and _name(host) not in LOOPBACK):
         return await _refuse(scope, send)
     return await self._app(scope, receive, send)
 

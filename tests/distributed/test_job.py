@@ -11,6 +11,7 @@ from genre_jax.distributed.tries import MOST_TRIES, Tries
 from genre_jax.errors import UserError
 from genre_jax.inference import load, predict_files
 from genre_jax.inference.lines_writer import LinesWriter
+from genre_jax.inference.model_dir import model_hash
 from genre_jax.inference.output_lock import OutputLock
 from genre_jax.inference.prediction_rows import columns
 from tests.inference.conftest import write_small_model
@@ -91,9 +92,9 @@ def test_a_changed_manifest_is_refused(tmp_path, run, songs):
 
 
 def test_a_hash_of_a_model_names_its_weights_and_its_front_end(tmp_path, model):
-  assert manifest.model_sha256(model) == manifest.model_sha256(model)
+  assert model_hash(model) == model_hash(model)
   warmer = load(str(write_small_model(tmp_path, "warmer", temperature=2.0)))
-  assert manifest.model_sha256(warmer) != manifest.model_sha256(model)
+  assert model_hash(warmer) != model_hash(model)
 
 
 def test_one_command_at_a_time(tmp_path, run, songs):
