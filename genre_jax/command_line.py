@@ -35,6 +35,9 @@ EXTRAS = {
 }
 # An unknown flag that is rather the name of a file, such as -dash.mp3.
 LIKE_A_FILE = re.compile(r"-(?!-?config\.)[^=]*\.\w{2,5}", re.DOTALL)
+# Commands that take a flag, in its description: "tag, undo: ...", "predict --engine=ray: ...". absl
+# puts the values of an enumeration, as "<none|all>: ", before it.
+COMMANDS_OF_FLAG = re.compile(r"(?:^|\. |>: )([a-z]+(?:, [a-z]+)*)(?: --\S+)?: ")
 INSTALLED_EXPERIMENTS = pathlib.Path(__file__).parent / "experiments"
 
 
@@ -122,8 +125,12 @@ def experiment(argv: list[str], config: flags.FlagHolder) -> "tuple[ConfigDict, 
 def choose(commands: dict[str, Callable], group: str, argv: list[str]) -> Callable:
   """Return the command of a group that the first argument names.
 
+  The description of a flag that only some commands of the group take begins with their names and a
+  colon, and so may further sentences.
+
   Raises:
-    UserError: If the name is missing or unknown.
+    UserError: If the name is missing or unknown, or a flag was given that the command does not
+      take.
   """
   if len(argv) < 2:
     raise UserError(f"give a command: {', '.join(commands)}")
@@ -132,6 +139,14 @@ def choose(commands: dict[str, Callable], group: str, argv: list[str]) -> Callab
       f"there is no command {group} {argv[1]}{did_you_mean(argv[1], commands)}; there are:"
       f" {', '.join(commands)}"
     )
+  for name in flags.FLAGS:
+    takers = COMMANDS_OF_FLAG.findall(flags.FLAGS[name].help or "")
+    of_flag = [command for names in takers for command in names.split(", ") if command in commands]
+    if flags.FLAGS[name].present and of_flag and argv[1] not in of_flag:
+      raise UserError(
+        f"{group} {argv[1]} does not take --{name}, which is of {group} {' and '.join(of_flag)}:"
+        " remove it"
+      )
   return commands[argv[1]]
 
 

@@ -16,16 +16,18 @@ class ServeOptions:
     port: Port to listen on; 0 for a free one.
     max_megabytes: Largest file.
     max_minutes: Longest file.
+    host_names: Names by which browsers reach the page, beside addresses and private names.
   """
 
   host: str
   port: int
   max_megabytes: int
   max_minutes: float
+  host_names: list[str]
 
 
 class ServeFlags:
-  """The flags --host, --port, --max_megabytes and --max_minutes.
+  """The flags --host, --port, --max_megabytes, --max_minutes and --host_names.
 
   Args:
     port: Default port.
@@ -52,10 +54,20 @@ class ServeFlags:
       f"{prefix}Longest sound that is predicted over time, in minutes.",
       lower_bound=0.1,
     )
+    self._host_names = flags.DEFINE_list(
+      "host_names",
+      [],
+      f"{prefix}Names by which browsers reach the page, as music.example.org of a proxy. Addresses"
+      " and names of private networks need not be given.",
+    )
 
   @property
   def options(self) -> ServeOptions:
     """What the command line gives."""
     return ServeOptions(
-      self._host.value, self._port.value, self._max_megabytes.value, self._max_minutes.value
+      self._host.value,
+      self._port.value,
+      self._max_megabytes.value,
+      self._max_minutes.value,
+      self._host_names.value,
     )

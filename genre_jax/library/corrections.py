@@ -1,7 +1,8 @@
 """Store the genres that humans give to songs in the page of `library serve`.
 
-A correction belongs to a sound, so that it survives a move, a copy and a change of tags. `learn`
-trains with it, and `tag` writes it.
+A correction belongs to a sound, so that it survives a move, a copy and a change of tags. Encoded
+again, or decoded by another version of the decoder, a song has another sound: `scan` then carries
+the correction on. `learn` trains with it, and `tag` writes it.
 """
 
 import sqlite3
@@ -52,6 +53,21 @@ def withdraw(db: sqlite3.Connection, file: int) -> None:
     UnknownSong: If the library has no such song.
   """
   db.execute("DELETE FROM correction WHERE sound = ?", (_sound(db, file),))
+
+
+def carry(db: sqlite3.Connection, old: bytes, new: bytes) -> None:
+  """Give the correction of one sound to another one that has none.
+
+  Args:
+    db: The library.
+    old: Hash of the sound that a file had.
+    new: Hash of the sound that it has now.
+  """
+  db.execute(
+    "INSERT OR IGNORE INTO correction (sound, genre, decided)"
+    " SELECT ?, genre, decided FROM correction WHERE sound = ?",
+    (new, old),
+  )
 
 
 def _sound(db: sqlite3.Connection, file: int) -> bytes:

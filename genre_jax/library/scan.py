@@ -20,10 +20,12 @@ import numpy as np
 from genre_jax.data.isolated_calls import IsolatedCalls
 from genre_jax.inference.model import Model
 from genre_jax.inference.predict_files import Prediction, find_files, predict_track
+from genre_jax.library import corrections
 from genre_jax.library.database import beneath, register_model, transaction
 from genre_jax.library.read_song import Song, read_song, stat_of
 
 COMMIT_SECONDS = 2.0  # work that a crash may cost
+SAME_SECONDS = 1.0  # between the lengths of a song and of its new encoding
 LARGEST = float(np.finfo(np.float16).max)
 
 
@@ -207,17 +209,18 @@ class Scan:
   def _file_row(self, path: str, song: Song) -> tuple[int, str]:
     """Insert or update the row of a file; return its id, and 'moved' or 'copied' if it is that."""
     failed = isinstance(song.track, str)
+    seconds = None if isinstance(song.track, str) else song.track.seconds
     values = (
       os.fsencode(path),
       *song.stat,
       song.sound,
-      None if isinstance(song.track, str) else song.track.seconds,
+      seconds,
       json.dumps(song.tags),
       "failed" if failed else "ok",
       song.track if failed else "",
     )
     row = self._db.execute(
-      "SELECT id, sound FROM file WHERE path = ?", (os.fsencode(path),)
+      "SELECT id, sound, seconds FROM file WHERE path = ?", (os.fsencode(path),)
     ).fetchone()
     if row is not None and failed:  # perhaps for a time: what was known remains
       self._db.execute(
@@ -234,7 +237,7 @@ class Scan:
     if row is None:
       for other, old in others:
         if _is_gone(old):
-          row, done = (other, song.sound), "moved"
+          row, done = (other, song.sound, None), "moved"
           break
     if row is not None:
       self._db.execute(
@@ -244,6 +247,8 @@ class Scan:
       )
       if row[1] != song.sound:  # other sound: what any model said of it is void
         self._db.execute("DELETE FROM analysis WHERE file = ?", (row[0],))
+        if row[1] and song.sound and abs((row[2] or 0) - (seconds or 0)) < SAME_SECONDS:
+          corrections.carry(self._db, row[1], song.sound)
       file = row[0]
     else:
       file = self._db.execute(

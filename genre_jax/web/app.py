@@ -7,7 +7,7 @@ import dataclasses
 import os
 import pathlib
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated
 
 import numpy as np
@@ -38,6 +38,8 @@ MEDIA_TYPES = {
 CLIENT_LEFT = 499  # nginx's status for a visitor who closed the connection
 RATES = 4000, 384_000  # Hz, of a microphone
 LIVE_LABELS = 5
+STALL_SECONDS = 30.0  # without a byte of a file or of live sound, until a request ends
+MAX_VISITORS = 20  # who record at a time, and whose largest files are stored at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +84,13 @@ SENT_FILE = {  # OpenAPI's description of a file as the body of a request
 }
 
 
-def build_app(settings: Settings, predictor: Predictor, uploads: str, host: str) -> FastAPI:
+def build_app(
+  settings: Settings,
+  predictor: Predictor,
+  uploads: str,
+  host: str,
+  host_names: Sequence[str] = (),
+) -> FastAPI:
   """Build the application without a library.
 
   Args:
@@ -90,6 +98,7 @@ def build_app(settings: Settings, predictor: Predictor, uploads: str, host: str)
     predictor: Predicts files and live sound.
     uploads: Folder for the files of visitors; each is deleted after its prediction.
     host: Address on which the page is served.
+    host_names: Further names by which browsers reach it.
   """
   app = FastAPI(
     title="genre_jax",
@@ -98,14 +107,15 @@ def build_app(settings: Settings, predictor: Predictor, uploads: str, host: str)
     redoc_url=None,
     middleware=[
       Middleware(SecurityHeaders),
-      Middleware(SameOrigin, host=host),
+      Middleware(SameOrigin, host=host, names=host_names),
       Middleware(BodyLimit, streamed=("/predict", "/evidence")),
     ],
   )
   app.add_exception_handler(UnknownSong, _unknown)
   app.add_exception_handler(UserError, _mistake)
   app.add_exception_handler(ClientDisconnect, _left)
-  most = settings.max_megabytes << 20
+  received = _Receiver(uploads, settings.max_megabytes << 20)
+  microphones = asyncio.Semaphore(MAX_VISITORS)
 
   @app.get("/", include_in_schema=False)
   async def page() -> Response:
@@ -127,7 +137,7 @@ def build_app(settings: Settings, predictor: Predictor, uploads: str, host: str)
     request: Request, name: Annotated[str, Query(max_length=300)] = ""
   ) -> DroppedFile:
     """Predict a file over time; the body is the file."""
-    async with _received(request, uploads, most) as path:
+    async with received(request) as path:
       timeline, plot = await asyncio.wrap_future(
         predictor.submit(predictor.timeline_and_plot, path)
       )
@@ -136,13 +146,19 @@ def build_app(settings: Settings, predictor: Predictor, uploads: str, host: str)
   @app.post("/evidence", openapi_extra=SENT_FILE, response_class=Response)
   async def evidence(request: Request, label: Annotated[str, Query(max_length=200)]) -> Response:
     """Draw where a network finds evidence for a label in a file, as PNG; the body is the file."""
-    async with _received(request, uploads, most) as path:
+    async with received(request) as path:
       plot = await asyncio.wrap_future(predictor.submit(predictor.evidence, path, label))
     return Response(plot, media_type="image/png")
 
   @app.websocket("/live")
   async def live(socket: WebSocket, rate: int) -> None:
-    await _classify_live(socket, predictor, rate)
+    await socket.accept()
+    if microphones.locked():
+      await socket.send_json({"detail": f"{MAX_VISITORS} visitors are recording: try again later"})
+      await socket.close()
+      return
+    async with microphones:
+      await _classify_live(socket, predictor, rate)
 
   return app
 
@@ -152,36 +168,61 @@ def _static(name: str) -> Response:
   return Response(STATIC[name], media_type=kind, headers={"cache-control": "no-cache"})
 
 
-@contextlib.asynccontextmanager
-async def _received(request: Request, folder: str, most: int) -> AsyncIterator[str]:
-  """Receive the body of a request as a file, which is deleted at the end."""
-  too_large = HTTPException(413, f"the file is larger than {most >> 20} MB")
-  length = request.headers.get("content-length", "")
-  if length.isdigit() and int(length) > most:
-    raise too_large
-  descriptor, path = tempfile.mkstemp(dir=folder)
-  try:
+class _Receiver:
+  """Receives the bodies of requests as files.
+
+  Args:
+    folder: Where the files are.
+    most: Largest file in bytes.
+  """
+
+  def __init__(self, folder: str, most: int):
+    self._folder, self._most = folder, most
+    self._stored = 0  # bytes, of all files that are here now
+
+  @contextlib.asynccontextmanager
+  async def __call__(self, request: Request) -> AsyncIterator[str]:
+    """Receive a file, which is deleted at the end."""
+    too_large = HTTPException(413, f"the file is larger than {self._most >> 20} MB")
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > self._most:
+      raise too_large
+    descriptor, path = tempfile.mkstemp(dir=self._folder)
     size = 0
-    with open(descriptor, "wb") as file:
-      async for part in request.stream():
-        size += len(part)
-        if size > most:
-          raise too_large
-        file.write(part)
-    yield path
-  finally:
-    os.unlink(path)
+    try:
+      with open(descriptor, "wb") as file:
+        parts = aiter(request.stream())
+        while part := await self._next(parts):
+          size += len(part)
+          self._stored += len(part)
+          if size > self._most:
+            raise too_large
+          if self._stored > MAX_VISITORS * self._most:
+            raise HTTPException(503, "other visitors are sending large files: try again later")
+          file.write(part)
+      yield path
+    finally:
+      self._stored -= size
+      os.unlink(path)
+
+  async def _next(self, parts: AsyncIterator[bytes]) -> bytes:
+    """Return the next bytes; b'' at the end, which the stream sends too."""
+    try:
+      async with asyncio.timeout(STALL_SECONDS):
+        return await anext(parts, b"")
+    except TimeoutError as error:
+      raise HTTPException(408, f"nothing arrived for {STALL_SECONDS:g} s") from error
 
 
 async def _classify_live(socket: WebSocket, predictor: Predictor, rate: int) -> None:
   """Answer float32 samples of a microphone, mono and little-endian, with predictions."""
-  await socket.accept()
   try:
     if not RATES[0] <= rate <= RATES[1]:
       raise UserError(f"rate={rate}: give a sample rate from {RATES[0]} to {RATES[1]} Hz")
     microphone = await asyncio.to_thread(lambda: Microphone(predictor.model, rate))
     while True:
-      sound = await socket.receive_bytes()
+      async with asyncio.timeout(STALL_SECONDS):
+        sound = await socket.receive_bytes()
       values = np.frombuffer(sound[: len(sound) // 4 * 4], "<f4")
       update = await asyncio.to_thread(microphone.push, values)
       if update:
@@ -195,6 +236,8 @@ async def _classify_live(socket: WebSocket, predictor: Predictor, rate: int) -> 
         )
   except UserError as error:
     await socket.send_json({"detail": _valid(str(error))})
+    await socket.close()
+  except TimeoutError:
     await socket.close()
   except (WebSocketDisconnect, KeyError):  # a KeyError for text
     pass

@@ -162,7 +162,8 @@ def add_library_routes(
     name = await asyncio.to_thread(service.file_of, file)
     kind = await asyncio.to_thread(media_type, name)
     if as_wav or not kind:
-      name = await asyncio.wrap_future(predictor.submit(decoded.wav_of, name))
+      # Other visitors may wait for the same file when this one leaves.
+      name = await asyncio.shield(asyncio.wrap_future(decoded.wav_of(name)))
       kind = "audio/wav"
     return FileResponse(name, media_type=kind)
 

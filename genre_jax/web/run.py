@@ -77,7 +77,7 @@ def _serve(options, listener, calls, load, name, library=None):
       options.max_megabytes,
       options.max_minutes,
     )
-    app = build_app(settings, predictor, uploads, options.host)
+    app = build_app(settings, predictor, uploads, options.host, options.host_names)
     if library:
       _add_library(app, stack, calls, predictor, *library)
     server.serve(app, listener, options.host)

@@ -9,6 +9,7 @@ from genre_jax.errors import UserError
 
 END_SECONDS = 2  # for requests that are being answered at the end
 MAX_MESSAGE = 1 << 20  # bytes, from a microphone
+MAX_CONNECTIONS = 512  # more are answered with status 503; a browser opens about six
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -49,5 +50,6 @@ def serve(app: FastAPI, listener: socket.socket, host: str) -> None:
     server_header=False,
     timeout_graceful_shutdown=END_SECONDS,
     ws_max_size=MAX_MESSAGE,
+    limit_concurrency=MAX_CONNECTIONS,
   )
   uvicorn.Server(config).run(sockets=[listener])

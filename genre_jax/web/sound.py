@@ -1,9 +1,9 @@
 """Give browsers sound that they can play: the file itself, or WAV that is decoded from it."""
 
 import collections
+import concurrent.futures
 import os
 import tempfile
-import threading
 import wave
 
 import numpy as np
@@ -69,31 +69,49 @@ class DecodedFiles:
   def __init__(self, calls: IsolatedCalls):
     self._calls = calls
     self._folder = tempfile.TemporaryDirectory(prefix="genre_jax-sound-")
-    self._paths: collections.OrderedDict[tuple, str] = collections.OrderedDict()
-    self._lock = threading.Lock()
+    # A thread of its own: a long song does not keep predictions waiting.
+    self._decoder = concurrent.futures.ThreadPoolExecutor(1)
+    self._wavs: collections.OrderedDict[tuple, concurrent.futures.Future[str]] = (
+      collections.OrderedDict()
+    )
 
-  def wav_of(self, path: str) -> str:
-    """Return the path of a WAV file with the sound of a file.
+  def wav_of(self, path: str) -> "concurrent.futures.Future[str]":
+    """Return the path, in future, of a WAV file with the sound of a file. Call it in one thread.
+
+    The result raises a UserError if the file cannot be decoded; the message is the reason.
 
     Raises:
-      UserError: If it cannot be decoded; the message is the reason.
+      UserError: If the file cannot be read.
     """
-    facts = os.stat(path)
+    try:
+      facts = os.stat(path)
+    except OSError as error:
+      raise UserError(f"the file cannot be read: {error.strerror or error}") from error
     key = (path, facts.st_size, facts.st_mtime_ns)
-    with self._lock:
-      if key not in self._paths:
-        descriptor, target = tempfile.mkstemp(suffix=".wav", dir=self._folder.name)
-        os.close(descriptor)
-        [reason] = self._calls.results(write_wav, [(path, target)], 1, FILE_SECONDS)
-        if reason:
-          os.unlink(target)
-          raise UserError(reason)
-        self._paths[key] = target
-        if len(self._paths) > MAX_DECODED_FILES:
-          os.unlink(self._paths.popitem(last=False)[1])
-      self._paths.move_to_end(key)
-      return self._paths[key]
+    if key not in self._wavs:
+      for old in list(self._wavs)[: 1 - MAX_DECODED_FILES]:
+        self._drop(old)
+      self._wavs[key] = self._decoder.submit(self._decode, path)
+    self._wavs.move_to_end(key)
+    return self._wavs[key]
+
+  def _drop(self, key: tuple) -> None:
+    """Forget a file, unless it waits or is being decoded."""
+    if self._wavs[key].done():
+      future = self._wavs.pop(key)
+      if future.exception() is None:
+        os.unlink(future.result())
+
+  def _decode(self, path: str) -> str:
+    descriptor, target = tempfile.mkstemp(suffix=".wav", dir=self._folder.name)
+    os.close(descriptor)
+    [reason] = self._calls.results(write_wav, [(path, target)], 1, FILE_SECONDS)
+    if reason:
+      os.unlink(target)
+      raise UserError(reason)
+    return target
 
   def close(self) -> None:
     """Delete the files."""
+    self._decoder.shutdown(wait=False, cancel_futures=True)
     self._folder.cleanup()

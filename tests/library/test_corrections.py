@@ -2,13 +2,16 @@
 
 import json
 
+import soundfile
+
 from genre_jax.inference.output_lock import OutputLock
 from genre_jax.library import corrections, database, learn, overview, tags
 from genre_jax.library.correction_writer import CorrectionWriter
 from genre_jax.library.database import find_model
 from genre_jax.library.label_names import read_names
 from genre_jax.library.tagging import Options
-from tests.library.conftest import add_song, content, tag, undo_last, write_songs
+from tests.inference.conftest import sound
+from tests.library.conftest import add_song, content, scan, tag, undo_last, write_songs
 
 
 def test_tag_writes_the_word_of_a_human(tmp_path, db):
@@ -71,6 +74,18 @@ def test_a_session_is_one_batch(tmp_path, db):
   assert list(tags.describe(str(paths[0]))["genres"].values()) == [["Doom"]]
   assert set(undo_last(db).values()) == {""}
   assert [content(path) for path in paths[:2]] == before[:2]
+
+
+def test_a_new_encoding_keeps_the_word_of_a_human(tmp_path, db, model):
+  song, other = write_songs(tmp_path / "music", 2, seconds=4)
+  scan(db, model, tmp_path / "music")
+  for (file,) in db.execute("SELECT id FROM file").fetchall():
+    corrections.correct(db, file, "Doom")
+  soundfile.write(song, 0.5 * sound(4.2, 8000, 0), 8000)
+  soundfile.write(other, sound(9, 8000, 5), 8000)  # another song under the same name
+  scan(db, model, tmp_path / "music")
+  found = db.execute("SELECT genre FROM file LEFT JOIN correction USING (sound) ORDER BY path")
+  assert found.fetchall() == [("Doom",), (None,)]
 
 
 def test_learn_trains_with_the_word_of_a_human(db):

@@ -19,6 +19,7 @@ need("httpx2")
 from fastapi.testclient import TestClient  # noqa: E402
 
 from genre_jax.library.correction_writer import CorrectionWriter  # noqa: E402
+from genre_jax.web import app as app_module  # noqa: E402
 from genre_jax.web.app import Settings, build_app  # noqa: E402
 from genre_jax.web.library_routes import add_library_routes  # noqa: E402
 from genre_jax.web.library_service import LibraryService  # noqa: E402
@@ -262,3 +263,51 @@ def test_live_sound(client):
   assert update["genre"] in ("calm", "loud", "odd") and len(update["probabilities"]) == 3
   with client.websocket_connect("ws://127.0.0.1:7870/live?rate=7") as socket:
     assert "give a sample rate" in socket.receive_json()["detail"]
+
+
+def test_a_silent_microphone_ends(client, monkeypatch):
+  need("websockets")
+  monkeypatch.setattr(app_module, "STALL_SECONDS", 0.2)
+  with client.websocket_connect("ws://127.0.0.1:7870/live?rate=48000") as socket:
+    assert socket.receive()["type"] == "websocket.close"
+
+
+def test_the_number_of_microphones_is_limited(library, model, tmp_path, monkeypatch):  # noqa: F811
+  need("websockets")
+  monkeypatch.setattr(app_module, "MAX_VISITORS", 1)
+  client = client_of(library, model, tmp_path)
+  with (
+    client.websocket_connect("ws://127.0.0.1:7870/live?rate=48000"),
+    client.websocket_connect("ws://127.0.0.1:7870/live?rate=48000") as second,
+  ):
+    assert second.receive_json()["detail"] == "1 visitors are recording: try again later"
+
+
+def test_the_bytes_of_all_visitors_are_limited(library, model, tmp_path, monkeypatch):  # noqa: F811
+  monkeypatch.setattr(app_module, "MAX_VISITORS", 0)
+  client = client_of(library, model, tmp_path)
+  assert client.post("/predict", content=b"x").status_code == 503
+  assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+  "host, name, status",
+  [
+    ("127.0.0.1", "localhost:7870", 200),
+    ("127.0.0.1", "192.168.1.5:7870", 403),
+    ("0.0.0.0", "192.168.1.5:7870", 200),
+    ("0.0.0.0", "[fe80::1]:7870", 200),
+    ("0.0.0.0", "nas:7870", 200),
+    ("0.0.0.0", "nas.local", 200),
+    ("0.0.0.0", "music.example.org", 200),
+    ("0.0.0.0", "evil.example", 403),
+    ("0.0.0.0", "", 403),
+    ("music.example", "Music.Example:1", 200),
+  ],
+)
+def test_names_of_the_page(model, tmp_path, host, name, status):  # noqa: F811
+  predictor = Predictor(lambda: model, CallsHere(), 1)
+  settings = Settings(False, False, "small", 2, 1)
+  app = build_app(settings, predictor, str(tmp_path), host, ["music.example.org"])
+  client = TestClient(app, base_url="http://127.0.0.1:7870")
+  assert client.get("/settings", headers={"host": name}).status_code == status
