@@ -18,11 +18,11 @@ if [ ! -e "$folder/etc/debian_version" ]; then
   debootstrap --variant=minbase --include=python3,python3-venv,git,ca-certificates \
     "$suite" "$folder"
 fi
-rm -rf "$folder/root/checkout"
-mkdir -p "$folder/root/checkout" "$folder/root/data"
+rm -rf "$folder/srv/checkout"
+mkdir -p "$folder/srv/checkout" "$folder/root/data"
 # The files of the working tree that git tracks, or would.
 (cd "$checkout" && git ls-files -z --cached --others --exclude-standard \
-  | tar --null --files-from=- --ignore-failed-read -cf -) | tar -xf - -C "$folder/root/checkout"
+  | tar --null --files-from=- --ignore-failed-read -cf -) | tar -xf - -C "$folder/srv/checkout"
 if [ -n "${GENRE_JAX_DATA-}" ]; then
   cp -a "$GENRE_JAX_DATA/." "$folder/root/data/"
 fi
@@ -37,4 +37,4 @@ trap 'umount -l "$folder/proc"; umount -l "$folder/dev"' EXIT
 chroot "$folder" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
   PIP_CERT=/etc/ssl/certs/ca-certificates.crt PIP_DEFAULT_TIMEOUT=180 \
   GENRE_JAX_DATA=/root/data GENRE_JAX_PYTHON=python3 GENRE_JAX_VENV=/root/venv \
-  bash -c 'cd /root/checkout && python3 -V && ./run.sh test --slow "$@"' bash "$@"
+  bash -c 'cd /srv/checkout && python3 -V && ./run.sh test --slow "$@"' bash "$@"

@@ -88,12 +88,12 @@ def test_faults_of_storage(memory, monkeypatch, tmp_path):
       pass
   for error, tries in ((RuntimeError("503 slow down\nmore"), 3), (PermissionError("denied"), 1)):
     calls.clear()
-    monkeypatch.setattr(type(memory), "get_file", functools.partial(fail, error))
+    monkeypatch.setattr(type(memory), "get_file", lambda *_, error=error: fail(error))
     with pytest.raises(UnreadableAudio, match=f"cannot be fetched: {str(error).splitlines()[0]}$"):
       with objects.fetched("memory:///music/b.flac", str(tmp_path)):
         pass
     assert len(calls) == tries
-  monkeypatch.setattr(type(memory), "find", functools.partial(fail, RuntimeError("no route")))
+  monkeypatch.setattr(type(memory), "find", lambda *_: fail(RuntimeError("no route")))
   with pytest.raises(UserError, match="memory:///music: cannot be listed .no route"):
     objects.find_objects("memory:///music")
   assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]

@@ -1,5 +1,6 @@
 """Test the commands as processes: what they print, kills and interruptions."""
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -50,7 +51,7 @@ def test_a_killed_scan_resumes(tmp_path, small_model):
   assert process.returncode == 0 and f"{331 - _between(out, 'unchanged')} analyzed" in out, errors
   tables = []
   for place in (whole, killed):
-    with sqlite3.connect(place / "genre_jax" / "library.db") as db:
+    with contextlib.closing(sqlite3.connect(place / "genre_jax" / "library.db")) as db:
       tables.append(
         db.execute(
           "SELECT path, size, mtime_ns, inode, sound, seconds, tags, status, error, label,"
@@ -63,7 +64,7 @@ def test_a_killed_scan_resumes(tmp_path, small_model):
 
 def _count(path: pathlib.Path) -> int:
   try:
-    with sqlite3.connect(path) as db:
+    with contextlib.closing(sqlite3.connect(path)) as db:
       return db.execute("SELECT COUNT(*) FROM analysis").fetchone()[0]
   except sqlite3.Error:
     return 0
