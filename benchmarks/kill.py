@@ -117,12 +117,17 @@ def content(path: pathlib.Path):
 
 
 def contents(folder: pathlib.Path, command: Command) -> dict[str, object]:
-  """Return the contents of the result files of a command by their names."""
+  """Return the contents of the result files of a command by their names.
+
+  Hidden files and folders that end in ".partial" are unfinished, and no command reads them as a
+  result.
+  """
   return {
     str(path.relative_to(folder)): content(path)
     for pattern in command.results
     for path in sorted(folder.glob(pattern))
-    if path.is_file() and not any(part.startswith(".") for part in path.parts[-2:])
+    if path.is_file()
+    and not any(part.startswith(".") or part.endswith(".partial") for part in path.parts[-2:])
   }
 
 
