@@ -96,9 +96,58 @@ def read_clips(prepared: Prepared, used: np.ndarray):
   return clips.enumerate().filter(lambda index, _: tf.constant(used)[index])
 
 
-def _planned_clips(prepared: Prepared, plan: np.ndarray):
-  """Return the clips that the plan uses, cached in memory after the first pass."""
-  return read_clips(prepared, (plan >= 0).any(axis=1)).cache()
+class _Segments:
+  """The clips that a plan uses, in memory; cuts segments from them.
+
+  Args:
+    prepared: Prepared set.
+    plan: Of `plan_segments`.
+    part: (index of this process, number of processes): which rows of a batch this one computes.
+  """
+
+  def __init__(self, prepared: Prepared, plan: np.ndarray, part: tuple[int, int]):
+    import tensorflow as tf
+
+    self._length, self._part = prepared.frontend.num_frames, part
+    used = (plan >= 0).any(axis=1)
+    self.clips = np.flatnonzero(used)
+    num_frames = np.array(prepared.num_frames, np.int32)
+    stored = np.where(used, np.maximum(num_frames, self._length), 0)
+    first = np.cumsum(stored) - stored
+    frames = np.empty((stored.sum(), prepared.frontend.n_mels), np.float32)
+    labels = np.zeros((2, len(used), len(prepared.classes)), np.float32)
+    for index, clip in read_clips(prepared, used).as_numpy_iterator():
+      place = frames[first[index] : first[index] + stored[index]]
+      place[: num_frames[index]] = clip["log_mel"]
+      # Padding has the clip's smallest level; models mask it by num_frames.
+      place[num_frames[index] :] = clip["log_mel"].min()
+      labels[:, index] = clip["labels"], clip["label_mask"]
+    # Tensors, so that the functions of tf.data refer to them instead of copying them.
+    self._frames, self._first = tf.convert_to_tensor(frames), tf.convert_to_tensor(first)
+    self._counts = tf.convert_to_tensor(np.minimum(num_frames, self._length))
+    self._labels, self._label_mask = map(tf.convert_to_tensor, labels)
+
+  def cut(self, index, segment, start):
+    """Return a batch for tf.data of int32[B] clips, numbers of segments and first frames.
+
+    Returns:
+      The batch without 'mask'. 'log_mel' has the rows of this process alone, the others all.
+    """
+    import tensorflow as tf
+
+    process, processes = self._part
+    count = tf.shape(index)[0] // processes
+    rows = slice(process * count, (process + 1) * count)
+    places = tf.gather(self._first, index[rows]) + tf.cast(start[rows], tf.int64)
+    frames = tf.gather(self._frames, places[:, None] + tf.range(self._length, dtype=tf.int64)[None])
+    return {
+      "log_mel": frames[..., None],
+      "num_frames": tf.gather(self._counts, index),
+      "labels": tf.gather(self._labels, index),
+      "label_mask": tf.gather(self._label_mask, index),
+      "track_index": index,
+      "segment": segment,
+    }
 
 
 def _fixed_parallelism():
@@ -108,33 +157,6 @@ def _fixed_parallelism():
   options = tf.data.Options()
   options.autotune.enabled = False
   return options
-
-
-def _cut(prepared: Prepared, plan, index, clip):
-  """Return the planned segments of one clip: a dict of arrays with a leading segment axis."""
-  import tensorflow as tf
-
-  length, n_mels = prepared.frontend.num_frames, prepared.frontend.n_mels
-  starts = tf.gather(plan, index)
-  segments = tf.cast(tf.where(starts >= 0)[:, 0], tf.int32)
-  starts = tf.gather(starts, segments)
-  log_mel = clip["log_mel"]
-  frames = tf.shape(log_mel)[0]
-  count = tf.shape(starts)[0]
-  if min(prepared.num_frames) < length:
-    # Padding has the clip's smallest level; models mask it by num_frames.
-    log_mel = tf.pad(
-      log_mel, [[0, tf.maximum(length - frames, 0)], [0, 0]], constant_values=tf.reduce_min(log_mel)
-    )
-  pieces = tf.gather(log_mel, starts[:, None] + tf.range(length)[None])
-  return {
-    "log_mel": tf.ensure_shape(pieces[..., None], (None, length, n_mels, 1)),
-    "num_frames": tf.fill([count], tf.minimum(frames, length)),
-    "labels": tf.repeat(clip["labels"][None], count, axis=0),
-    "label_mask": tf.repeat(clip["label_mask"][None], count, axis=0),
-    "track_index": tf.fill([count], tf.cast(index, tf.int32)),
-    "segment": segments,
-  }
 
 
 def train_batches(
@@ -147,6 +169,7 @@ def train_batches(
   seed: int,
   shuffle_buffer: int,
   start_step: int = 0,
+  part: tuple[int, int] = (0, 1),
 ) -> tuple[Iterator[Batch], int]:
   """Return endless shuffled batches of the train split.
 
@@ -159,6 +182,8 @@ def train_batches(
     seed: Seed of order and starts.
     shuffle_buffer: Number of segments shuffled together, after the clips were shuffled.
     start_step: Number of batches before the first one returned, for a run that resumes.
+    part: (index of this process, number of processes). The order is that of all processes;
+      'log_mel' has the rows of this one, a consecutive part of the batch.
 
   Returns:
     (batches, number of batches of an epoch). An epoch contains each planned segment at least once;
@@ -167,9 +192,9 @@ def train_batches(
   import tensorflow as tf
 
   plan = plan_segments(prepared, assignment, "train", per_track, random=random)
-  num_clips, examples = int((plan >= 0).any(axis=1).sum()), int((plan >= 0).sum())
+  segments, examples = _Segments(prepared, plan, part), int((plan >= 0).sum())
   steps = -(-examples // batch_size)
-  clips = _planned_clips(prepared, plan)
+  clips = tf.data.Dataset.from_tensor_slices(segments.clips.astype(np.int32))
   last = np.array(prepared.num_frames, np.int32)[:, None] - prepared.frontend.num_frames
   num_starts = np.maximum(last, 0) + 1
 
@@ -181,9 +206,15 @@ def train_batches(
     if random:  # for all clips at once: one operation per clip costs more than the copy
       drawn = tf.random.stateless_uniform(plan.shape, epoch_seed, None, None, tf.int32)
       starts = tf.where(starts >= 0, tf.math.floormod(drawn, num_starts), -1)
-    shuffled = clips.shuffle(num_clips, seed=epoch_seed[0], reshuffle_each_iteration=False)
+
+    def segments_of(index):
+      row = tf.gather(starts, index)
+      numbers = tf.cast(tf.where(row >= 0)[:, 0], tf.int32)
+      return tf.repeat(index, tf.shape(numbers)[0]), numbers, tf.gather(row, numbers)
+
+    shuffled = clips.shuffle(len(clips), seed=epoch_seed[0], reshuffle_each_iteration=False)
     examples_of = (
-      shuffled.map(lambda index, clip: _cut(prepared, starts, index, clip), num_parallel_calls=2)
+      shuffled.map(segments_of)
       .unbatch()
       .shuffle(min(shuffle_buffer, examples), seed=epoch_seed[1], reshuffle_each_iteration=False)
     )
@@ -192,7 +223,7 @@ def train_batches(
     return batches.skip(tf.cast(first, tf.int64))
 
   epochs = tf.data.Dataset.range(start_step // steps, 2**31).flat_map(epoch_of)
-  epochs = epochs.prefetch(2).with_options(_fixed_parallelism())
+  epochs = epochs.map(segments.cut).prefetch(2).with_options(_fixed_parallelism())
   return (
     {**batch, "mask": np.ones(batch_size, bool)} for batch in epochs.as_numpy_iterator()
   ), steps
@@ -201,8 +232,7 @@ def train_batches(
 class EvalBatches:
   """All segments of one split, in stored order; can be iterated several times.
 
-  Batches have equal size; `mask` is False for the padding rows of the last one. The clips stay in
-  memory from the first time on.
+  Batches have equal size; `mask` is False for the padding rows of the last one.
 
   Args:
     prepared: Prepared set.
@@ -210,6 +240,7 @@ class EvalBatches:
     split: 'train', 'validation' or 'test'.
     batch_size: Segments per batch.
     per_track: Evenly spaced segments per clip; 0 for as many as fit without overlap.
+    part: (index of this process, number of processes), as of `train_batches`.
   """
 
   def __init__(
@@ -220,27 +251,27 @@ class EvalBatches:
     *,
     batch_size: int,
     per_track: int,
+    part: tuple[int, int] = (0, 1),
   ):
-    self._batch_size = batch_size
     plan = plan_segments(prepared, assignment, split, per_track)
-    self._batches = None
-    if (plan >= 0).any():
-      self._batches = (
-        _planned_clips(prepared, plan)
-        .map(lambda index, clip: _cut(prepared, plan, index, clip))
-        .unbatch()
-        .batch(batch_size)
-        .prefetch(2)
-        .with_options(_fixed_parallelism())
-      )
+    index, segment = (values.astype(np.int32) for values in np.nonzero(plan >= 0))
+    self._masks = np.arange(-(-len(index) // batch_size) * batch_size) < len(index)
+    self._masks = self._masks.reshape(-1, batch_size)
+    if not len(index):
+      return
+    import tensorflow as tf
+
+    filled = np.minimum(np.arange(self._masks.size), len(index) - 1)
+    rows = index[filled], segment[filled], plan[index, segment][filled]
+    self._batches = (
+      tf.data.Dataset.from_tensor_slices(rows)
+      .batch(batch_size)
+      .map(_Segments(prepared, plan, part).cut)
+      .prefetch(2)
+      .with_options(_fixed_parallelism())
+    )
 
   def __iter__(self) -> Iterator[Batch]:
-    if self._batches is None:
-      return
-    for batch in self._batches.as_numpy_iterator():
-      fill = self._batch_size - len(batch["segment"])
-      batch = {
-        name: np.concatenate([value, np.repeat(value[-1:], fill, axis=0)])
-        for name, value in batch.items()
-      }
-      yield {**batch, "mask": np.arange(self._batch_size) < self._batch_size - fill}
+    if len(self._masks):
+      for batch, mask in zip(self._batches.as_numpy_iterator(), self._masks, strict=True):
+        yield {**batch, "mask": mask}
