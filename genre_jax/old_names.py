@@ -28,6 +28,8 @@ KEYS = {
 REMOVED_FIELDS = {
   "augment": {"gain_db": 0.0, "frame_drop": 0.0, "noise_db": 0.0, "noise_floor_db": 0.0}
 }
+# Later config fields, with the values at which they have no effect.
+ADDED_FIELDS = {"augment": {"low_pass_db": 0.0, "low_pass_bands": 3}}
 # Mappings whose keys are names of classes, which may equal one of KEYS.
 _BY_CLASS = ("thresholds",)
 
@@ -39,7 +41,8 @@ def modernize(stored: dict[str, Any]) -> dict[str, Any]:
     stored: Content of a JSON file or of a checkpoint's metadata; it is not changed.
 
   Returns:
-    A copy with current names of keys and networks, without removed fields that had no effect.
+    A copy with current names of keys and networks, without removed fields that had no effect, and
+    with later fields.
   """
   return _modernize(stored, "")
 
@@ -48,7 +51,7 @@ def _modernize(value: Any, key: str) -> Any:
   if not isinstance(value, dict) or key in _BY_CLASS:
     return value
   removed = REMOVED_FIELDS.get(key, {})
-  result = {}
+  result = dict(ADDED_FIELDS.get(key, {}))
   for name, part in value.items():
     if name in removed and part == removed[name]:
       continue

@@ -17,7 +17,7 @@ from genre_jax.evaluation.run_predictions import read_config_file
 from genre_jax.inference import load, model_dir
 from genre_jax.models.axis_features import AxisFeatures
 from genre_jax.models.registry import MODELS
-from genre_jax.old_names import KEYS, MODEL_DIRECTORIES, REMOVED_FIELDS, modernize
+from genre_jax.old_names import ADDED_FIELDS, KEYS, MODEL_DIRECTORIES, REMOVED_FIELDS, modernize
 from genre_jax.old_names import MODELS as OLD_MODELS
 from genre_jax.training import checkpoints, workdir
 from genre_jax.training.steps import TrainState
@@ -78,7 +78,8 @@ def test_old_names_are_replaced_at_every_depth_and_nothing_else_is():
 def test_removed_fields_are_dropped_where_they_had_no_effect():
   removed = REMOVED_FIELDS["augment"]
   augment = {"mixup_alpha": 0.4, **removed, "gain_db": 6.0}
-  assert modernize({"augment": augment}) == {"augment": {"mixup_alpha": 0.4, "gain_db": 6.0}}
+  expected = {**ADDED_FIELDS["augment"], "mixup_alpha": 0.4, "gain_db": 6.0}
+  assert modernize({"augment": augment}) == {"augment": expected}
 
 
 def _write_model(folder, description, variables):
@@ -146,10 +147,14 @@ def test_an_old_run_is_read_and_resumed(tmp_path):
   removed = REMOVED_FIELDS["augment"]
   (tmp_path / "config.json").write_text(json.dumps(_old_config(**removed)))
   stored = read_config_file(tmp_path)
-  assert stored == {"config": _config(), "dataset_id": "set-1", "commit": "unknown"}
-  workdir.claim_workdir(tmp_path, ml_collections.ConfigDict(_config()), "set-1")
+  now = _config(**ADDED_FIELDS["augment"])
+  assert stored == {"config": now, "dataset_id": "set-1", "commit": "unknown"}
+  workdir.claim_workdir(tmp_path, ml_collections.ConfigDict(now), "set-1")
   with pytest.raises(UserError, match="prepared tracks: set-1 before, set-2 now"):
-    workdir.claim_workdir(tmp_path, ml_collections.ConfigDict(_config()), "set-2")
+    workdir.claim_workdir(tmp_path, ml_collections.ConfigDict(now), "set-2")
+  with pytest.raises(UserError, match="low_pass_db: 0.0 before, 6.0 now"):
+    other = {**ADDED_FIELDS["augment"], "low_pass_db": 6.0}
+    workdir.claim_workdir(tmp_path, ml_collections.ConfigDict(_config(**other)), "set-1")
 
 
 def test_an_old_run_that_used_a_removed_field_is_not_resumed(tmp_path):

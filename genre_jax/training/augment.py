@@ -21,6 +21,10 @@ DEFAULTS = {
   "eq_db": 0.0,
   # Number of support points of that curve.
   "eq_knots": 6,
+  # Largest attenuation of the highest bands, in dB, as by a resampler or a codec.
+  "low_pass_db": 0.0,
+  # Largest number of these bands.
+  "low_pass_bands": 3,
   # Beta(alpha, alpha) mixing of each band's mean and deviation over time with those of another
   # segment, without mixing labels.
   "mixstyle_alpha": 0.0,
@@ -121,6 +125,26 @@ def equalizer(rng, x, deviation, knots):
   values = deviation * jax.random.normal(rng, (x.shape[0], int(knots)), x.dtype)
   curve = jax.image.resize(values, (x.shape[0], x.shape[2]), "cubic")
   return x + curve[:, None, :]
+
+
+def low_pass(rng, x, valid, attenuation, bands):
+  """Attenuate the highest bands of each segment, as the edge of a resampler or a codec does.
+
+  Args:
+    rng: JAX random key.
+    x: float[B, T, M].
+    valid: bool[B, T, 1].
+    attenuation: Largest attenuation in dB; uniform in [0, attenuation].
+    bands: Largest number of bands; uniform in [0, bands].
+
+  Returns:
+    float[B, T, M], not below the segment's lowest value.
+  """
+  rng_level, rng_bands = jax.random.split(rng)
+  level = jax.random.uniform(rng_level, (x.shape[0], 1, 1), x.dtype, 0.0, attenuation)
+  count = jax.random.randint(rng_bands, (x.shape[0], 1, 1), 0, bands + 1)
+  cut = jnp.arange(x.shape[2])[None, None] >= x.shape[2] - count
+  return jnp.where(cut, jnp.maximum(x - level, _lowest(x, valid)), x)
 
 
 def mixstyle(rng, x, valid, alpha, share):
@@ -234,7 +258,7 @@ def augment(rng, batch, config):
     raise ValueError(f"unknown augment fields {sorted(unknown)}: give some of {sorted(DEFAULTS)}")
   c = {**DEFAULTS, **dict(config)}
   # One key per augmentation: switching one on does not change the random numbers of the others.
-  # Keys 2, 5, 6 and 10 are unused; the others keep their index, so that seeds reproduce old runs.
+  # Keys 5, 6 and 10 are unused; the others keep their index, so that seeds reproduce old runs.
   keys = jax.random.split(rng, 11)
   rng_stretch, rng_shift, rng_eq, rng_style = keys[0], keys[1], keys[3], keys[4]
   rng_mixup, rng_time, rng_frequency = keys[7], keys[8], keys[9]
@@ -249,6 +273,8 @@ def augment(rng, batch, config):
     x = mel_shift(rng_shift, x, c["mel_shift"])
   if c["eq_db"]:
     x = equalizer(rng_eq, x, c["eq_db"], c["eq_knots"])
+  if c["low_pass_db"]:
+    x = low_pass(keys[2], x, _valid(num_frames, length), c["low_pass_db"], c["low_pass_bands"])
   if c["mixstyle_alpha"]:
     x = mixstyle(rng_style, x, _valid(num_frames, length), c["mixstyle_alpha"], c["mixstyle_share"])
   if c["mixup_alpha"]:

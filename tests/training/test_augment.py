@@ -14,6 +14,7 @@ EVERYTHING = {
   "time_stretch": 0.2,
   "mel_shift": 2.0,
   "eq_db": 3.0,
+  "low_pass_db": 20.0,
   "mixstyle_alpha": 0.4,
   "mixup_alpha": 0.4,
   "mixup_share": 0.5,
@@ -26,6 +27,7 @@ ONE_BY_ONE = [
   {"time_stretch": 0.2},
   {"mel_shift": 2.0},
   {"eq_db": 3.0},
+  {"low_pass_db": 20.0, "low_pass_bands": 4},
   {"mixstyle_alpha": 0.5, "mixstyle_share": 1.0},
   {"mixup_alpha": 0.4},
   {"time_masks": 2, "time_mask_frames": 6},
@@ -126,6 +128,14 @@ def test_the_equalizer_adds_the_same_curve_to_every_frame(batch, rng):
   assert 0.1 < float(jnp.abs(change).max()) < 5 * 3.0
 
 
+def test_the_low_pass_lowers_the_highest_bands_alone(batch, rng):
+  out = augment(rng, batch, {"low_pass_db": 20.0, "low_pass_bands": 4})["log_mel"]
+  change = np.asarray(batch["log_mel"] - out)[np.asarray(batch["num_frames"]) == 30, ..., 0]
+  np.testing.assert_array_equal(change[:, :, :-4], 0.0)
+  assert change[:, :, -1].max() > 1.0 and (change >= 0).all() and change.max() <= 20.0
+  assert out.min() >= batch["log_mel"].min()
+
+
 def test_each_augmentation_has_its_own_random_numbers(batch, rng):
   """Key i of 11 drives one augmentation, whatever the others do: seeds reproduce old runs."""
   keys = jax.random.split(rng, 11)
@@ -140,6 +150,7 @@ def test_each_augmentation_has_its_own_random_numbers(batch, rng):
   np.testing.assert_array_equal(out["log_mel"][..., 0][~padding], expected[~padding])
   valid = (jnp.arange(30)[None] < num_frames[:, None])[:, :, None]
   for config, mixed in (
+    ({"low_pass_db": 20.0}, lib.low_pass(keys[2], x, valid, 20.0, 3)),
     ({"mixstyle_alpha": 0.4}, lib.mixstyle(keys[4], x, valid, 0.4, 0.5)),
     ({"time_masks": 2, "time_mask_frames": 6}, lib.spec_mask(keys[8], x, valid, 2, 6, 1)),
     ({"frequency_masks": 2, "frequency_mask_bands": 5}, lib.spec_mask(keys[9], x, valid, 2, 5, 2)),
