@@ -1,8 +1,9 @@
 """Measure what changes a prediction: `python -m benchmarks.invariances [--out=FILE]`.
 
 Changes real excerpts of the validation list in ways that leave the music as it is, writes them as
-files, and counts the excerpts that keep their label in `predict`. Then predicts one excerpt in
-every format that the tests write. Prints both tables in Markdown, or writes them to a page.
+files, and counts the excerpts that keep their most probable label in `predict`. Then predicts one
+excerpt in every format that the tests write. Prints both tables in Markdown, or writes them to a
+page.
 """
 
 import json
@@ -103,16 +104,22 @@ def predict_files(model, files, writers):
     return list(predict(paths, model, workers=1))
 
 
+def top_label(prediction) -> str:
+  """Return the most probable label."""
+  return max(prediction.probabilities, key=prediction.probabilities.get)
+
+
 def shares_kept(model, excerpts, known, save):
   """Fill known, {change: [labels kept, excerpts]}, for each change of {name: samples}."""
   if known.keys() >= {change for change, _ in CHANGES}:
     return
-  before = [a.genre for a in predict_files(model, excerpts, [wav(x) for x in excerpts.values()])]
+  originals = predict_files(model, excerpts, [wav(x) for x in excerpts.values()])
+  before = [top_label(prediction) for prediction in originals]
   for (change, _), function in CHANGES.items():
     if change in known:
       continue
     predictions = predict_files(model, excerpts, [function(x) for x in excerpts.values()])
-    kept = sum(a.genre == genre for a, genre in zip(predictions, before, strict=True))
+    kept = sum(top_label(a) == label for a, label in zip(predictions, before, strict=True))
     known[change] = [kept, len(before)]
     save()
     print(f"{model.name}: {change}: {kept} of {len(before)}", flush=True)
@@ -166,9 +173,9 @@ def main(_):
     *textwrap.wrap(
       f"Written by `python -m benchmarks.invariances`. Each of the {len(excerpts)} validation"
       " excerpts is changed in a way that leaves the music as it is, and predicted again. The"
-      " columns of the models have the share of excerpts that keep their label, in %, with Wilson's"
-      " interval at 95 %, and say **short** if it is below the required share. The excerpts have"
-      " 22.05 kHz, so other sample rates are resampled twice.",
+      " columns of the models have the share of excerpts that keep their most probable label, in %,"
+      " with Wilson's interval at 95 %, and say **short** if it is below the required share. The"
+      " excerpts have 22.05 kHz, so other sample rates are resampled twice.",
       100,
     ),
     "",

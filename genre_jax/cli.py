@@ -17,6 +17,7 @@ COMMANDS = {
   "export": "write a model for use without this package",
   "pretrained": "fetch, pack and list models",
   "main": "train and evaluate an experiment",
+  "launch": "train with several processes",
   "prepare": "prepare the spectrograms of an experiment",
   "table": "print evaluated runs as a table",
   "sweep": "train the product of some fields' values",

@@ -6,6 +6,7 @@ Every field of the config is a flag, as `--config.optimizer.learning_rate=3e-4`.
 from absl import flags
 
 from genre_jax import command_line
+from genre_jax.errors import UserError
 
 CONFIG = command_line.define_config()
 WORKDIR = flags.DEFINE_string("workdir", "", "Run folder; runs/<config name> if empty.")
@@ -18,11 +19,25 @@ MODE = flags.DEFINE_enum(
 CHECKPOINT = flags.DEFINE_string(
   "checkpoint", "best", "Checkpoint to evaluate: best, last or a folder."
 )
+COORDINATOR = flags.DEFINE_string(
+  "coordinator",
+  "",
+  "HOST:PORT of process 0, if several processes train together; auto: as Slurm, Open MPI or"
+  " Kubernetes say. `genre-jax launch` starts processes on one machine.",
+)
+PROCESSES = flags.DEFINE_integer("processes", 1, "Number of processes.", lower_bound=1)
+PROCESS = flags.DEFINE_integer("process", 0, "Index of this process, from 0.", lower_bound=0)
 
 
 def main(argv: list[str]) -> None:
   """Run what --mode selects."""
   config, name = command_line.experiment(argv, CONFIG)
+  if COORDINATOR.value:
+    from genre_jax.training import processes
+
+    processes.connect(COORDINATOR.value, PROCESSES.value, PROCESS.value)
+  elif PROCESSES.value > 1 or PROCESS.value:
+    raise UserError("--processes and --process need --coordinator=HOST:PORT")
   if MODE.value == "summary":
     from genre_jax.training.summary import print_summary  # here: flag errors appear first
 

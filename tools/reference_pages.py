@@ -32,6 +32,7 @@ COMMANDS = {
   "pretrained": ("list | fetch [NAME] | pack RUN", "pretrained"),
   "prepare": ("", "prepare"),
   "main": ("", "train"),
+  "launch": ("main --config=FILE [FLAGS]", "distributed"),
   "table": ("RUN...", "table"),
   "sweep": ("", "sweep"),
   "compare": ("RUN RUN...", "compare"),

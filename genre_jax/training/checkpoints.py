@@ -15,6 +15,7 @@ import orbax.checkpoint.experimental.v1 as ocp
 
 from genre_jax.errors import UserError
 from genre_jax.old_names import modernize
+from genre_jax.training import processes
 
 # Keys that the metadata of a checkpoint must have (`setup.checkpoint_metadata` makes them).
 REQUIRED_METADATA = {
@@ -95,9 +96,10 @@ class Checkpointer:
     self._metric = metric
     self._writing = writing
     self._failed = False
-    for path in self._folder.glob("*") if writing else ():
-      if path.name.isdigit() and (reason := _damage(path)):
-        _set_aside(path, reason)
+    with processes.together():
+      for path in self._folder.glob("*") if writing and processes.is_first() else ():
+        if path.name.isdigit() and (reason := _damage(path)):
+          _set_aside(path, reason)
     self._manager = self._open()
 
   def _open(self):
@@ -159,6 +161,8 @@ class Checkpointer:
       self._manager.save(step, state, metrics=metrics, custom_metadata=metadata, force=True)
     except Exception as error:  # tensorstore raises ValueError if the disk is full
       self._failed = True
+      if processes.is_lost(error):
+        raise
       raise OSError(f"checkpoint {step} was not written: {_first_line(error)}") from error
 
   def restore(self, template, step: int):
@@ -180,17 +184,24 @@ class Checkpointer:
       UserError: If there are checkpoints and none can be read, or one is of another network.
     """
     for step in reversed(self.steps()):
+      state, reason = None, ""
       try:
-        return self.restore(template, step)
+        state = self.restore(template, step)
       except Exception as error:  # orbax and tensorstore raise many types for damaged files
-        if _is_readable(self._folder / str(step)):
-          raise UserError(
-            f"the checkpoint {self._folder / str(step)} does not fit this network"
-            f" ({_first_line(error)}); train in a new --workdir"
-          ) from error
-        _set_aside(self._folder / str(step), _first_line(error))
-        self._manager.close()
-        self._manager = self._open()
+        reason = _first_line(error)
+      reason = next(filter(None, processes.gather(reason)), "")
+      if not reason:
+        return state
+      path = self._folder / str(step)
+      if all(processes.gather(_is_readable(path))):
+        raise UserError(
+          f"the checkpoint {path} does not fit this network ({reason}); train in a new --workdir"
+        )
+      with processes.together():
+        if processes.is_first():
+          _set_aside(path, reason)
+      self._manager.close()
+      self._manager = self._open()
     if any(self._folder.glob("*" + DAMAGED)):
       raise UserError(
         f"no checkpoint in {self._folder} can be read; delete the folder to train from the start"

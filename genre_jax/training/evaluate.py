@@ -14,7 +14,7 @@ from genre_jax.evaluation import metrics, multi_label_metrics
 from genre_jax.evaluation.calibration import summarize_temperature
 from genre_jax.evaluation.run_predictions import evaluation_file
 from genre_jax.files import write_json
-from genre_jax.training import checkpoints, steps
+from genre_jax.training import checkpoints, processes, steps
 from genre_jax.training.setup import Experiment
 
 
@@ -26,6 +26,7 @@ def split_batches(experiment: Experiment, split: str, mesh) -> EvalBatches:
     split,
     batch_size=-(-experiment.config.train.batch_size // mesh.size) * mesh.size,
     per_track=experiment.config.segments.eval_per_track,
+    part=processes.part(),
   )
 
 
@@ -49,7 +50,7 @@ def predict_split(
   multi_label = prepared.task == "multi_label"
   tracks, labels, known, logits = [], [], [], []
   for batch in batches:
-    batch_logits = np.asarray(eval_step(variables, steps.shard_batch(batch, mesh)))
+    batch_logits = steps.on_host(eval_step(variables, steps.shard_batch(batch, mesh)))
     tracks.append(batch["track_index"][batch["mask"]])
     labels.append(batch["labels"][batch["mask"]])
     known.append(batch["label_mask"][batch["mask"]] > 0.5)
@@ -139,10 +140,11 @@ def write_evaluation(
     "parameters": parameters,
     **summaries,
   }
-  (folder / "eval").mkdir(parents=True, exist_ok=True)
-  _write_rows(evaluation_file(folder, split, "track"), tracks, thresholds)
-  _write_rows(evaluation_file(folder, split, "segment"), predictions, thresholds)
-  write_json(evaluation_file(folder, split), report)
+  if processes.is_first():
+    (folder / "eval").mkdir(parents=True, exist_ok=True)
+    _write_rows(evaluation_file(folder, split, "track"), tracks, thresholds)
+    _write_rows(evaluation_file(folder, split, "segment"), predictions, thresholds)
+    write_json(evaluation_file(folder, split), report)
   return report
 
 
@@ -211,7 +213,8 @@ def evaluate(experiment: Experiment, folder: pathlib.Path, mesh, checkpoint: str
       same tracks.
   """
   config = experiment.config
-  path = _checkpoint_folder(folder, checkpoint, config.train.best_metric)
+  with processes.together():
+    path = _checkpoint_folder(folder, checkpoint, config.train.best_metric)
   stored, current = checkpoints.metadata(path), experiment.metadata()
   for name in ("frontend", "classes", "task", "model", "normalization"):
     if stored[name] != current[name]:

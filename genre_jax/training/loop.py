@@ -10,12 +10,13 @@ import signal
 import time
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from genre_jax.data.pipeline import train_batches
 from genre_jax.errors import Interrupted, UserError
 from genre_jax.evaluation.multi_label_metrics import choose_thresholds
-from genre_jax.training import checkpoints, steps
+from genre_jax.training import checkpoints, processes, steps
 from genre_jax.training.evaluate import predict_split, split_batches, validation_metrics
 from genre_jax.training.metric_writer import MetricWriter
 from genre_jax.training.setup import Experiment
@@ -62,39 +63,60 @@ def train(experiment: Experiment, folder: pathlib.Path, mesh) -> None:
       " a trained network"
     )
   checkpointer = checkpoints.Checkpointer(folder / "checkpoints", config.train.best_metric)
-  metric_writer = None
   try:
-    new = steps.replicate(experiment.new_state(), mesh)
-    state = checkpointer.restore_newest(new)
-    if state is None:
-      state = steps.replicate(experiment.with_trained_weights(new), mesh)
-    step = int(state.step)
-    print(
-      f"model     {config.model.name}, {experiment.parameters():,} parameters; "
-      f"{experiment.total_steps} steps of {config.train.batch_size} segments"
-      + (f"; resuming at step {step}" if step else "")
-    )
-    best = checkpointer.best_step()
-    waited = _evaluations_since(checkpointer, best, experiment)
-    if step >= experiment.total_steps or _patience_ended(config, waited):
-      print("training  already finished")
-      return
-    batches, _ = train_batches(
-      experiment.prepared,
-      experiment.assignment,
-      batch_size=config.train.batch_size,
-      per_track=config.segments.train_per_track,
-      random=config.segments.train == "random",
-      seed=config.seed,
-      shuffle_buffer=config.train.shuffle_buffer,
-      start_step=step,
-    )
-    metric_writer = MetricWriter(folder, step)
-    _run(experiment, folder, state, step, batches, checkpointer, metric_writer, mesh, waited)
+    with processes.watch() as step_ended:
+      _train(experiment, folder, mesh, checkpointer, step_ended)
   finally:
     checkpointer.close()
-    if metric_writer:
-      metric_writer.close()
+
+
+def _train(experiment, folder, mesh, checkpointer, step_ended) -> None:
+  """Resume from the newest checkpoint and train."""
+  config, new = experiment.config, experiment.new_state()
+  state = checkpointer.restore_newest(steps.replicate(new, mesh))
+  if state is None:
+    with processes.together():
+      new = experiment.with_trained_weights(new)
+    state = steps.replicate(new, mesh)
+  step = int(state.step)
+  print(
+    f"model     {config.model.name}, {experiment.parameters():,} parameters; "
+    f"{experiment.total_steps} steps of {config.train.batch_size} segments"
+    + (f"; resuming at step {step}" if step else "")
+  )
+  best = checkpointer.best_step()
+  waited = _evaluations_since(checkpointer, best, experiment)
+  if step >= experiment.total_steps or _patience_ended(config, waited):
+    print("training  already finished")
+    return
+  batches, _ = train_batches(
+    experiment.prepared,
+    experiment.assignment,
+    batch_size=config.train.batch_size,
+    per_track=config.segments.train_per_track,
+    random=config.segments.train == "random",
+    seed=config.seed,
+    shuffle_buffer=config.train.shuffle_buffer,
+    start_step=step,
+    part=processes.part(),
+  )
+  with contextlib.ExitStack() as stack:
+    metric_writer = None
+    with processes.together():
+      if processes.is_first():
+        metric_writer = stack.enter_context(contextlib.closing(MetricWriter(folder, step)))
+    _run(
+      experiment,
+      folder,
+      state,
+      step,
+      batches,
+      checkpointer,
+      metric_writer,
+      mesh,
+      waited,
+      step_ended,
+    )
 
 
 def _evaluations_since(checkpointer, best: int | None, experiment: Experiment) -> int:
@@ -108,7 +130,16 @@ def _patience_ended(config, waited: int) -> bool:
 
 
 def _run(
-  experiment, folder, state, step, batches, checkpointer, metric_writer, mesh, waited
+  experiment,
+  folder,
+  state,
+  step,
+  batches,
+  checkpointer,
+  metric_writer,
+  mesh,
+  waited,
+  step_ended,
 ) -> None:
   """Run the loop over steps."""
   config, total = experiment.config, experiment.total_steps
@@ -127,13 +158,21 @@ def _run(
   )
   tracer = StepTracer(folder / "profile" if config.profile else None)
   losses, accuracies, began = [], [], time.monotonic()
-  bar = tqdm(total=total, initial=step, desc="training", unit="step", disable=None)
+  bar = tqdm(
+    total=total,
+    initial=step,
+    desc="training",
+    unit="step",
+    disable=None if processes.is_first() else True,
+  )
 
   def next_batch():
     with tracer.part("wait for batch"):
       batch = next(batches)
+    # A signal to one process travels with the batch, so that all stop after the same step.
+    stop = np.full(len(batch["mask"]), received[0] if received else 0, np.int32)
     with tracer.part("to device"):
-      return steps.shard_batch(batch, mesh)
+      return steps.shard_batch({**batch, "stop": stop}, mesh)
 
   with _signals() as received, bar, contextlib.closing(batches), tracer:
     batch = next_batch()
@@ -142,6 +181,7 @@ def _run(
         state, step_metrics = train_step(state, batch)
         batch = next_batch()  # while the device computes
         loss = float(step_metrics["loss"])
+      step_ended()
       if math.isnan(loss):
         checkpointer.save(state, None, experiment.metadata())
         raise UserError(
@@ -169,8 +209,11 @@ def _run(
         }
         validation, metadata = _validate(experiment, eval_step, state, validation_batches, mesh)
         record |= {f"validation/{name}": value for name, value in (validation or {}).items()}
-        metric_writer.write(step, epoch, record)
-        checkpointer.save(state, validation, metadata)
+        with processes.together():
+          if metric_writer:
+            metric_writer.write(step, epoch, record)
+          checkpointer.save(state, validation, metadata)
+        step_ended()
         score = checkpoints.score(validation, config.train.best_metric)
         if validation:  # without validation tracks there is no early stopping
           best, waited = (score, 0) if score > best else (best, waited + 1)
@@ -184,9 +227,9 @@ def _run(
           + f"  {rate:.0f} segments/s"
         )
         losses, accuracies, began = [], [], time.monotonic()
-      if received:
+      if signal_number := int(step_metrics["stop"]):
         checkpointer.save(state, None, experiment.metadata())
-        raise Interrupted(received[0])
+        raise Interrupted(signal_number)
       if _patience_ended(config, waited):
         bar.write(f"stopped   no better evaluation among the last {waited}")
         return

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from genre_jax.errors import UserError
@@ -54,27 +55,50 @@ def shard_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array
   """Put the entries that the steps read on the devices, sharded along the first axis.
 
   Args:
-    batch: Arrays of one batch by name, at least DEVICE_FIELDS.
+    batch: Arrays of one batch by name, at least DEVICE_FIELDS, and perhaps 'stop'. If the mesh has
+      devices of several processes, 'log_mel' has the rows of this process alone.
     mesh: The devices.
 
   Returns:
-    The entries DEVICE_FIELDS.
+    The entries DEVICE_FIELDS, and 'stop' if it is there.
 
   Raises:
     UserError: If the devices cannot share the batch equally.
   """
   sharding = NamedSharding(mesh, PartitionSpec("data"))
-  if len(batch["mask"]) % mesh.size:
+  size, fields = len(batch["mask"]), [*DEVICE_FIELDS, *(["stop"] if "stop" in batch else [])]
+  if size % mesh.size:
     raise UserError(
-      f"--config.train.batch_size={len(batch['mask'])} cannot be shared by "
+      f"--config.train.batch_size={size} cannot be shared by "
       f"{mesh.size} devices: give a multiple of {mesh.size}"
     )
-  return {name: jax.device_put(batch[name], sharding) for name in DEVICE_FIELDS}
+  if not mesh.is_multi_process:
+    return {name: jax.device_put(batch[name], sharding) for name in fields}
+  count = size // jax.process_count()
+  rows = slice(jax.process_index() * count, (jax.process_index() + 1) * count)
+  return {
+    name: jax.make_array_from_process_local_data(
+      sharding, batch[name] if name == "log_mel" else batch[name][rows]
+    )
+    for name in fields
+  }
 
 
 def replicate(state: TrainState, mesh: Mesh) -> TrainState:
-  """Copy the state to every device, as the steps expect it."""
-  return jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
+  """Copy the state, which is equal in all processes, to every device, as the steps expect it."""
+  sharding = NamedSharding(mesh, PartitionSpec())
+  if not mesh.is_multi_process:
+    return jax.device_put(state, sharding)
+  return jax.tree.map(
+    lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x), x.shape), state
+  )
+
+
+def on_host(array: jax.Array) -> np.ndarray:
+  """Return all rows of an array that is sharded over the devices of all processes."""
+  if array.is_fully_addressable:
+    return np.asarray(array)
+  return multihost_utils.process_allgather(array, tiled=True)
 
 
 def create_state(
@@ -126,8 +150,10 @@ def make_train_step(
     positive_weight: float[classes], see `losses.positive_weights`.
 
   Returns:
-    A function (state, batch) -> (state, {'loss', 'accuracy'}) that donates the state. If the loss,
-    the gradients or the new parameters are not finite, it returns the state unchanged.
+    A function (state, batch) -> (state, {'loss', 'accuracy', 'stop'}) that donates the state. If
+    the loss, the gradients or the new parameters are not finite, it returns the state unchanged.
+    'stop' is the largest value of batch['stop'], which processes send each other by it; 0 if it is
+    absent.
   """
   settings = config.train
   loss_of = make_loss(config, positive_weight)
@@ -135,6 +161,7 @@ def make_train_step(
   def train_step(state: TrainState, batch):
     rng = jax.random.fold_in(jax.random.key(config.seed), state.step)
     augment_rng, dropout_rng = jax.random.split(rng)
+    stop = jnp.max(batch["stop"]) if "stop" in batch else 0
     batch = augment(augment_rng, batch, config.augment)
 
     def loss_fn(params):
@@ -170,7 +197,8 @@ def make_train_step(
       & jnp.isfinite(optax.tree.norm(params))
     )
     new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
-    return new, {"loss": jnp.where(finite, loss, jnp.nan), "accuracy": accuracy}
+    metrics = {"loss": jnp.where(finite, loss, jnp.nan), "accuracy": accuracy}
+    return new, {**metrics, "stop": stop}
 
   return jax.jit(train_step, donate_argnums=0)
 

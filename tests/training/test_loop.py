@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
@@ -20,51 +19,13 @@ from genre_jax.evaluation.run_predictions import evaluation_file, read_evaluatio
 from genre_jax.studies.run import train_and_evaluate
 from genre_jax.training import workdir
 from genre_jax.training.metric_writer import MetricWriter
-from tests.conftest import ROOT
-
-CONFIG = """
-from genre_jax.experiments import base
-
-def get_config():
-  config = base.get_config()
-  config.dataset.path = "archive.npz"
-  config.dataset.clip_seconds = 40 / 12.9
-  config.dataset.genres = "all"
-  config.frontend.n_mels = 16
-  config.frontend.num_frames = 16
-  config.split.name = "random_tracks"
-  config.split.num_folds = 4
-  config.model.name = "baseline"
-  with config.unlocked():
-    config.model.channels = (4, 8)
-  config.augment.time_masks = 1
-  config.augment.time_mask_frames = 4
-  config.segments.train_per_track = 2
-  config.train.batch_size = 16
-  config.train.epochs = 12
-  config.train.eval_every_epochs = 1
-  config.train.ema_decay = 0.9
-  config.train.report = False
-  config.train.best_metric = "nll"
-  return config
-"""
-
-
-def _write_experiment(folder):
-  """Write a config and a small archive, in which high or low bands are louder."""
-  rng = np.random.default_rng(0)
-  names = [f"{genre}.{i:05d}" for genre in ("high", "low") for i in range(24)]
-  level = rng.integers(0, 120, (48, 16, 40))
-  level[:24, 8:] += 100
-  level[24:, :8] += 100
-  np.savez(folder / "archive.npz", log_mel=level.astype(np.uint8), names=np.array(names))
-  (folder / "tiny.py").write_text(CONFIG)
+from tests.training.tiny_runs import CONFIG, command, curves, environment, write_experiment
 
 
 @pytest.fixture
 def place(tmp_path):
   """Return a folder with a config and its archive."""
-  _write_experiment(tmp_path)
+  write_experiment(tmp_path)
   return tmp_path
 
 
@@ -75,7 +36,7 @@ def finished(tmp_path_factory):
   A process costs many times what the training costs: tests share the run and copy the folder.
   """
   folder = tmp_path_factory.mktemp("finished")
-  _write_experiment(folder)
+  write_experiment(folder)
   return folder, _main(folder)
 
 
@@ -85,27 +46,14 @@ def trained(finished, tmp_path):
   return shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
 
 
-def _command(*arguments):
-  return [sys.executable, "-m", "genre_jax.main", "--config=tiny.py", *arguments]
-
-
-def _environment(**more):
-  return {**os.environ, "PYTHONPATH": str(ROOT), **more}
-
-
-def _main(place, *arguments, status=0, **environment) -> str:
+def _main(place, *arguments, status=0, **more) -> str:
   """Run the command in `place`, check its exit status, and return its output."""
   done = subprocess.run(
-    _command(*arguments), cwd=place, capture_output=True, text=True, env=_environment(**environment)
+    command(*arguments), cwd=place, capture_output=True, text=True, env=environment(**more)
   )
   assert done.returncode == status, done.stdout + done.stderr
   assert "Traceback" not in done.stderr, done.stderr
   return done.stdout + done.stderr
-
-
-def _curves(workdir):
-  lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-  return [{k: v for k, v in line.items() if "second" not in k} for line in lines]
 
 
 @pytest.mark.slow
@@ -117,7 +65,7 @@ def test_a_run_writes_the_documented_files(finished):
   assert config["config"]["model"]["channels"] == [4, 8]
   assert config["packages"]["jax"] and config["commit"]
   assert list(workdir.glob("events.*"))
-  assert len(_curves(workdir)) == 12
+  assert len(curves(workdir)) == 12
   for split in ("validation", "test"):
     report = json.loads(evaluation_file(workdir, split).read_text())
     assert report["split"] == "random_tracks" and report["leaky"] is False
@@ -147,7 +95,7 @@ def test_a_finished_run_is_evaluated_again_and_gives_its_weights(trained, monkey
   assert (tiny / "eval" / "test.json").read_text() == first
   capsys.readouterr()
   _in_process(trained, monkeypatch, workdir="runs/tiny", mode="eval", checkpoint="last")
-  assert f"checkpoints/{12 * _curves(tiny)[0]['step']}" in capsys.readouterr().out
+  assert f"checkpoints/{12 * curves(tiny)[0]['step']}" in capsys.readouterr().out
 
   changed = re.escape("config.optimizer.learning_rate: 0.002 before, 0.5 now")
   with pytest.raises(UserError, match=changed):
@@ -162,9 +110,9 @@ def test_a_finished_run_is_evaluated_again_and_gives_its_weights(trained, monkey
 def test_a_killed_run_resumes_and_ends_with_the_same_results(trained, monkeypatch, capsys):
   place, whole = trained, trained / "runs" / "tiny"
   process = subprocess.Popen(
-    _command("--workdir=killed"),
+    command("--workdir=killed"),
     cwd=place,
-    env=_environment(),
+    env=environment(),
     stdout=subprocess.DEVNULL,
     stderr=subprocess.DEVNULL,
   )
@@ -181,7 +129,7 @@ def test_a_killed_run_resumes_and_ends_with_the_same_results(trained, monkeypatc
   assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
   _in_process(place, monkeypatch, workdir="killed")
   assert "resuming at step" in capsys.readouterr().out
-  assert _curves(place / "killed") == _curves(whole)
+  assert curves(place / "killed") == curves(whole)
   for name in ("eval/valid.csv", "eval/test.csv", "eval/test.json"):
     assert (place / "killed" / name).read_bytes() == (whole / name).read_bytes()
 
@@ -190,9 +138,9 @@ def test_a_killed_run_resumes_and_ends_with_the_same_results(trained, monkeypatc
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_ends_cleanly(place, number):
   process = subprocess.Popen(
-    _command("--config.train.epochs=3000"),
+    command("--config.train.epochs=3000"),
     cwd=place,
-    env=_environment(),
+    env=environment(),
     stdout=subprocess.DEVNULL,
     stderr=subprocess.PIPE,
     text=True,
@@ -252,7 +200,7 @@ def test_training_stops_when_nothing_gets_better(place, monkeypatch, capsys):
   _in_process(place, monkeypatch, optimizer__learning_rate=0.0, train__patience=2)
   assert "no better evaluation among the last 2" in capsys.readouterr().out
   # Running statistics still change for some steps, and the nll with them.
-  assert 3 <= len(_curves(place / "run")) < 12
+  assert 3 <= len(curves(place / "run")) < 12
   _in_process(place, monkeypatch, optimizer__learning_rate=0.0, train__patience=2)
   assert "already finished" in capsys.readouterr().out
 

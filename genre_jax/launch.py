@@ -1,0 +1,106 @@
+"""Train with several processes of this machine, and start them again when one of them dies.
+
+`genre-jax launch --processes=2 --restarts=3 main --config=experiments/tf_split.py` starts `main` in
+each process, with the flags that follow it. They train one network together, and resume at the last
+checkpoint. docs/how-to/distributed.md says how to use several machines.
+"""
+
+import contextlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+from absl import flags
+
+from genre_jax import command_line
+from genre_jax.errors import UserError
+
+PROCESSES = flags.DEFINE_integer("processes", 2, "Number of processes.", lower_bound=1)
+RESTARTS = flags.DEFINE_integer(
+  "restarts", 0, "How often all processes start again after one has died.", lower_bound=0
+)
+flags.FLAGS.set_gnu_getopt(False)  # what follows `main` belongs to it
+
+END_SECONDS = 15.0  # for the other processes, after one has ended
+POLL_SECONDS = 0.1
+MISTAKE = 2  # exit status of a UserError
+LOST = 75  # of a process that lost another one
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def main(argv: list[str]) -> int:
+  """Start the processes until they end well, and return the exit status."""
+  if argv[1:2] != ["main"]:
+    raise UserError("give the command to start: genre-jax launch --processes=2 main --config=...")
+  for attempt in range(RESTARTS.value + 1):
+    with _children(argv[2:]) as children:
+      codes = _wait(children)
+    # The first one that failed, and not because it lost another one.
+    died = min(range(len(codes)), key=lambda index: _rank(codes[index]))
+    worst = codes[died]
+    if worst in (0, MISTAKE, *(128 + number for number in SIGNALS)):
+      return worst
+    left = RESTARTS.value - attempt
+    print(
+      f"process {died} of {len(codes)} ended with {_name(worst)}; "
+      + (f"all start again, {left} more times at most" if left else "the same command resumes"),
+      file=sys.stderr,
+      flush=True,
+    )
+  return 1
+
+
+@contextlib.contextmanager
+def _children(arguments: list[str]) -> Iterator[list[subprocess.Popen]]:
+  """Start the processes; pass signals on to them; end those that are left."""
+  with socket.socket() as probe:
+    probe.bind(("127.0.0.1", 0))
+    port = probe.getsockname()[1]
+  children: list[subprocess.Popen] = []
+
+  def pass_on(number, _):
+    for child in children:
+      child.send_signal(number)
+
+  before = {number: signal.signal(number, pass_on) for number in SIGNALS}
+  try:
+    for index in range(PROCESSES.value):
+      command = [sys.executable, "-m", "genre_jax.main", *arguments]
+      command += [f"--coordinator=127.0.0.1:{port}", f"--processes={PROCESSES.value}"]
+      # A group of its own: Ctrl-C in a terminal comes from here alone, once.
+      children.append(subprocess.Popen([*command, f"--process={index}"], process_group=0))
+    yield children
+  finally:
+    for child in children:
+      child.kill()
+      child.wait()
+    for number, handler in before.items():
+      signal.signal(number, handler)
+
+
+def _wait(children: list[subprocess.Popen]) -> list[int]:
+  """Return the exit statuses; 0 for those that END_SECONDS after a failed one still run."""
+  failed = 0.0
+  while any(child.poll() is None for child in children):
+    if any(child.returncode for child in children):
+      failed = failed or time.monotonic()
+      if time.monotonic() - failed > END_SECONDS:
+        break
+    time.sleep(POLL_SECONDS)
+  return [child.returncode or 0 for child in children]
+
+
+def _rank(code: int) -> int:
+  """Return the order in which exit statuses count: a fault, the loss of another process, none."""
+  return 2 if code == 0 else 1 if code == LOST else 0
+
+
+def _name(code: int) -> str:
+  return signal.Signals(-code).name if code < 0 else f"exit status {code}"
+
+
+if __name__ == "__main__":
+  command_line.run(main)

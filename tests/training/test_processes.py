@@ -1,0 +1,189 @@
+"""Test training by two processes: the same results as one, losses of a process, mistakes."""
+
+import itertools
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tests.training.tiny_runs import command, curves, environment, write_experiment
+
+pytestmark = pytest.mark.slow
+# Two devices of one process and two processes share the cores in different ways, on which the order
+# of additions depends.
+ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
+TWO_DEVICES = {"XLA_FLAGS": f"--xla_force_host_platform_device_count=2 {ONE_THREAD}"}
+RESULTS = ("eval/valid.csv", "eval/test.csv", "eval/test.json")
+
+
+def launch(place, *arguments, processes=2, restarts=0):
+  return subprocess.Popen(
+    [
+      *(sys.executable, "-m", "genre_jax", "launch"),
+      *(f"--processes={processes}", f"--restarts={restarts}", "main", "--config=tiny.py"),
+      *arguments,
+    ],
+    cwd=place,
+    env=environment(XLA_FLAGS=ONE_THREAD),
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+def end(process, status=0):
+  """Wait for a command, check its exit status, and return its output."""
+  out, errors = process.communicate(timeout=240)
+  assert process.returncode == status and "Traceback" not in errors, out + errors
+  return out + errors
+
+
+def one(place, workdir, status=0, **more):
+  done = subprocess.run(
+    command(f"--workdir={workdir}"),
+    cwd=place,
+    env=environment(**more),
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == status, done.stdout + done.stderr
+  return done.stdout
+
+
+def wait_for(path, lines, launched):
+  deadline = time.monotonic() + 120
+  while not (path.exists() and len(path.read_text().splitlines()) >= lines):
+    assert time.monotonic() < deadline and launched.poll() is None, launched.communicate()
+    time.sleep(0.01)
+
+
+def children(process):
+  text = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+  return list(map(int, text.split()))
+
+
+def assert_same(run, other):
+  assert curves(run) == curves(other)
+  for name in RESULTS:
+    assert (run / name).read_bytes() == (other / name).read_bytes(), name
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+  """Return a folder with a run `whole` of one process with two devices."""
+  folder = tmp_path_factory.mktemp("processes")
+  write_experiment(folder)
+  one(folder, "whole", **TWO_DEVICES)
+  return folder
+
+
+def test_two_processes_equal_one(place):
+  out = end(launch(place, "--workdir=two"))
+  assert out.count("track accuracy") == 2  # of two splits: process 0 prints
+  assert_same(place / "two", place / "whole")
+  one(place, "one")
+  for a, b in zip(curves(place / "two"), curves(place / "one"), strict=True):
+    assert a["train/loss"] == pytest.approx(b["train/loss"], rel=1e-5)
+
+
+def test_killed_processes_start_again(place):
+  process = launch(place, "--workdir=killed", restarts=2)
+  metrics = place / "killed" / "metrics.jsonl"
+  for lines, victim in ((3, 1), (6, 0)):
+    wait_for(metrics, lines, process)
+    before = children(process)
+    subprocess.run(["kill", "-KILL", str(before[victim])], check=True)
+    deadline = time.monotonic() + 25
+    while process.poll() is None and set(children(process)) & set(before):
+      assert time.monotonic() < deadline
+      time.sleep(0.05)
+  out = end(process)
+  assert "process 1 of 2 ended with SIGKILL; all start again, 2 more times at most" in out
+  assert "process 0 of 2 ended with SIGKILL; all start again, 1 more times at most" in out
+  assert out.count("another process was lost") <= 2
+  assert_same(place / "killed", place / "whole")
+
+
+def test_a_signal_to_one_process_stops_all(place):
+  process = launch(place, "--workdir=stopped")
+  wait_for(place / "stopped" / "metrics.jsonl", 3, process)
+  subprocess.run(["kill", "-TERM", str(children(process)[1])], check=True)
+  out = end(process, 128 + signal.SIGTERM)
+  assert out.count("the same command resumes") == 2
+  assert "resuming at step" in one(place, "stopped")
+  for name in ("eval/valid.csv", "eval/test.csv"):
+    rows = [
+      [line.split(",")[4:] for line in (place / run / name).read_text().splitlines()[1:]]
+      for run in ("stopped", "whole")
+    ]
+    np.testing.assert_allclose(*np.array(rows, float), atol=2e-6)  # six digits
+
+
+def test_a_damaged_checkpoint(place):
+  end(launch(place, "--workdir=damaged"))
+  checkpoints = place / "damaged" / "checkpoints"
+  newest = max((path for path in checkpoints.iterdir() if path.name.isdigit()), key=step_of)
+  for file in itertools.chain(newest.glob("state/**/d/*"), newest.glob("state/**/manifest*")):
+    file.write_bytes(b"x")
+  out = end(launch(place, "--workdir=damaged"))
+  assert out.count("cannot be read") == 1 and f"renamed to {newest.name}.damaged" in out
+  assert_same(place / "damaged", place / "whole")
+
+
+def step_of(path):
+  return int(path.name)
+
+
+@pytest.mark.parametrize(
+  "both, second, words",
+  [
+    ([], ["--config.optimizer.learning_rate=0.5"], "config.optimizer.learning_rate is 0.002, 0.5"),
+    (["--config.train.batch_size=15"], [], "batch_size=15 cannot be shared by 2 devices"),
+    ([], ["--config.init_from=absent"], "config.init_from is"),
+  ],
+)
+def test_mistakes_end_both_processes(place, both, second, words):
+  with socket.socket() as probe:
+    probe.bind(("127.0.0.1", 0))
+    port = probe.getsockname()[1]
+  connect = [f"--coordinator=127.0.0.1:{port}", "--processes=2", "--workdir=wrong"]
+  started = [
+    subprocess.Popen(
+      command(*connect, f"--process={index}", *both, *more),
+      cwd=place,
+      env=environment(),
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    for index, more in enumerate(([], second))
+  ]
+  for process in started:
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2 and words in errors, errors
+    assert errors.count("error:") == 1
+
+
+@pytest.mark.parametrize(
+  "arguments, words",
+  [
+    (["main", "--processes=2"], "need --coordinator"),
+    (["main", "--coordinator=x", "--processes=2"], "give HOST:PORT"),
+    (["main", "--coordinator=h:1", "--processes=2", "--process=2"], "its index, from 0"),
+    (["launch", "train"], "give the command to start"),
+  ],
+)
+def test_mistakes_in_flags(place, arguments, words):
+  flags = ["--config=tiny.py"] if arguments[0] == "main" else []
+  done = subprocess.run(
+    [sys.executable, "-m", "genre_jax", *arguments, *flags],
+    cwd=place,
+    env=environment(),
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 2 and words in done.stderr, done.stderr
