@@ -6,7 +6,6 @@ also times an audit of that number of files, with --growth the search at each co
 is a folder of real audio, GENRE/FILE, in which no two files contain the same recording.
 """
 
-import io
 import os
 import pathlib
 import re
@@ -23,6 +22,7 @@ import soxr
 from absl import flags
 from tqdm import tqdm
 
+from benchmarks.degraded_audio import RATE, mp3, noisy
 from genre_jax import command_line
 from genre_jax.data import audio, log_mel
 from genre_jax.data.audit import duplicates, landmarks
@@ -37,25 +37,9 @@ PLANTED = flags.DEFINE_bool("planted", True, "Detect planted copies.")
 FILES = flags.DEFINE_integer("files", 0, "Time an audit of this number of files of 30 s.")
 GROWTH = flags.DEFINE_list("growth", [], "Numbers of clips at which to time the search.")
 SEED = flags.DEFINE_integer("seed", 0, "Seed of shifts, gains and noise.")
-RATE = 22050
 # Shorter excerpts are reported separately.
 SHORT_SECONDS = 10.0
 MAX_SHIFT_SECONDS = 5.0
-
-
-def mp3(samples, kilobits):
-  """Encode as MP3 at a constant rate of 8 to 160 kbit/s (MPEG-2 layer 3), and decode."""
-  stream = io.BytesIO()
-  soundfile.write(
-    stream,
-    samples,
-    RATE,
-    format="MP3",
-    bitrate_mode="CONSTANT",
-    compression_level=1 - kilobits / 160,
-  )
-  stream.seek(0)
-  return soundfile.read(stream, dtype="float32")[0]
 
 
 def shift_start(samples, rng):
@@ -74,12 +58,6 @@ def limit_band(samples, rng):
   """Keep 300 to 3400 Hz."""
   band = scipy.signal.butter(6, [300, 3400], "bandpass", fs=RATE, output="sos")
   return scipy.signal.sosfilt(band, samples).astype(np.float32)
-
-
-def noisy(samples, rng):
-  """Add white noise 20 dB below the clip."""
-  noise = rng.standard_normal(len(samples)) * np.sqrt(np.mean(samples**2) / 100)
-  return (samples + noise).astype(np.float32)
 
 
 TRANSFORMS = {

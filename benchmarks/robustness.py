@@ -14,7 +14,7 @@ import scipy.signal
 import soundfile
 from absl import flags
 
-from benchmarks.audit import mp3, noisy
+from benchmarks.degraded_audio import RATE, mp3, noisy
 from genre_jax import command_line
 from genre_jax.data import audio
 from genre_jax.data.pipeline import segment_starts
@@ -29,7 +29,6 @@ from genre_jax.studies.corpora import find_corpus
 MODEL = flags.DEFINE_string("model", "axis_features_10", "Model, as --model of predict.")
 DATA = flags.DEFINE_string("data", "", "Folder of gtzan; default: that in GENRE_JAX_DATA.")
 RUN = flags.DEFINE_string("run", "", "Run whose validation tracks give accuracy against coverage.")
-RATE = 22050
 
 
 def quieter(samples, rng):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks import harness, interleaved, similarity
+from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -113,3 +114,24 @@ def test_shares_of_the_nearest():
   found = similarity.found_share(order, [*names[:-1], "c"])
   assert np.allclose(found[:3], 1) and np.isnan(found[-1])
   assert similarity.skewness(np.array([[0] * 10] * 5)) > 1
+
+
+def _flags(path):
+  """Return {module: its flags} of a benchmark and those that it imports."""
+  text = path.read_text()
+  found = {path: re.findall(r'DEFINE_\w+\(\s*"(\w+)"', text)}
+  for package, module, several in re.findall(
+    r"^from (benchmarks[\w.]*?)(?:\.(\w+))? import (\([^)]*\)|.+)$", text, re.MULTILINE
+  ):
+    folder = ROOT / package.replace(".", "/")
+    for name in [module] if module else re.findall(r"\w+", several):
+      if (folder / f"{name}.py").is_file():
+        found |= _flags(folder / f"{name}.py")
+  return found
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda p: p.stem)
+def test_each_benchmark_defines_its_flags_once(path):
+  """Absl refuses two flags of one name, also of two modules."""
+  names = sum(_flags(path).values(), [])
+  assert len(names) == len(set(names)), names
