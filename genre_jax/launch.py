@@ -6,6 +6,7 @@ checkpoint. docs/how-to/distributed.md says how to use several machines.
 """
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -28,7 +29,7 @@ END_SECONDS = 15.0  # for the other processes, after one has ended
 POLL_SECONDS = 0.1
 MISTAKE = 2  # exit status of a UserError
 LOST = 75  # of a process that lost another one
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main(argv: list[str]) -> int:
@@ -36,8 +37,10 @@ def main(argv: list[str]) -> int:
   if argv[1:2] != ["main"]:
     raise UserError("give the command to start: genre-jax launch --processes=2 main --config=...")
   for attempt in range(RESTARTS.value + 1):
-    with _children(argv[2:]) as children:
+    with _children(argv[2:]) as (children, received):
       codes = _wait(children)
+    if received:
+      return 128 + received[0]
     # The first one that failed, and not because it lost another one.
     died = min(range(len(codes)), key=lambda index: _rank(codes[index]))
     worst = codes[died]
@@ -54,25 +57,34 @@ def main(argv: list[str]) -> int:
 
 
 @contextlib.contextmanager
-def _children(arguments: list[str]) -> Iterator[list[subprocess.Popen]]:
-  """Start the processes; pass signals on to them; end those that are left."""
+def _children(arguments: list[str]) -> Iterator[tuple[list[subprocess.Popen], list[int]]]:
+  """Start the processes; pass signals on to them; end those that are left.
+
+  Yields:
+    The processes, and the numbers of the signals that have come.
+  """
   with socket.socket() as probe:
     probe.bind(("127.0.0.1", 0))
     port = probe.getsockname()[1]
   children: list[subprocess.Popen] = []
+  received: list[int] = []
 
   def pass_on(number, _):
+    received.append(number)
     for child in children:
-      child.send_signal(number)
+      child.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
 
+  # Each process would take all GPUs of the machine.
+  environment = {"JAX_PLATFORMS": "cpu", **os.environ}
   before = {number: signal.signal(number, pass_on) for number in SIGNALS}
   try:
     for index in range(PROCESSES.value):
       command = [sys.executable, "-m", "genre_jax.main", *arguments]
       command += [f"--coordinator=127.0.0.1:{port}", f"--processes={PROCESSES.value}"]
       # A group of its own: Ctrl-C in a terminal comes from here alone, once.
-      children.append(subprocess.Popen([*command, f"--process={index}"], process_group=0))
-    yield children
+      command.append(f"--process={index}")
+      children.append(subprocess.Popen(command, env=environment, process_group=0))
+    yield children, received
   finally:
     for child in children:
       child.kill()

@@ -286,7 +286,7 @@ def _serve(arguments: list[str]) -> int:
     return model
 
   names = label_names.read_names(NAMES.value)
-  options = tagging.Options(names, MIN_CONFIDENCE.value) if WRITE.value else None
+  options = tagging.Options(names, min_confidence=0.0) if WRITE.value else None
   with command_line.ctrl_c_ends():
     run.serve_library(SERVE.options, _path(), known, load, options)
   return 0

@@ -56,7 +56,9 @@ def status(db: sqlite3.Connection, model: dict[str, Any] | None) -> list[str]:
       (model["id"],),
     ).fetchall()
     lines.append("genres: " + _most(labels))
-  (corrected,) = db.execute("SELECT COUNT(*) FROM correction").fetchone()
+  (corrected,) = db.execute(
+    "SELECT COUNT(DISTINCT sound) FROM correction JOIN file USING (sound)"
+  ).fetchone()
   if corrected:
     lines.append(f"genres given by humans in `library serve`: {corrected:,}")
   failures = db.execute(

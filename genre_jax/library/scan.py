@@ -247,7 +247,9 @@ class Scan:
       )
       if row[1] != song.sound:  # other sound: what any model said of it is void
         self._db.execute("DELETE FROM analysis WHERE file = ?", (row[0],))
-        if row[1] and song.sound and abs((row[2] or 0) - (seconds or 0)) < SAME_SECONDS:
+        same_length = abs((row[2] or 0) - (seconds or 0)) < SAME_SECONDS
+        # Not the sound of another file, as when two songs have changed their names.
+        if row[1] and song.sound and same_length and not others:
           corrections.carry(self._db, row[1], song.sound)
       file = row[0]
     else:

@@ -1,6 +1,8 @@
 """Train, evaluate and report one experiment: `train_and_evaluate(config, workdir)`."""
 
 import contextlib
+import hashlib
+import json
 import pathlib
 
 import jax
@@ -45,10 +47,21 @@ def train_and_evaluate(
     raise UserError(f"--checkpoint={checkpoint} needs --mode=eval")
   with processes.watch():
     with processes.together():
-      processes.check_same(identity(config.to_dict()))
+      fields = {f"config.{name}": value for name, value in identity(config.to_dict()).items()}
+      fields |= {"--workdir": workdir, "--mode": mode, "--checkpoint": checkpoint}
+      processes.check_same(fields)
       if mode == "eval" and checkpoint in ("best", "last"):
         checkpoints.locate(workdir)  # fail before hours of preparing
     experiment = processes.one_after_another(lambda: open_experiment(config))
+    prepared = experiment.prepared
+    tracks = json.dumps([[clip.track for clip in prepared.clips], prepared.num_frames])
+    with processes.together():
+      processes.check_same(
+        {
+          "the prepared set": prepared.path.name,
+          "the hash of its tracks": hashlib.sha256(tracks.encode()).hexdigest()[:12],
+        }
+      )
     try:
       with processes.together(), contextlib.ExitStack() as stack:
         return _run(experiment, folder, mode, checkpoint, stack)
@@ -80,7 +93,7 @@ def _run(
   evaluation = evaluate(experiment, folder, mesh, checkpoint)
   if config.train.report and processes.is_first():
     state = evaluation.state
-    if mesh.is_multi_process:  # the others have ended
+    if mesh.is_multi_process:  # the others take no part
       mesh, state = Mesh(np.array(jax.local_devices()), ("data",)), jax.tree.map(np.asarray, state)
     write_report(experiment, folder, state, evaluation.predictions, evaluation.eval_step, mesh)
   if experiment.prepared.source == "synthetic":

@@ -156,7 +156,7 @@ def _run(
     ),
     default=float("-inf"),
   )
-  tracer = StepTracer(folder / "profile" if config.profile else None)
+  tracer = StepTracer(folder / "profile" if config.profile and processes.is_first() else None)
   losses, accuracies, began = [], [], time.monotonic()
   bar = tqdm(
     total=total,
@@ -207,6 +207,7 @@ def _run(
           "train/accuracy": sum(accuracies) / len(accuracies),
           "train/examples_per_second": rate,
         }
+        step_ended(False)
         validation, metadata = _validate(experiment, eval_step, state, validation_batches, mesh)
         record |= {f"validation/{name}": value for name, value in (validation or {}).items()}
         with processes.together():

@@ -51,6 +51,8 @@ def connect(coordinator: str, count: int, index: int) -> None:
     if not host or not port.isdigit():
       raise UserError(f"--coordinator={coordinator}: give HOST:PORT of process 0, or auto")
     arguments = {"coordinator_address": coordinator, "num_processes": count, "process_id": index}
+    if host in ("127.0.0.1", "localhost"):  # otherwise JAX listens on all addresses
+      arguments["coordinator_bind_address"] = coordinator
   try:
     jax.distributed.initialize(
       **arguments,
@@ -64,7 +66,8 @@ def connect(coordinator: str, count: int, index: int) -> None:
       f"--coordinator={coordinator}: the processes did not connect within {CONNECT_SECONDS} s"
       f" ({reason}); start all of them, with one coordinator and one number of processes"
     ) from error
-  devices = gather(jax.local_device_count())
+  owners = [device.process_index for device in jax.devices()]
+  devices = [owners.count(process) for process in range(jax.process_count())]
   if len(set(devices)) > 1:
     raise UserError(f"the processes have {devices} devices: give each of them the same number")
   if jax.process_index():
@@ -141,26 +144,27 @@ def check_same(values: dict[str, Any]) -> None:
   for name, first in all_values[0].items():
     found = [other.get(name) for other in all_values]
     if any(other != first for other in found):
-      raise UserError(f"the processes have different configs: config.{name} is {', '.join(found)}")
+      raise UserError(f"the processes differ: {name} is {', '.join(found)}")
 
 
 @contextlib.contextmanager
-def watch() -> Iterator[Callable[[], None]]:
+def watch() -> Iterator[Callable[..., None]]:
   """End this process if another one is lost, or if no step ends for a long time.
 
   Nothing can be waited for then, so the process ends at once, with one line and status LOST.
 
   Yields:
-    A function to call after each step; the time begins at the first call.
+    A function to call after each step, from which the time of the next one begins; with False
+    before something else than a step, which may take as long as it needs.
   """
   if jax.process_count() == 1:
-    yield lambda: None
+    yield lambda running=True: None
     return
   last: list[float] = []
   ended = threading.Event()
   threading.Thread(target=_end_if_stuck, args=(last, ended), daemon=True).start()
   try:
-    yield lambda: last.__setitem__(slice(None), [time.monotonic()])
+    yield lambda running=True: last.__setitem__(slice(None), [time.monotonic()] * running)
   except (RuntimeError, ValueError) as error:  # JAX raises both
     if is_lost(error):
       leave("another process was lost")
@@ -176,16 +180,16 @@ def is_lost(error: Exception) -> bool:
 
 def _end_if_stuck(last: list[float], ended: threading.Event) -> None:
   while not ended.wait(1.0):
-    if last and time.monotonic() - last[0] > STUCK_SECONDS:
+    if any(time.monotonic() - begin > STUCK_SECONDS for begin in tuple(last)):
       leave(f"no step ended for {STUCK_SECONDS:g} s")
 
 
-def leave(reason: str) -> None:
-  """End this process at once: the others can no longer be waited for."""
+def leave(reason: str, status: int = LOST) -> None:
+  """End this process at once: the others can no longer be waited for, and notice it."""
   print(
     f"error: process {jax.process_index()}: {reason}; start all processes again: they resume at"
     " the last checkpoint",
     file=sys.stderr,
     flush=True,
   )
-  os._exit(LOST)
+  os._exit(status)

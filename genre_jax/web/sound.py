@@ -81,26 +81,25 @@ class DecodedFiles:
     The result raises a UserError if the file cannot be decoded; the message is the reason.
 
     Raises:
-      UserError: If the file cannot be read.
+      UserError: If the file cannot be read, or too many others wait.
     """
     try:
       facts = os.stat(path)
     except OSError as error:
       raise UserError(f"the file cannot be read: {error.strerror or error}") from error
     key = (path, facts.st_size, facts.st_mtime_ns)
+    for old, future in list(self._wavs.items()):
+      if future.done() and future.exception():
+        del self._wavs[old]  # perhaps for a time
     if key not in self._wavs:
-      for old in list(self._wavs)[: 1 - MAX_DECODED_FILES]:
-        self._drop(old)
+      ready = [old for old, future in self._wavs.items() if future.done()]
+      if len(self._wavs) - len(ready) >= MAX_DECODED_FILES:
+        raise UserError("other songs are being decoded: try again later")
+      for old in ready[: 1 - MAX_DECODED_FILES]:
+        os.unlink(self._wavs.pop(old).result())
       self._wavs[key] = self._decoder.submit(self._decode, path)
     self._wavs.move_to_end(key)
     return self._wavs[key]
-
-  def _drop(self, key: tuple) -> None:
-    """Forget a file, unless it waits or is being decoded."""
-    if self._wavs[key].done():
-      future = self._wavs.pop(key)
-      if future.exception() is None:
-        os.unlink(future.result())
 
   def _decode(self, path: str) -> str:
     descriptor, target = tempfile.mkstemp(suffix=".wav", dir=self._folder.name)

@@ -86,6 +86,7 @@ def test_a_new_encoding_keeps_the_word_of_a_human(tmp_path, db, model):
   scan(db, model, tmp_path / "music")
   found = db.execute("SELECT genre FROM file LEFT JOIN correction USING (sound) ORDER BY path")
   assert found.fetchall() == [("Doom",), (None,)]
+  assert "genres given by humans in `library serve`: 1" in overview.status(db, find_model(db))
 
 
 def test_learn_trains_with_the_word_of_a_human(db):
