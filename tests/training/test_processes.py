@@ -111,7 +111,8 @@ def test_killed_processes_start_again(place):
   out = end(process)
   assert "process 1 of 2 ended with SIGKILL; all start again, 2 more times at most" in out
   assert "process 0 of 2 ended with SIGKILL; all start again, 1 more times at most" in out
-  assert out.count("another process was lost") == 2
+  # When process 0 dies, JAX may end the other one before Python notices.
+  assert 1 <= out.count("another process was lost") <= 2
   assert_same(place / "killed", place / "whole")
 
 
