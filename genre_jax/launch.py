@@ -107,7 +107,8 @@ def _wait(children: list[subprocess.Popen]) -> list[int]:
 
 def _rank(code: int) -> int:
   """Return the order in which exit statuses count: a fault, the loss of another process, none."""
-  return 2 if code == 0 else 1 if code == LOST else 0
+  # JAX itself aborts a process that has lost another one and does not notice it in time.
+  return 2 if code == 0 else 1 if code in (LOST, -signal.SIGABRT) else 0
 
 
 def _name(code: int) -> str:
