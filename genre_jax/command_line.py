@@ -139,10 +139,10 @@ def choose(commands: dict[str, Callable], group: str, argv: list[str]) -> Callab
       f"there is no command {group} {argv[1]}{did_you_mean(argv[1], commands)}; there are:"
       f" {', '.join(commands)}"
     )
-  for name in flags.FLAGS:
+  for name in (name for name in flags.FLAGS if flags.FLAGS[name].present):
     takers = COMMANDS_OF_FLAG.findall(flags.FLAGS[name].help or "")
     of_flag = [command for names in takers for command in names.split(", ") if command in commands]
-    if flags.FLAGS[name].present and of_flag and argv[1] not in of_flag:
+    if of_flag and argv[1] not in of_flag:
       raise UserError(
         f"{group} {argv[1]} does not take --{name}, which is of {group} {' and '.join(of_flag)}:"
         " remove it"

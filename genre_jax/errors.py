@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+LOST = 75  # exit status EX_TEMPFAIL, of a process of a training that lost another one
+
 
 class UserError(Exception):
   """An error in a path, flag or file that the user can fix.

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from absl import flags
 
 from genre_jax import command_line
-from genre_jax.errors import UserError
+from genre_jax.errors import LOST, UserError
 
 PROCESSES = flags.DEFINE_integer("processes", 2, "Number of processes.", lower_bound=1)
 RESTARTS = flags.DEFINE_integer(
@@ -28,7 +28,6 @@ flags.FLAGS.set_gnu_getopt(False)  # what follows `main` belongs to it
 END_SECONDS = 15.0  # for the other processes, after one has ended
 POLL_SECONDS = 0.1
 MISTAKE = 2  # exit status of a UserError
-LOST = 75  # of a process that lost another one
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

@@ -163,7 +163,7 @@ class Checkpointer:
       self._failed = True
       if processes.is_lost(error):
         raise
-      if processes.part()[1] > 1:  # the others wait in the middle of their part of the save
+      if jax.process_count() > 1:  # the others wait in the middle of their part of the save
         processes.leave(f"checkpoint {step} was not written: {_first_line(error)}", status=2)
       raise OSError(f"checkpoint {step} was not written: {_first_line(error)}") from error
 

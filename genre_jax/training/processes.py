@@ -18,13 +18,12 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from genre_jax.errors import UserError
+from genre_jax.errors import LOST, UserError
 
 CONNECT_SECONDS = 60
 HEARTBEAT_SECONDS = 10  # without a sign of life, a process counts as lost
 SHUTDOWN_SECONDS = 10
 STUCK_SECONDS = 600.0  # without the end of a step; the first step may compile as long as it needs
-LOST = 75  # exit status EX_TEMPFAIL: the same command may succeed
 # Words of errors of a connection to another process: gloo on CPUs, NCCL on GPUs, JAX's service.
 CONNECTION_ERRORS = ("Gloo", "NCCL", "oordination service", "UNAVAILABLE", "DEADLINE_EXCEEDED")
 
