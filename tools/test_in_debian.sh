@@ -27,6 +27,7 @@ if [ -n "${GENRE_JAX_DATA-}" ]; then
   cp -a "$GENRE_JAX_DATA/." "$folder/root/data/"
 fi
 cp /etc/resolv.conf "$folder/etc/resolv.conf"
+echo "127.0.0.1 localhost $(hostname)" >"$folder/etc/hosts"
 # Networks with a certificate authority of their own need its certificate in there too.
 cp -L /etc/ssl/certs/ca-certificates.crt "$folder/etc/ssl/certs/ca-certificates.crt"
 mountpoint -q "$folder/proc" || mount -t proc proc "$folder/proc"

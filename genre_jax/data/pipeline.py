@@ -92,8 +92,20 @@ def read_clips(prepared: Prepared, used: np.ndarray):
   clips = tfds.builder_from_directory(prepared.path).as_dataset(
     split=TFDS_SPLIT, read_config=in_order
   )
-  clips = clips.map(lambda clip: {name: clip[name] for name in ("log_mel", "labels", "label_mask")})
-  return clips.enumerate().filter(lambda index, _: tf.constant(used)[index])
+  names = ("log_mel", "labels", "label_mask")
+  clips = clips.map(_as_written(lambda clip: {name: clip[name] for name in names}))
+  return clips.enumerate().filter(_as_written(lambda index, _: tf.constant(used)[index]))
+
+
+def _as_written(function):
+  """Return a function that tf.data traces without rewriting its source.
+
+  It has no condition or loop on tensors. TensorFlow 2.21 rewrites by calls that Python 3.13
+  deprecates.
+  """
+  import tensorflow as tf
+
+  return tf.autograph.experimental.do_not_convert(function)
 
 
 class _Segments:
@@ -214,7 +226,7 @@ def train_batches(
 
     shuffled = clips.shuffle(len(clips), seed=epoch_seed[0], reshuffle_each_iteration=False)
     examples_of = (
-      shuffled.map(segments_of)
+      shuffled.map(_as_written(segments_of))
       .unbatch()
       .shuffle(min(shuffle_buffer, examples), seed=epoch_seed[1], reshuffle_each_iteration=False)
     )
@@ -222,8 +234,8 @@ def train_batches(
     first = tf.where(tf.equal(epoch, start_step // steps), start_step % steps, 0)
     return batches.skip(tf.cast(first, tf.int64))
 
-  epochs = tf.data.Dataset.range(start_step // steps, 2**31).flat_map(epoch_of)
-  epochs = epochs.map(segments.cut).prefetch(2).with_options(_fixed_parallelism())
+  epochs = tf.data.Dataset.range(start_step // steps, 2**31).flat_map(_as_written(epoch_of))
+  epochs = epochs.map(_as_written(segments.cut)).prefetch(2).with_options(_fixed_parallelism())
   return (
     {**batch, "mask": np.ones(batch_size, bool)} for batch in epochs.as_numpy_iterator()
   ), steps
@@ -266,7 +278,7 @@ class EvalBatches:
     self._batches = (
       tf.data.Dataset.from_tensor_slices(rows)
       .batch(batch_size)
-      .map(_Segments(prepared, plan, part).cut)
+      .map(_as_written(_Segments(prepared, plan, part).cut))
       .prefetch(2)
       .with_options(_fixed_parallelism())
     )

@@ -8,6 +8,7 @@ process, every function here returns at once.
 import contextlib
 import json
 import os
+import socket
 import sys
 import threading
 import time
@@ -37,7 +38,8 @@ def connect(coordinator: str, count: int, index: int) -> None:
     index: Index of this process, from 0.
 
   Raises:
-    UserError: If the numbers are wrong, or the others cannot be reached.
+    UserError: If the numbers are wrong, the others cannot be reached, or the name of this machine
+      has no address.
   """
   arguments = {}
   if coordinator != "auto":
@@ -65,7 +67,18 @@ def connect(coordinator: str, count: int, index: int) -> None:
       f"--coordinator={coordinator}: the processes did not connect within {CONNECT_SECONDS} s"
       f" ({reason}); start all of them, with one coordinator and one number of processes"
     ) from error
-  owners = [device.process_index for device in jax.devices()]
+  try:
+    owners = [device.process_index for device in jax.devices()]
+  except RuntimeError as error:
+    name = socket.gethostname()
+    try:
+      socket.gethostbyname(name)
+    except OSError:  # Gloo, which adds the gradients of CPUs, asks for this address
+      raise UserError(
+        f"this machine's name, {name}, has no address: add it to /etc/hosts, as 127.0.0.1 {name},"
+        " or with the address at which the other machines reach this one"
+      ) from error
+    raise
   devices = [owners.count(process) for process in range(jax.process_count())]
   if len(set(devices)) > 1:
     raise UserError(f"the processes have {devices} devices: give each of them the same number")

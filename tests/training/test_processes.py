@@ -1,6 +1,7 @@
 """Test training by two processes: the same results as one, losses of a process, mistakes."""
 
 import itertools
+import os
 import pathlib
 import shutil
 import signal
@@ -9,16 +10,25 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 
+from genre_jax.errors import UserError
+from genre_jax.training import processes
 from tests.training.tiny_runs import command, curves, environment, write_experiment
 
 pytestmark = pytest.mark.slow
-# Two devices of one process and two processes share the cores in different ways, on which the order
-# of additions depends.
-ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
-TWO_DEVICES = {"XLA_FLAGS": f"--xla_force_host_platform_device_count=2 {ONE_THREAD}"}
+# The order of additions depends on how an operation is shared by threads. XLA takes their number
+# from the cores of the machine, or from NPROC, but never less than the devices of the process.
+ONE_THREAD = {
+  "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_cpu_multi_thread_eigen=false",
+  "NPROC": "2",
+}
+TWO_DEVICES = {
+  **ONE_THREAD,
+  "XLA_FLAGS": f"{ONE_THREAD['XLA_FLAGS']} --xla_force_host_platform_device_count=2",
+}
 RESULTS = ("eval/valid.csv", "eval/test.csv", "eval/test.json")
 
 
@@ -30,7 +40,7 @@ def launch(place, *arguments, processes=2, restarts=0):
       *arguments,
     ],
     cwd=place,
-    env=environment(XLA_FLAGS=ONE_THREAD),
+    env=environment(**ONE_THREAD),
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
@@ -173,6 +183,17 @@ def test_mistakes_end_both_processes(place, both, second, words):
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 2 and words in errors, errors
     assert errors.count("error:") == 1
+
+
+def test_a_machine_whose_name_has_no_address(monkeypatch):
+  def no_devices():
+    raise RuntimeError("[enforce fail at gloo/transport/tcp/device.cc:99] rv == 0. -2 vs 0")
+
+  monkeypatch.setattr(jax.distributed, "initialize", lambda **_: None)
+  monkeypatch.setattr(jax, "devices", no_devices)
+  monkeypatch.setattr(socket, "gethostname", lambda: "nowhere.invalid")
+  with pytest.raises(UserError, match=r"nowhere\.invalid, has no address: add it to /etc/hosts"):
+    processes.connect("127.0.0.1:1", 2, 0)
 
 
 @pytest.mark.parametrize(
