@@ -224,7 +224,9 @@ def train_batches(
       numbers = tf.cast(tf.where(row >= 0)[:, 0], tf.int32)
       return tf.repeat(index, tf.shape(numbers)[0]), numbers, tf.gather(row, numbers)
 
-    shuffled = clips.shuffle(len(clips), seed=epoch_seed[0], reshuffle_each_iteration=False)
+    shuffled = clips.shuffle(
+      len(segments.clips), seed=epoch_seed[0], reshuffle_each_iteration=False
+    )
     examples_of = (
       shuffled.map(_as_written(segments_of))
       .unbatch()
