@@ -4,10 +4,13 @@ No other module imports orbax. A checkpoint is a folder `checkpoints/STEP` with 
 validation metrics, and metadata: front end, classes, task, network, normalization.
 """
 
+import functools
 import json
+import logging
 import math
 import pathlib
 import shutil
+import sys
 from typing import Any
 
 import jax
@@ -169,6 +172,7 @@ class Checkpointer:
 
   def restore(self, template, step: int):
     """Read the state of a step, with the shapes, dtypes and placement of a template."""
+    _report_errors_once()
     return self._manager.load(step, _abstract(template))
 
   def restore_newest(self, template):
@@ -276,10 +280,24 @@ def load(folder: pathlib.Path, template=None):
   Raises:
     UserError: If it cannot be read.
   """
+  _report_errors_once()
   try:
     return ocp.load(folder.absolute(), _abstract(template))
   except Exception as error:
     raise UserError(f"{folder} cannot be read as a checkpoint: {_first_line(error)}") from error
+
+
+@functools.cache
+def _report_errors_once() -> None:
+  """Keep Python from printing the errors of the tasks that orbax leaves after the first error."""
+  logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+  before = sys.unraisablehook
+
+  def hook(unraisable, /):
+    if str(unraisable.exc_value) != "Event loop is closed":
+      before(unraisable)
+
+  sys.unraisablehook = hook
 
 
 def _metric_of(folder: pathlib.Path, default: str) -> str:
