@@ -260,7 +260,11 @@ def learn(
   described = {
     **kept,
     "name": target.name,
-    "model": {name: value for name, value in metadata["model"].items() if name != "not_music"},
+    "model": {
+      name: value
+      for name, value in metadata["model"].items()
+      if name not in ("not_music", "limits")  # they are about the labels of the first head
+    },
     "classes": list(examples.genres),
     "task": "single_label",
     "temperature": temperature,

@@ -8,9 +8,11 @@ import pytest
 
 from genre_jax.errors import UserError
 from genre_jax.inference import model_dir
-from genre_jax.inference.model import load
+from genre_jax.inference.model import load, variable_shapes
 from genre_jax.library import learn, softmax_regression
 from genre_jax.library.database import transaction
+from genre_jax.models import musicnn_yamnet
+from genre_jax.models.registry import build_model
 from tests.inference.conftest import SMALL, small_model, write_small_model  # noqa: F401
 
 SIZE = 8
@@ -179,3 +181,19 @@ def test_the_head_of_the_default_model():
   assert params["head"]["kernel"].shape == (4, 9)
   with pytest.raises(UserError, match="no linear layer"):
     learn.with_head({"model": {"name": "x"}}, {"params": {}}, kernel, bias)
+
+
+def test_a_model_learned_from_the_default_one_can_be_built(tmp_path, db, songs):
+  limits = ((), (0,), (0,), (1,), ())
+  variables = {"params": {"head": {"kernel": np.zeros((SIZE, 6)), "bias": np.zeros(6)}}}
+  metadata = {
+    "name": "default",
+    "model": {"name": "musicnn_yamnet", "not_music": 1, "limits": limits},
+    "frontend": musicnn_yamnet.FRONTEND.to_dict(),
+    "normalization": "none",
+    "eval_per_track": 0,
+  }
+  learn.learn(learn.read_examples(db, 1), metadata, variables, str(tmp_path / "mine"))
+  written = json.loads((tmp_path / "mine" / "model.json").read_text())
+  network = build_model(written["model"], len(written["classes"]))
+  assert variable_shapes(network, musicnn_yamnet.FRONTEND)["params/head/bias"] == (3,)
