@@ -20,7 +20,11 @@ from genre_jax.data.groups import assign_groups
 from genre_jax.data.names import name_key, normal_name, printable_path
 from genre_jax.data.tables import check_cells, columns_of, read_rows
 from genre_jax.errors import UserError
-from genre_jax.evaluation.calibration import fit_temperature
+from genre_jax.evaluation.calibration import (
+  apply_temperature,
+  fit_temperature,
+  negative_log_likelihood,
+)
 from genre_jax.evaluation.metrics import Predictions, softmax, summarize
 from genre_jax.inference.model_dir import write_model
 from genre_jax.library import softmax_regression
@@ -29,6 +33,13 @@ from genre_jax.library.tag_keys import by_human, parts_of, written_genres
 
 FOLDS = 5
 MIN_ARTISTS = 2  # of a genre: training and evaluation need different ones
+# Weights of the squared length of the kernel, of which cross-validation chooses one, on at most
+# COMPARED songs.
+DECAYS = (0.01, 0.1, 1.0)
+COMPARED = 2000
+# {numbers of an embedding: the first ones that are learned from}. Without the logits of YAMNet, the
+# last 521 of musicnn_yamnet, cross-validation is better; see docs/how-to/library.md.
+LEARNED = {1923: 1402}
 COLUMNS = ("file", "genre")
 GROUP = "group"  # a further column: artist
 
@@ -143,11 +154,12 @@ def _read_table(path: str) -> dict[bytes, tuple[str, str]]:
   return found
 
 
-def cross_validate(examples: Examples) -> tuple[Predictions, float]:
+def cross_validate(examples: Examples) -> tuple[Predictions, float, float]:
   """Predict each song by a layer that was trained on other artists.
 
   Returns:
-    The predictions before the temperature, and the temperature fitted on them.
+    The predictions before the temperature, the temperature fitted on them, and the weight of
+    DECAYS at which songs are most probable.
   """
   count = len(examples.genres)
   names, group = np.unique(np.array(examples.groups), return_inverse=True)
@@ -155,15 +167,29 @@ def cross_validate(examples: Examples) -> tuple[Predictions, float]:
   np.add.at(counts, (group, examples.labels), 1)
   folds = min(FOLDS, len(names))
   fold = assign_groups(counts, np.full(folds, 1 / folds), np.random.default_rng(0))[group]
-  probabilities = np.zeros((len(fold), count))
-  for number in range(folds):
-    test = fold == number
-    kernel, bias = softmax_regression.fit(examples.features[~test], examples.labels[~test], count)
-    probabilities[test] = softmax(examples.features[test] @ kernel + bias)
+
+  def predicted(decay, rows):
+    """Return the probabilities of every so many songs, and their temperature."""
+    x, labels, part = examples.features[::rows], examples.labels[::rows], fold[::rows]
+    probabilities = np.zeros((len(part), count))
+    for number in np.unique(part):
+      test = part == number
+      kernel, bias = softmax_regression.fit(x[~test], labels[~test], count, decay)
+      probabilities[test] = softmax(x[test] @ kernel + bias)
+    return probabilities, fit_temperature(probabilities, labels)
+
+  def loss(decay):
+    rows = -(-len(fold) // COMPARED)
+    probabilities, temperature = predicted(decay, rows)
+    calibrated = apply_temperature(probabilities, temperature)
+    return negative_log_likelihood(calibrated, examples.labels[::rows], 1e-12)
+
+  decay = min(DECAYS, key=loss)
+  probabilities, temperature = predicted(decay, 1)
   predictions = Predictions(
     examples.paths, examples.groups, examples.labels, probabilities, examples.genres
   )
-  return predictions, fit_temperature(probabilities, examples.labels)
+  return predictions, temperature, decay
 
 
 def suspicious(predictions: Predictions) -> list[tuple[str, str, str, float]]:
@@ -246,9 +272,12 @@ def learn(
   target = pathlib.Path(out).expanduser().absolute()
   if os.path.lexists(target):
     raise UserError(f"--out={out} exists: give another folder")
-  predictions, temperature = cross_validate(examples)
+  size = examples.features.shape[1]
+  features = examples.features[:, : LEARNED.get(size, size)]
+  predictions, temperature, decay = cross_validate(dataclasses.replace(examples, features=features))
   metrics = summarize(predictions)
-  kernel, bias = softmax_regression.fit(examples.features, examples.labels, len(examples.genres))
+  kernel, bias = softmax_regression.fit(features, examples.labels, len(examples.genres), decay)
+  kernel = np.pad(kernel, ((0, size - len(kernel)), (0, 0)))
   variables = {name: value for name, value in variables.items() if name != "label_sets"}
   weights = flatten_dict(with_head(metadata, variables, kernel, bias), sep="/")
   found = suspicious(predictions)

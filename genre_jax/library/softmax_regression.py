@@ -5,12 +5,13 @@ import numpy as np
 from genre_jax.evaluation.metrics import softmax
 
 STEPS = 60
-# Weight of the squared length of the kernel; docs/how-to/library.md says how it was chosen.
-DECAY = 0.01
+# Share of the median deviation that is added to each one: a feature that hardly varies among the
+# examples would become huge elsewhere.
+LEAST_DEVIATION = 0.3
 
 
 def fit(
-  features: np.ndarray, labels: np.ndarray, num_classes: int, decay: float = DECAY
+  features: np.ndarray, labels: np.ndarray, num_classes: int, decay: float
 ) -> tuple[np.ndarray, np.ndarray]:
   """Fit a layer; classes count equally, however many rows they have.
 
@@ -27,7 +28,8 @@ def fit(
   from scipy.optimize import minimize  # slow to import
 
   mean, deviation = features.mean(0), features.std(0)
-  deviation = np.where(deviation > 1e-6, deviation, 1.0).astype(np.float32)
+  deviation = np.maximum(deviation + LEAST_DEVIATION * np.median(deviation), 1e-6)
+  deviation = deviation.astype(np.float32)
   x = (features - mean) / deviation
   counts = np.maximum(np.bincount(labels, minlength=num_classes), 1)
   weights = (1 / counts)[labels]
