@@ -16,8 +16,9 @@ from genre_jax.errors import UserError
 from genre_jax.model_flags import ModelFlags
 
 MODEL = ModelFlags()
+FORMATS = ("table", "jsonl", "csv", "parquet")
 FORMAT = flags.DEFINE_enum(
-  "format", "table", ["table", "jsonl", "csv", "parquet"], "Format of the predictions."
+  "format", "table", FORMATS, "Format of the predictions; if absent, the end of the name of --out."
 )
 OUT = flags.DEFINE_string(
   "out", "", "File for the predictions; audio files that it already contains are skipped."
@@ -74,7 +75,12 @@ def main(argv: list[str]) -> int:
   if FORMAT.value == "parquet" and not OUT.value:
     raise UserError("--format=parquet needs --out=FILE")
   if FORMAT.value == "table" and OUT.value:
-    raise UserError("--out needs --format=jsonl, csv or parquet: --format=table only prints")
+    end = pathlib.Path(OUT.value).suffix.removeprefix(".").lower()
+    if flags.FLAGS["format"].present or end not in FORMATS[1:]:
+      raise UserError(
+        f"--out={OUT.value}: give --format=jsonl, csv or parquet, or a name that ends so"
+      )
+    flags.FLAGS["format"].value = end
   from genre_jax.data.isolated_calls import IsolatedCalls
 
   with IsolatedCalls(["genre_jax.inference.track_log_mel"]) as calls:

@@ -142,7 +142,7 @@ def test_a_killed_command_resumes(tmp_path, songs, model):  # noqa: F811
   for number in range(60):
     soundfile.write(songs / f"x{number}.wav", sound(20, seed=number), 8000)
   out = tmp_path / "predictions.csv"
-  arguments = (model, songs, "--format=csv", f"--out={out}", "--workers=2")
+  arguments = (model, songs, f"--out={out}", "--workers=2")
   environment = {**os.environ, "PYTHONPATH": str(ROOT)}
   for number, status, lines in (
     (signal.SIGTERM, 128 + signal.SIGTERM, 10),
@@ -211,6 +211,7 @@ def test_an_out_with_other_content_is_not_changed(tmp_path, songs, model):  # no
     (("x", "--format=xml"), "xml"),
     (("x", "--format=parquet"), "--out"),
     (("x", "--out=y"), "--format"),
+    (("x", "--format=table", "--out=y.csv"), "--format"),
     (("x", "--model=absent"), "--model=absent"),
     (("x", "--min_confidence=2"), "--min_confidence"),
     (("x", "--playlists=/proc/no"), "--playlists"),
