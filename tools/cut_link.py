@@ -16,7 +16,7 @@ import time
 
 from tests.training.tiny_runs import command, environment, write_experiment
 
-HOSTS = ("genre_jax_a", "genre_jax_b")
+HOSTS = ("genre-jax-a", "genre-jax-b")
 ADDRESSES = ("10.213.0.1", "10.213.0.2")
 COORDINATOR = f"--coordinator={ADDRESSES[0]}:12345"
 EPOCHS = "--config.train.epochs=60"
@@ -85,6 +85,8 @@ def cut_in_the_middle(folder: pathlib.Path, seconds: float) -> None:
   processes = start(folder, "cut")
   metrics = folder / "cut" / "metrics.jsonl"
   while not metrics.exists() or len(metrics.read_text().splitlines()) < LINES_BEFORE:
+    if any(process.poll() is not None for process in processes):
+      raise SystemExit("a process ended before the cut:\n" + processes[0].communicate()[0])
     time.sleep(0.05)
   ip("-n", HOSTS[0], "link", "set", HOSTS[0], "down")
   begin, ended = time.monotonic(), {}
@@ -104,7 +106,8 @@ def cut_in_the_middle(folder: pathlib.Path, seconds: float) -> None:
     output, _ = process.communicate()
     when = f"{ended[index]:.1f} s after the cut" if index in ended else "not by itself"
     print(f"process {index}: status {process.returncode}, {when}")
-    print("".join(f"  {line}\n" for line in output.splitlines()[-3:]), end="")
+    told = [line for line in output.splitlines() if "heartbeat" in line or "error:" in line]
+    print("".join(f"  {line[:160]}\n" for line in told[:2]), end="")
 
 
 def main() -> int:
