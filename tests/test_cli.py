@@ -63,6 +63,7 @@ def test_no_command_and_an_unknown_one(tmp_path):
   assert done.stdout == f"genre_jax {genre_jax.__version__}\n"
 
 
+@pytest.mark.slow
 def test_a_file_is_classified_from_another_folder(tmp_path):
   done = _run("predict", AUDIO, cwd=tmp_path)
   assert done.returncode == 0, done.stderr

@@ -35,6 +35,7 @@ def _run(place, module, *arguments, environment=()):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("environment", ASCII)
 def test_a_terminal_without_the_characters_of_a_name(tmp_path, small_model, environment):  # noqa: F811
   for name in ("a", "歌", "z"):

@@ -38,6 +38,7 @@ def model(small_model):  # noqa: F811
   return f"--model={small_model}"
 
 
+@pytest.mark.slow
 def test_a_table_with_a_timeline(tmp_path, songs, model):  # noqa: F811
   (songs / "bad.mp3").write_text("words")
   done = _predict(tmp_path, model, songs, "--timeline")
@@ -47,6 +48,7 @@ def test_a_table_with_a_timeline(tmp_path, songs, model):  # noqa: F811
   assert "5 files: 4 predicted, 1 failed" in done.stderr and "bad.mp3" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_table_of_several_tags(tmp_path, songs, monkeypatch):  # noqa: F811
   monkeypatch.setenv("COLUMNS", "80")
   tags = ("calm", "rather a long name of a tag", "odd")
@@ -224,6 +226,7 @@ def test_mistakes(tmp_path, model, arguments, words):
   assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_not_an_error(tmp_path, songs, model):  # noqa: F811
   command = f"{sys.executable} -m genre_jax.predict {model} {songs} --format=jsonl | head -n 1"
   done = subprocess.run(

@@ -38,6 +38,7 @@ def _run(caller, environment, *arguments, script=ROOT / "run.sh"):
   )
 
 
+@pytest.mark.slow
 def test_relative_paths_mean_the_folder_of_the_caller(caller, environment):
   before = set(os.listdir(ROOT))
   done = _run(caller, environment, "predict", "--format=csv", "--out=out/a.csv", "song.flac")

@@ -138,6 +138,7 @@ def test_too_little_audio_gives_a_notice(tmp_path, small_model, raw):  # noqa: F
   assert b"before the first prediction" in done.stderr and b"Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_microphone(tmp_path, small_model):  # noqa: F811
   (tmp_path / "sounddevice.py").write_text(FAKE)
   done = _stream(tmp_path, small_model, "--source=mic", "--format=line")
@@ -180,6 +181,7 @@ def test_no_sounddevice(tmp_path, small_model, fault, words):  # noqa: F811
   assert done.returncode == 2 and b"--source=mic" in done.stderr and words in done.stderr
 
 
+@pytest.mark.slow
 def test_a_damaged_file_keeps_earlier_predictions(tmp_path, small_model):  # noqa: F811
   soundfile.write(tmp_path / "x.mp3", sound(20, 22050), 22050)
   raw = (tmp_path / "x.mp3").read_bytes()

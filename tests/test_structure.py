@@ -91,6 +91,7 @@ def test_predicting_does_not_import_what_only_training_needs():
   assert _run(script) == ""
 
 
+@pytest.mark.slow
 def test_no_import_changes_global_logging():
   script = (
     "import logging, importlib, pkgutil\n"

@@ -72,6 +72,7 @@ def test_an_error_is_a_result():
     assert "make_lambda" in next(calls.results(make_lambda, [()], 1))
 
 
+@pytest.mark.slow
 def test_time_limit_grows_with_progress():
   with IsolatedCalls([__name__]) as calls:
     results = list(calls.results(work, [(60, 0.0), (2.5, 10.0)], 1, seconds=1.0))

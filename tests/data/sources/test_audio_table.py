@@ -29,6 +29,7 @@ def csv_table(tmp_path, tone):
   return path
 
 
+@pytest.mark.slow
 def test_csv(csv_table, tmp_path):
   source = open_source("audio_table", str(csv_table))
   assert source.name == "audio_table" and source.classes == ("jazz", "pop", "rock")
