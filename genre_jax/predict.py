@@ -76,7 +76,9 @@ def main(argv: list[str]) -> int:
     raise UserError("--format=parquet needs --out=FILE")
   if FORMAT.value == "table" and OUT.value:
     end = pathlib.Path(OUT.value).suffix.removeprefix(".").lower()
-    if flags.FLAGS["format"].present or end not in FORMATS[1:]:
+    if flags.FLAGS["format"].present:
+      raise UserError("--format=table only prints: give jsonl, csv or parquet with --out")
+    if end not in FORMATS[1:]:
       raise UserError(
         f"--out={OUT.value}: give --format=jsonl, csv or parquet, or a name that ends so"
       )

@@ -213,7 +213,7 @@ def test_an_out_with_other_content_is_not_changed(tmp_path, songs, model):  # no
     (("x", "--format=xml"), "xml"),
     (("x", "--format=parquet"), "--out"),
     (("x", "--out=y"), "--format"),
-    (("x", "--format=table", "--out=y.csv"), "--format"),
+    (("x", "--format=table", "--out=y.csv"), "only prints"),
     (("x", "--model=absent"), "--model=absent"),
     (("x", "--min_confidence=2"), "--min_confidence"),
     (("x", "--playlists=/proc/no"), "--playlists"),

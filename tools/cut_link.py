@@ -3,12 +3,13 @@
     PYTHONPATH=. python tools/cut_link.py [SECONDS]
 
 Needs root and the program ip. The namespaces stand for two machines with one shared disk. The link
-is cut in the middle of a small training, for SECONDS (20 by default) or, with 0, for good. Prints
-how and when each process ends. Then the same command, without a cut, must end the run, with the
-predictions of a run that was never interrupted.
+is cut in the middle of a small training, for SECONDS (20 by default), or until both have ended.
+Prints how and when each process ends. Then the same command, without a cut, must end the run, with
+the predictions of a run that was never interrupted.
 """
 
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -50,7 +51,7 @@ def disconnect() -> None:
   """Delete what `connect` made."""
   for host in HOSTS:
     subprocess.run(["ip", "netns", "delete", host], check=False)
-    (pathlib.Path("/etc/netns", host) / "hosts").unlink(missing_ok=True)
+    shutil.rmtree(pathlib.Path("/etc/netns", host), ignore_errors=True)
 
 
 def start(folder: pathlib.Path, workdir: str) -> list[subprocess.Popen]:
@@ -85,8 +86,11 @@ def cut_in_the_middle(folder: pathlib.Path, seconds: float) -> None:
   processes = start(folder, "cut")
   metrics = folder / "cut" / "metrics.jsonl"
   while not metrics.exists() or len(metrics.read_text().splitlines()) < LINES_BEFORE:
-    if any(process.poll() is not None for process in processes):
-      raise SystemExit("a process ended before the cut:\n" + processes[0].communicate()[0])
+    early = [process for process in processes if process.poll() is not None]
+    if early:
+      for process in processes:
+        process.kill()
+      raise SystemExit("a process ended before the cut:\n" + early[0].communicate()[0])
     time.sleep(0.05)
   ip("-n", HOSTS[0], "link", "set", HOSTS[0], "down")
   begin, ended = time.monotonic(), {}
@@ -116,8 +120,8 @@ def main() -> int:
   with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
     write_experiment(folder)
-    connect()
     try:
+      connect()
       cut_in_the_middle(folder, seconds)
       finish(folder, "cut")
       finish(folder, "whole")

@@ -6,8 +6,8 @@ from genre_jax.evaluation.metrics import softmax
 
 STEPS = 60
 # Share of the median deviation that is added to each one: a feature that hardly varies among the
-# examples would become huge elsewhere.
-LEAST_DEVIATION = 0.3
+# examples would become huge elsewhere. CONSTANT ones are rounding.
+LEAST_DEVIATION, CONSTANT = 0.3, 1e-6
 
 
 def fit(
@@ -28,8 +28,9 @@ def fit(
   from scipy.optimize import minimize  # slow to import
 
   mean, deviation = features.mean(0), features.std(0)
-  deviation = np.maximum(deviation + LEAST_DEVIATION * np.median(deviation), 1e-6)
-  deviation = deviation.astype(np.float32)
+  varies = deviation > CONSTANT
+  typical = np.median(deviation[varies]) if varies.any() else 1.0
+  deviation = np.where(varies, deviation + LEAST_DEVIATION * typical, 1.0).astype(np.float32)
   x = (features - mean) / deviation
   counts = np.maximum(np.bincount(labels, minlength=num_classes), 1)
   weights = (1 / counts)[labels]

@@ -71,12 +71,14 @@ def connect(coordinator: str, count: int, index: int) -> None:
     owners = [device.process_index for device in jax.devices()]
   except RuntimeError as error:
     name = socket.gethostname()
+    if "gloo" not in str(error):
+      raise
     try:
       socket.gethostbyname(name)
     except OSError:  # Gloo, which adds the gradients of CPUs, asks for this address
       raise UserError(
-        f"this machine's name, {name}, has no address: add it to /etc/hosts, as 127.0.0.1 {name},"
-        " or with the address at which the other machines reach this one"
+        f"this machine's name, {name}, has no address: add it to /etc/hosts, with the address at"
+        " which the other machines reach it, or 127.0.0.1 if there are none"
       ) from error
     raise
   devices = [owners.count(process) for process in range(jax.process_count())]

@@ -185,6 +185,27 @@ def test_the_head_of_the_default_model():
     learn.with_head({"model": {"name": "x"}}, {"params": {}}, kernel, bias)
 
 
+def test_numbers_that_are_not_learned_from_have_no_weight(tmp_path, db, songs, monkeypatch):
+  monkeypatch.setattr(learn, "LEARNED", {SIZE: SIZE - 2})
+  written = {}
+  monkeypatch.setattr(learn, "write_model", lambda *values: written.update(values[2]))
+  variables = {"params": {"head": {"kernel": np.zeros((SIZE, 6)), "bias": np.zeros(6)}}}
+  metadata = {"name": "x", "model": {"name": "x"}}
+  learn.learn(learn.read_examples(db, 1), metadata, variables, str(tmp_path / "mine"))
+  kernel = written["params/head/kernel"]
+  assert kernel.shape == (SIZE, 3) and not kernel[-2:].any() and kernel[:-2].all()
+
+
+def test_a_constant_number_has_no_weight():
+  rng = np.random.default_rng(0)
+  labels = np.arange(60) % 3
+  features = rng.normal(size=(60, 20)).astype(np.float32) + 3 * np.eye(20)[labels]
+  features[:, 8:] = np.float32(0.7)  # its deviation is rounding
+  features[:, 12:], features[0, 19] = 0, 1e-4
+  kernel, _ = softmax_regression.fit(features, labels, 3, 0.01)
+  assert np.abs(kernel[8:]).max() < 0.1 * np.abs(kernel[:3]).max()
+
+
 def test_a_model_learned_from_the_default_one_can_be_built(tmp_path, db, songs):
   limits = ((), (0,), (0,), (1,), ())
   variables = {"params": {"head": {"kernel": np.zeros((SIZE, 6)), "bias": np.zeros(6)}}}
