@@ -31,6 +31,11 @@ def ip(*arguments: str) -> None:
   subprocess.run(["ip", *arguments], check=True)
 
 
+def set_link(state: str) -> None:
+  """Set the link between the namespaces 'up' or 'down'."""
+  ip("-n", HOSTS[0], "link", "set", HOSTS[0], state)
+
+
 def connect() -> None:
   """Make two namespaces that reach each other."""
   ip("link", "add", HOSTS[0], "type", "veth", "peer", "name", HOSTS[1])
@@ -82,7 +87,7 @@ def finish(folder: pathlib.Path, workdir: str) -> None:
 
 
 def cut_in_the_middle(folder: pathlib.Path, seconds: float) -> None:
-  """Cut the link of a run for some seconds, or for good, and print how its processes end."""
+  """Cut the link of a run for some seconds, and print how its processes end."""
   processes = start(folder, "cut")
   metrics = folder / "cut" / "metrics.jsonl"
   while not metrics.exists() or len(metrics.read_text().splitlines()) < LINES_BEFORE:
@@ -92,19 +97,17 @@ def cut_in_the_middle(folder: pathlib.Path, seconds: float) -> None:
         process.kill()
       raise SystemExit("a process ended before the cut:\n" + early[0].communicate()[0])
     time.sleep(0.05)
-  ip("-n", HOSTS[0], "link", "set", HOSTS[0], "down")
-  begin, ended = time.monotonic(), {}
-  cut = True
+  set_link("down")
+  begin, ended, cut = time.monotonic(), {}, True
   while len(ended) < 2 and time.monotonic() - begin < LONGEST:
-    if cut and seconds and time.monotonic() - begin > seconds:
-      ip("-n", HOSTS[0], "link", "set", HOSTS[0], "up")
+    if cut and time.monotonic() - begin > seconds:
+      set_link("up")
       cut = False
     for index, process in enumerate(processes):
       if process.poll() is not None and index not in ended:
         ended[index] = time.monotonic() - begin
     time.sleep(0.05)
-  if cut:
-    ip("-n", HOSTS[0], "link", "set", HOSTS[0], "up")
+  set_link("up")
   for index, process in enumerate(processes):
     process.kill()
     output, _ = process.communicate()

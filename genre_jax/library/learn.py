@@ -168,9 +168,9 @@ def cross_validate(examples: Examples) -> tuple[Predictions, float, float]:
   folds = min(FOLDS, len(names))
   fold = assign_groups(counts, np.full(folds, 1 / folds), np.random.default_rng(0))[group]
 
-  def predicted(decay, rows):
-    """Return the probabilities of every so many songs, and their temperature."""
-    x, labels, part = examples.features[::rows], examples.labels[::rows], fold[::rows]
+  def predicted(decay, step):
+    """Return the probabilities of songs 0, `step`, 2 `step` and so on, and their temperature."""
+    x, labels, part = examples.features[::step], examples.labels[::step], fold[::step]
     probabilities = np.zeros((len(part), count))
     for number in np.unique(part):
       test = part == number
@@ -179,10 +179,10 @@ def cross_validate(examples: Examples) -> tuple[Predictions, float, float]:
     return probabilities, fit_temperature(probabilities, labels)
 
   def loss(decay):
-    rows = -(-len(fold) // COMPARED)
-    probabilities, temperature = predicted(decay, rows)
+    step = -(-len(fold) // COMPARED)
+    probabilities, temperature = predicted(decay, step)
     calibrated = apply_temperature(probabilities, temperature)
-    return negative_log_likelihood(calibrated, examples.labels[::rows], 1e-12)
+    return negative_log_likelihood(calibrated, examples.labels[::step], 1e-12)
 
   decay = min(DECAYS, key=loss)
   probabilities, temperature = predicted(decay, 1)
