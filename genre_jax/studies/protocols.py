@@ -134,7 +134,7 @@ PROTOCOLS = {
     "log_mel.npz",
     "test",
     "track",
-    _same_recipe("axis_features", 3, (0, 1, 2, 3, 4), split__name="artist_kfold")
+    _same_recipe("axis_features", 5, (0, 1, 2, 3, 4), split__name="artist_kfold")
     + _mfcc("axis_features", (0, 1, 2, 3, 4), split__name="artist_kfold")
     + (
       Entry(
