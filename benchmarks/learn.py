@@ -16,20 +16,12 @@ import tempfile
 import numpy as np
 from absl import flags
 
+from benchmarks import gtzan
 from genre_jax import command_line
-from genre_jax.data.sources.gtzan.tracks import artists, published_lists
-from genre_jax.evaluation.metrics import accuracy_interval
 from genre_jax.evaluation.significance import paired_difference
-from genre_jax.studies.corpora import find_corpus
+from genre_jax.inference.model_dir import find_model
 
 MODELS = flags.DEFINE_list("models", ["axis_features_10", "musicnn_yamnet"], "Models to compare.")
-
-
-def excerpts(split):
-  """Return the paths of the excerpts of a list."""
-  lists = published_lists()
-  paths = sorted((find_corpus("gtzan") / "audio").glob("*/*.flac"))
-  return [path for path in paths if lists.get(path.stem) == split]
 
 
 def run(*arguments):
@@ -38,53 +30,54 @@ def run(*arguments):
   subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-def right(folder, model, paths, *arguments):
-  """Return whether `predict` gives each path the genre of its folder, float[paths]."""
+def right(folder, model, excerpts, *arguments):
+  """Return whether `predict` gives each excerpt its genre, float[excerpts]."""
   out = folder / "predictions.csv"
-  run("predict", f"--model={model}", "--format=csv", f"--out={out}", *arguments, *paths)
+  run(
+    "predict",
+    f"--model={model}",
+    "--format=csv",
+    f"--out={out}",
+    *arguments,
+    *(path for path, *_ in excerpts),
+  )
   with open(out, newline="", encoding="utf-8") as file:
     genres = {row["file"]: row["genre"] for row in csv.DictReader(file)}
   out.unlink()
-  return np.array([float(genres[str(path)] == path.parent.name) for path in paths])
+  return np.array([float(genres[path] == genre) for path, genre, _ in excerpts])
 
 
 def measure(model):
   """Return (accuracy of the shipped model, of the learned one) by excerpt, float[2, excerpts]."""
-  train, validation, by_artist = excerpts("train"), excerpts("validation"), artists()
+  validation = gtzan.excerpts("validation")
   with tempfile.TemporaryDirectory() as folder:
     folder = pathlib.Path(folder)
     (folder / "music").mkdir()
     with open(folder / "genres.csv", "w", newline="", encoding="utf-8") as file:
       rows = csv.writer(file)
       rows.writerow(["file", "genre", "group"])
-      for path in train:
-        link = folder / "music" / path.name
-        shutil.copy(path, link)
-        rows.writerow([link, path.parent.name, by_artist.get(path.stem, path.stem)])
+      for path, genre, artist in gtzan.excerpts("train"):
+        copy = shutil.copy(path, folder / "music")
+        rows.writerow([copy, genre, artist])
     library = (f"--db={folder / 'library.db'}", f"--model={model}")
     run("library", "scan", *library, folder / "music")
     run("library", "learn", *library, f"--from={folder / 'genres.csv'}", f"--out={folder / 'mine'}")
-    labels = ["--labels=gtzan"] if model == "musicnn_yamnet" else []
+    labels = ["--labels=gtzan"] if "gtzan" in find_model(model)[0].get("label_sets", {}) else []
     shipped = right(folder, model, validation, *labels)
     return np.stack([shipped, right(folder, folder / "mine", validation)])
 
 
 def main(_):
   """Print the table."""
-  paths, by_artist = excerpts("validation"), artists()
-  groups = [by_artist.get(path.stem, path.stem) for path in paths]
-  genres = [path.parent.name for path in paths]
+  _, genres, groups = zip(*gtzan.excerpts("validation"), strict=True)
   print("| model | shipped, % [95 %] | learned, % [95 %] | difference |\n|---|---|---|---|")
   for model in MODELS.value:
     results = measure(model)
-    cells = []
-    for correct in results:
-      low, high = accuracy_interval(correct, tuple(groups))
-      cells.append(f"{100 * correct.mean():.1f} [{100 * low:.1f}, {100 * high:.1f}]")
+    cells = [gtzan.percent(correct, groups) for correct in results]
     difference, low, high = paired_difference(results[1], results[0], groups, genres)
     cells.append(f"{100 * difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]")
     print(f"| {model} | {' | '.join(cells)} |", flush=True)
-  print(f"\nn: {len(paths)} excerpts of {len(set(groups))} artists")
+  print(f"\nn: {len(genres)} excerpts of {len(set(groups))} artists")
 
 
 if __name__ == "__main__":

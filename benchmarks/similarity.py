@@ -16,9 +16,8 @@ import numpy as np
 import soundfile
 from absl import flags
 
+from benchmarks import gtzan
 from genre_jax import command_line
-from genre_jax.data.sources.gtzan.tracks import artists, published_lists
-from genre_jax.evaluation.metrics import accuracy_interval
 from genre_jax.evaluation.significance import paired_difference
 from genre_jax.files import write_whole
 from genre_jax.inference import load, predict
@@ -36,17 +35,6 @@ OUT = flags.DEFINE_string("out", "", "Page to write; empty prints.")
 MFCC, FRONTEND_OF = "mean MFCC", "axis_features_10"
 NEAREST = 10
 COLUMNS = ("genre, other artists", "same artist", "same speaker", "hubness, GTZAN", "hubness, FSDD")
-
-
-def gtzan_excerpts():
-  """Return (path, genre, artist) of the list."""
-  folder, lists, by_artist = find_corpus("gtzan"), published_lists(), artists()
-  paths = sorted((folder / "audio").glob("*/*.flac"))
-  return [
-    (str(path), path.parent.name, by_artist.get(path.stem, path.stem))
-    for path in paths
-    if lists.get(path.stem) == SPLIT.value
-  ]
 
 
 def fsdd_takes(folder):
@@ -184,8 +172,7 @@ def table(excerpts, spoken):
   for name, (shares, skewed) in results.items():
     cells = []
     for share, groups in shares:
-      low, high = accuracy_interval(share, tuple(groups))
-      cells.append(f"{100 * share.mean():.1f} [{100 * low:.1f}, {100 * high:.1f}]")
+      cells.append(gtzan.percent(share, groups))
     lines.append(f"| {name} | {' | '.join([*cells, *(f'{x:.2f}' for x in skewed)])} |")
   first, *others = results
   lines += ["", f"| difference from {first} | {COLUMNS[0]} |", "|---|---|"]
@@ -207,7 +194,7 @@ def main(argv: list[str]) -> None:
   """Measure all embeddings."""
   del argv
   with tempfile.TemporaryDirectory() as folder:
-    text = "\n".join(table(gtzan_excerpts(), fsdd_takes(folder))) + "\n"
+    text = "\n".join(table(gtzan.excerpts(SPLIT.value), fsdd_takes(folder))) + "\n"
   if OUT.value:
     write_whole(pathlib.Path(OUT.value), text)
   else:

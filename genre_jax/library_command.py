@@ -257,12 +257,13 @@ def _learn(arguments: list[str]) -> int:
     raise UserError("--out is missing: give a model directory to write, as --out=my_genres")
   from genre_jax.inference import model_dir
   from genre_jax.library import database, learn
+  from genre_jax.library.learning_examples import read_examples
 
   model = MODEL.load()
   with _library() as db:
     known = database.find_model(db, model_dir.model_hash(model))
     table = "" if FROM.value == "genre" else FROM.value
-    examples = learn.read_examples(db, known["id"], table)
+    examples = read_examples(db, known["id"], table)
   metadata, variables = model_dir.find_model(flags.FLAGS["model"].value)
   metrics, wrong = learn.learn(examples, metadata, variables, OUT.value)
   print(*learn.summary(examples, metrics, wrong, OUT.value), sep="\n")

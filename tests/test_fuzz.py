@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize(
   "command",
   [
-    ["benchmarks.fuzz", "--seconds=30", "--batch=125", "--seed=1"],
+    ["benchmarks.fuzz", "--seconds=15", "--batch=60", "--seed=1"],
     ["benchmarks.fuzz_parsers", "--cases=150", "--seed=1"],
     ["benchmarks.disk_faults"],
   ],

@@ -1,24 +1,23 @@
 """Train a model on a user's own genres, from the embeddings of a library: `library learn`.
 
 The network of the library's model stays; a linear layer on its embedding replaces its last layer.
+The new layer is the old one, for genres that the model knows, plus a change that the songs decide.
 Artists are kept apart in cross-validation.
 """
 
 import csv
 import dataclasses
 import io
-import json
 import os
 import pathlib
-import sqlite3
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 import genre_jax
 from genre_jax.data.groups import assign_groups
-from genre_jax.data.names import name_key, normal_name, printable_path
-from genre_jax.data.tables import check_cells, columns_of, read_rows
+from genre_jax.data.names import name_key, printable_path
 from genre_jax.errors import UserError
 from genre_jax.evaluation.calibration import (
   apply_temperature,
@@ -28,134 +27,25 @@ from genre_jax.evaluation.calibration import (
 from genre_jax.evaluation.metrics import Predictions, softmax, summarize
 from genre_jax.inference.model_dir import write_model
 from genre_jax.library import softmax_regression
-from genre_jax.library.label_names import read_names, tags_of
-from genre_jax.library.tag_keys import by_human, parts_of, written_genres
+from genre_jax.library.label_names import read_names, tag_of
+from genre_jax.library.learning_examples import MIN_ARTISTS, Examples
 
 FOLDS = 5
-MIN_ARTISTS = 2  # of a genre: training and evaluation need different ones
-# Weights of the squared length of the kernel, of which cross-validation chooses one, on at most
+# Weights of the squared length of the change, of which cross-validation chooses one, on at most
 # COMPARED songs.
-DECAYS = (0.01, 0.1, 1.0)
+DECAYS = (0.01, 0.1, 1.0, 10.0)
 COMPARED = 2000
 # {numbers of an embedding: the first ones that are learned from}. Without the logits of YAMNet, the
 # last 521 of musicnn_yamnet, cross-validation is better; see docs/how-to/library.md.
 LEARNED = {1923: 1402}
-COLUMNS = ("file", "genre")
-GROUP = "group"  # a further column: artist
 
 
-@dataclasses.dataclass(frozen=True)
-class Examples:
-  """Songs with a genre.
-
-  Attributes:
-    paths: Paths of the files.
-    groups: Artist of each song, or its folder where the artist is unknown.
-    labels: int[songs], indices of `genres`.
-    features: float32[songs, features], the embeddings.
-    genres: The genres, sorted.
-    left_out: Genres with too few artists, with their numbers of artists.
-  """
-
-  paths: tuple[str, ...]
-  groups: tuple[str, ...]
-  labels: np.ndarray
-  features: np.ndarray
-  genres: tuple[str, ...]
-  left_out: dict[str, int]
-
-
-def read_examples(db: sqlite3.Connection, model: int, table: str = "") -> Examples:
-  """Return the songs of a library that have a genre and an embedding.
+def cross_validate(examples: Examples, start: np.ndarray) -> tuple[Predictions, float, float]:
+  """Predict each song by a layer that was trained on other artists.
 
   Args:
-    db: The library.
-    model: Id of the model with the embeddings.
-    table: CSV file with the columns file and genre, and group if artists are not in the tags; ''
-      for the genres that humans gave: in `library serve`, else in the files' tags, without those
-      that this program wrote.
-
-  Raises:
-    UserError: If fewer than two genres have enough artists, or the table cannot be used.
-  """
-  listed = _read_table(table) if table else None
-  found = []
-  names = read_names()
-  for path, text, embedding, corrected in db.execute(
-    "SELECT path, tags, embedding, correction.genre FROM file"
-    " JOIN analysis ON analysis.file = file.id LEFT JOIN correction USING (sound)"
-    " WHERE model = ? AND status = 'ok' AND missing_since IS NULL AND embedding != x''"
-    " ORDER BY path",
-    (model,),
-  ):
-    known = json.loads(text)
-    artist = known.get("albumartist") or known.get("artist", "")
-    if listed is None:
-      genre = _corrected(corrected, names) or _human_genre(known)
-    else:
-      genre, group = listed.get(path, ("", ""))
-      artist = group or artist
-    if genre:
-      group = name_key(artist) or os.fsdecode(os.path.dirname(path))
-      found.append((os.fsdecode(path), group, genre, embedding))
-  spellings: dict[str, str] = {}
-  artists: dict[str, set[str]] = {}
-  for _, group, genre, _ in found:
-    spellings.setdefault(name_key(genre), genre)
-    artists.setdefault(name_key(genre), set()).add(group)
-  kept = sorted(key for key, names in artists.items() if len(names) >= MIN_ARTISTS)
-  left_out = {spellings[key]: len(names) for key, names in artists.items() if key not in kept}
-  if len(kept) < 2:
-    counts = ", ".join(f"{spellings[key]} {len(names)}" for key, names in artists.items())
-    raise UserError(
-      f"two genres with {MIN_ARTISTS} artists each are needed to learn; artists by genre:"
-      f" {counts or 'none'}. Tag more songs, or give --from=FILE with the columns file and genre"
-    )
-  rows = [row for row in found if name_key(row[2]) in kept]
-  return Examples(
-    tuple(row[0] for row in rows),
-    tuple(row[1] for row in rows),
-    np.array([kept.index(name_key(row[2])) for row in rows]),
-    np.stack([np.frombuffer(row[3], np.float16).astype(np.float32) for row in rows]),
-    tuple(spellings[key] for key in kept),
-    left_out,
-  )
-
-
-def _corrected(text: str | None, names: dict[str, str]) -> str:
-  """Return the first genre of a correction, or '' without one."""
-  return (tags_of(text, names) or parts_of(text))[0] if text else ""
-
-
-def _human_genre(known: dict[str, Any]) -> str:
-  """Return the first genre that a human wrote into the tags of a file, or ''."""
-  provenance = known.get("provenance", "")
-  ours = set() if by_human(provenance) else written_genres(provenance)
-  for values in known.get("genres", {}).values():
-    for genre in (part for text in values for part in parts_of(text)):
-      if genre and genre not in ours:
-        return normal_name(genre)
-  return ""
-
-
-def _read_table(path: str) -> dict[bytes, tuple[str, str]]:
-  """Return {path: (genre, group)} of a user's table; paths are relative to its folder."""
-  rows = read_rows(path, COLUMNS)
-  _, header = next(rows, (1, []))
-  names = [*COLUMNS, GROUP] if GROUP in map(name_key, header) else COLUMNS
-  indices = columns_of(header, names, path)
-  folder = os.path.dirname(os.path.abspath(path))
-  found = {}
-  for line, row in rows:
-    check_cells(row, header, path, line)
-    file, genre, *group = [row[index] for index in indices]
-    name = os.path.normpath(os.path.join(folder, os.path.expanduser(file)))
-    found[os.fsencode(name)] = normal_name(genre), "".join(group)
-  return found
-
-
-def cross_validate(examples: Examples) -> tuple[Predictions, float, float]:
-  """Predict each song by a layer that was trained on other artists.
+    examples: Songs with a genre.
+    start: float32[songs, genres], logits to which those of the layer are added.
 
   Returns:
     The predictions before the temperature, the temperature fitted on them, and the weight of
@@ -171,11 +61,11 @@ def cross_validate(examples: Examples) -> tuple[Predictions, float, float]:
   def predicted(decay, step):
     """Return the probabilities of songs 0, `step`, 2 `step` and so on, and their temperature."""
     x, labels, part = examples.features[::step], examples.labels[::step], fold[::step]
-    probabilities = np.zeros((len(part), count))
+    first, probabilities = start[::step], np.zeros((len(part), count))
     for number in np.unique(part):
       test = part == number
-      kernel, bias = softmax_regression.fit(x[~test], labels[~test], count, decay)
-      probabilities[test] = softmax(x[test] @ kernel + bias)
+      kernel, bias = softmax_regression.fit(x[~test], labels[~test], first[~test], decay)
+      probabilities[test] = softmax(first[test] + x[test] @ kernel + bias)
     return probabilities, fit_temperature(probabilities, labels)
 
   def loss(decay):
@@ -217,34 +107,58 @@ def suspicious(predictions: Predictions) -> list[tuple[str, str, str, float]]:
   ]
 
 
-def with_head(
-  metadata: dict[str, Any], variables: dict[str, Any], kernel: np.ndarray, bias: np.ndarray
-) -> dict[str, Any]:
-  """Return the parameters of a network whose last layer is replaced.
+def known_layer(
+  metadata: dict[str, Any], variables: dict[str, Any], genres: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+  """Return the layer of a network for genres, of which it knows some under their names in tags.
 
   Args:
     metadata: Content of model.json.
-    variables: 'params' and others, as nested dicts; not changed.
-    kernel: float32[features, classes].
-    bias: float32[classes].
+    variables: 'params' and others, as nested dicts.
+    genres: The genres.
+
+  Returns:
+    float32[features, genres] and float32[genres], kernel and bias on the embedding; zeros for
+    genres that the network does not know.
 
   Raises:
     UserError: If the network has no linear layer on its embedding.
   """
+  params = variables["params"]
+  last = next((name for name in ("head", "logits", "logits_hidden") if name in params), "")
+  if not last:
+    raise UserError(
+      f"the network {metadata['model']['name']} has no linear layer on its embedding; scan with"
+      " another model"
+    )
+  names = read_names()
+  columns = {name_key(tag_of(label, names)): i for i, label in enumerate(metadata["classes"])}
+  kernel = np.zeros((len(params[last]["kernel"]), len(genres)), np.float32)
+  bias = np.zeros(len(genres), np.float32)
+  for number, genre in enumerate(genres):
+    column = columns.get(name_key(tag_of(genre, names)))
+    if column is not None:
+      kernel[:, number] = params[last]["kernel"][:, column]
+      bias[number] = params[last]["bias"][column]
+  return kernel, bias
+
+
+def with_head(variables: dict[str, Any], kernel: np.ndarray, bias: np.ndarray) -> dict[str, Any]:
+  """Return the parameters of a network whose last layer is replaced.
+
+  Args:
+    variables: 'params' and others, as nested dicts; not changed. `known_layer` takes them.
+    kernel: float32[features, classes].
+    bias: float32[classes].
+  """
   params = dict(variables["params"])
-  last = next((name for name in ("head", "logits") if name in params), "")
-  if last:
-    params[last] = {"kernel": kernel, "bias": bias}
-  elif {"logits_linear", "logits_hidden"} <= set(params):  # the mean of two layers
+  if "logits_hidden" in params:  # the mean of two layers
     size = len(params["logits_linear"]["kernel"])
     zeros = np.zeros((size, len(bias)), np.float32)
     params["logits_linear"] = {"kernel": zeros, "bias": np.zeros_like(bias)}
     params["logits_hidden"] = {"kernel": 2 * kernel, "bias": 2 * bias}
   else:
-    raise UserError(
-      f"the network {metadata['model']['name']} has no linear layer on its embedding; scan with"
-      " another model"
-    )
+    params["head" if "head" in params else "logits"] = {"kernel": kernel, "bias": bias}
   return {**variables, "params": params}
 
 
@@ -272,14 +186,16 @@ def learn(
   target = pathlib.Path(out).expanduser().absolute()
   if os.path.lexists(target):
     raise UserError(f"--out={out} exists: give another folder")
-  size = examples.features.shape[1]
-  features = examples.features[:, : LEARNED.get(size, size)]
-  predictions, temperature, decay = cross_validate(dataclasses.replace(examples, features=features))
+  kernel, bias = known_layer(metadata, variables, examples.genres)
+  start = examples.features @ kernel + bias
+  used = LEARNED.get(len(kernel), len(kernel))
+  examples = dataclasses.replace(examples, features=examples.features[:, :used])
+  predictions, temperature, decay = cross_validate(examples, start)
   metrics = summarize(predictions)
-  kernel, bias = softmax_regression.fit(features, examples.labels, len(examples.genres), decay)
-  kernel = np.pad(kernel, ((0, size - len(kernel)), (0, 0)))
+  change, bias_change = softmax_regression.fit(examples.features, examples.labels, start, decay)
+  kernel[:used] += change
   variables = {name: value for name, value in variables.items() if name != "label_sets"}
-  weights = flatten_dict(with_head(metadata, variables, kernel, bias), sep="/")
+  weights = flatten_dict(with_head(variables, kernel, bias + bias_change), sep="/")
   found = suspicious(predictions)
   kept = {
     name: value

@@ -11,14 +11,14 @@ LEAST_DEVIATION, CONSTANT = 0.3, 1e-6
 
 
 def fit(
-  features: np.ndarray, labels: np.ndarray, num_classes: int, decay: float
+  features: np.ndarray, labels: np.ndarray, start: np.ndarray, decay: float
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Fit a layer; classes count equally, however many rows they have.
+  """Fit a layer that is added to another one; classes count equally, whatever their rows.
 
   Args:
     features: float32[rows, features].
     labels: int[rows].
-    num_classes: Number of classes.
+    start: float32[rows, classes], logits of the other layer; zeros for none.
     decay: Weight of the squared length of the kernel of standardized features.
 
   Returns:
@@ -32,6 +32,7 @@ def fit(
   typical = np.median(deviation[varies]) if varies.any() else 1.0
   deviation = np.where(varies, deviation + LEAST_DEVIATION * typical, 1.0).astype(np.float32)
   x = (features - mean) / deviation
+  num_classes = start.shape[1]
   counts = np.maximum(np.bincount(labels, minlength=num_classes), 1)
   weights = (1 / counts)[labels]
   weights = (weights / weights.sum()).astype(np.float32)
@@ -40,7 +41,7 @@ def fit(
 
   def loss(flat):
     kernel = flat.reshape(shape).astype(np.float32)
-    probabilities = softmax(x @ kernel[:-1] + kernel[-1])
+    probabilities = softmax(start + x @ kernel[:-1] + kernel[-1])
     likelihood = np.maximum((probabilities * target).sum(1), 1e-12)
     error = ((probabilities - target) * weights[:, None]).astype(np.float32)
     gradient = np.concatenate([x.T @ error + decay * kernel[:-1], error.sum(0, keepdims=True)])

@@ -5,10 +5,11 @@ import json
 import soundfile
 
 from genre_jax.inference.output_lock import OutputLock
-from genre_jax.library import corrections, database, learn, overview, tags
+from genre_jax.library import corrections, database, overview, tags
 from genre_jax.library.correction_writer import CorrectionWriter
 from genre_jax.library.database import find_model
 from genre_jax.library.label_names import read_names
+from genre_jax.library.learning_examples import read_examples
 from genre_jax.library.tagging import Options
 from tests.inference.conftest import sound
 from tests.library.conftest import add_song, content, scan, tag, undo_last, write_songs
@@ -105,7 +106,7 @@ def test_learn_trains_with_the_word_of_a_human(db):
     db.execute("INSERT INTO analysis VALUES (?, 1, '', 0, x'', ?)", (number + 1, vector))
   corrections.correct(db, 1, "hiphop; Rock")
   corrections.correct(db, 2, "hip-hop")
-  examples = learn.read_examples(db, 1)
+  examples = read_examples(db, 1)
   assert examples.genres == ("Doom", "Hip-Hop", "Rock")
   assert examples.labels.tolist() == [1, 1, 2, 2, 0, 0]
 

@@ -11,12 +11,21 @@ from genre_jax.inference import model_dir
 from genre_jax.inference.model import load, variable_shapes
 from genre_jax.library import learn, softmax_regression
 from genre_jax.library.database import transaction
+from genre_jax.library.learning_examples import read_examples
 from genre_jax.models import musicnn_yamnet
 from genre_jax.models.registry import build_model
 from tests.inference.conftest import SMALL, small_model, write_small_model  # noqa: F401
 
 SIZE = 8
 CENTERS = 3 * np.eye(SIZE)
+
+
+def zeros(examples):
+  return np.zeros((len(examples.labels), len(examples.genres)), np.float32)
+
+
+def cross_validate(examples):
+  return learn.cross_validate(examples, zeros(examples))
 
 
 def _add(db, number, genre, center, artist, provenance=""):
@@ -60,7 +69,7 @@ def test_examples(db, songs):
   _add(db, 201, "DOOM; Slow", 0, "artist 0")  # another spelling, and a second genre
   _add(db, 202, "Rock", 4, "artist 1", provenance=json.dumps({"genres": ["Rock"]}))
   _add(db, 203, "", 4, "artist 2")
-  examples = learn.read_examples(db, 1)
+  examples = read_examples(db, 1)
   assert examples.genres == ("Bop", "Doom", "Dub") and len(examples.paths) == 121
   assert examples.left_out == {"Polka": 1}
   assert examples.features.shape == (121, SIZE) and examples.features.dtype == np.float32
@@ -74,28 +83,28 @@ def test_a_table_of_the_user(tmp_path, db):
     for n, path in enumerate(paths)
   ]
   table.write_text("\n".join(["file,genre,group", *lines, "/absent.flac,Fast,1"]) + "\n")
-  examples = learn.read_examples(db, 1, str(table))
+  examples = read_examples(db, 1, str(table))
   assert examples.genres == ("Fast", "Slow") and len(examples.paths) == 8
   assert set(examples.groups) == {"0", "1", "2", "3"}
   # Without artists the folder is the group, and these songs are in one folder.
   table.write_text("\n".join(["file,genre", *[line.rsplit(",", 1)[0] for line in lines]]) + "\n")
   with pytest.raises(UserError, match="Fast 1, Slow 1"):
-    learn.read_examples(db, 1, str(table))
+    read_examples(db, 1, str(table))
   table.write_text("name,genre\n")
   with pytest.raises(UserError, match="column file is missing"):
-    learn.read_examples(db, 1, str(table))
+    read_examples(db, 1, str(table))
 
 
 def test_artists_are_apart_in_cross_validation(db, songs, monkeypatch):
-  examples = learn.read_examples(db, 1)
+  examples = read_examples(db, 1)
   real, seen = softmax_regression.fit, []
 
-  def fit(features, labels, count, decay):
+  def fit(features, labels, start, decay):
     seen.append({tuple(row) for row in features})
-    return real(features, labels, count, decay)
+    return real(features, labels, start, decay)
 
   monkeypatch.setattr(softmax_regression, "fit", fit)
-  predictions, *_ = learn.cross_validate(examples)
+  predictions, *_ = cross_validate(examples)
   assert len(seen) == learn.FOLDS * (len(learn.DECAYS) + 1)
   for training in seen:
     inside = {
@@ -113,7 +122,7 @@ def test_artists_are_apart_in_cross_validation(db, songs, monkeypatch):
 
 
 def test_wrong_tags_are_found(db, songs):
-  predictions, *_ = learn.cross_validate(learn.read_examples(db, 1))
+  predictions, *_ = cross_validate(read_examples(db, 1))
   found = learn.suspicious(predictions)
   wrong = {song for number, song in enumerate(songs) if number % 30 == 0}
   # The clearest ones are wrong; one lies between the genres by chance.
@@ -127,10 +136,10 @@ def test_wrong_tags_are_found(db, songs):
 def test_the_layer_is_the_minimum(db, songs):
   """Compare with scikit-learn on features of other scales, with balanced classes."""
   sklearn = pytest.importorskip("sklearn.linear_model")
-  examples = learn.read_examples(db, 1)
+  examples = read_examples(db, 1)
   scale = np.arange(1, SIZE + 1, dtype=np.float32)
   features = examples.features * scale + 5
-  kernel, bias = softmax_regression.fit(features, examples.labels, 3, decay=0.01)
+  kernel, bias = softmax_regression.fit(features, examples.labels, zeros(examples), 0.01)
   deviation = features.std(0)
   standard = (features - features.mean(0)) / (deviation + 0.3 * np.median(deviation))
   model = sklearn.LogisticRegression(
@@ -151,7 +160,7 @@ def test_the_model_is_an_ordinary_one(tmp_path, db, songs, network, small_model)
   segments = rng.normal(-40, 10, (6, SMALL.num_frames, SMALL.n_mels)).astype(np.float32)
   frames = np.full(6, SMALL.num_frames)
   _, embeddings = model.infer(segments, frames)
-  examples = learn.read_examples(db, 1)
+  examples = read_examples(db, 1)
   wide = np.zeros((len(examples.labels), embeddings.shape[1]), np.float32)
   wide[:, :SIZE] = examples.features
   examples = learn.dataclasses.replace(examples, features=wide)
@@ -162,8 +171,8 @@ def test_the_model_is_an_ordinary_one(tmp_path, db, songs, network, small_model)
   learned = load(str(out))
   assert learned.name == "mine" and learned.classes == ("Bop", "Doom", "Dub")
   assert learned.task == "single_label" and learned.provenance["base"]["license"] == "CC0"
-  decay = learn.cross_validate(examples)[2]
-  kernel, bias = softmax_regression.fit(examples.features, examples.labels, 3, decay)
+  decay = cross_validate(examples)[2]
+  kernel, bias = softmax_regression.fit(examples.features, examples.labels, zeros(examples), decay)
   np.testing.assert_allclose(
     learned.logits(segments, frames), embeddings @ kernel + bias, rtol=1e-3, atol=1e-3
   )
@@ -178,11 +187,11 @@ def test_the_model_is_an_ordinary_one(tmp_path, db, songs, network, small_model)
 def test_the_head_of_the_default_model():
   params = {"head": {"kernel": np.ones((4, 9)), "bias": np.ones(9)}, "musicnn": {}}
   kernel, bias = np.ones((4, 2), np.float32), np.zeros(2, np.float32)
-  new = learn.with_head({"model": {"name": "x"}}, {"params": params}, kernel, bias)
+  new = learn.with_head({"params": params}, kernel, bias)
   assert new["params"]["head"]["kernel"].shape == (4, 2) and "musicnn" in new["params"]
   assert params["head"]["kernel"].shape == (4, 9)
   with pytest.raises(UserError, match="no linear layer"):
-    learn.with_head({"model": {"name": "x"}}, {"params": {}}, kernel, bias)
+    learn.known_layer({"model": {"name": "x"}, "classes": []}, {"params": {}}, ["Doom"])
 
 
 def test_numbers_that_are_not_learned_from_have_no_weight(tmp_path, db, songs, monkeypatch):
@@ -190,10 +199,35 @@ def test_numbers_that_are_not_learned_from_have_no_weight(tmp_path, db, songs, m
   written = {}
   monkeypatch.setattr(learn, "write_model", lambda *values: written.update(values[2]))
   variables = {"params": {"head": {"kernel": np.zeros((SIZE, 6)), "bias": np.zeros(6)}}}
-  metadata = {"name": "x", "model": {"name": "x"}}
-  learn.learn(learn.read_examples(db, 1), metadata, variables, str(tmp_path / "mine"))
+  metadata = {"name": "x", "model": {"name": "x"}, "classes": list("abcdef")}
+  learn.learn(read_examples(db, 1), metadata, variables, str(tmp_path / "mine"))
   kernel = written["params/head/kernel"]
   assert kernel.shape == (SIZE, 3) and not kernel[-2:].any() and kernel[:-2].all()
+
+
+def test_genres_that_the_model_knows_start_from_its_layer(db, songs):
+  """A layer that tells songs apart is kept where the songs are few, and others are learned."""
+  kernel = np.zeros((SIZE, 3), np.float32)
+  kernel[1, 0], kernel[0, 2] = 5, 5
+  head = {"kernel": kernel, "bias": np.array([1, 2, 3], np.float32)}
+  metadata = {"classes": ["hip-hop", "speech", "doom"]}
+  layer = learn.known_layer(metadata, {"params": {"head": head}}, ("Hip-Hop", "Doom", "Polka"))
+  np.testing.assert_array_equal(layer[0], np.stack([kernel[:, 0], kernel[:, 2], kernel[:, 1]], 1))
+  np.testing.assert_array_equal(layer[1], [1, 3, 0])
+  examples = read_examples(db, 1)
+  few = learn.dataclasses.replace(
+    examples,
+    paths=examples.paths[::6],
+    groups=examples.groups[::6],
+    labels=examples.labels[::6],
+    features=np.float32(np.random.default_rng(0).normal(size=(20, SIZE))),
+  )
+  right = np.float32(5 * np.eye(3))[few.labels]
+  accuracy = [
+    (learn.cross_validate(few, start)[0].probabilities.argmax(1) == few.labels).mean()
+    for start in (zeros(few), right)
+  ]
+  assert accuracy[0] < 0.8 and accuracy[1] == 1
 
 
 def test_a_constant_number_has_no_weight():
@@ -202,7 +236,7 @@ def test_a_constant_number_has_no_weight():
   features = rng.normal(size=(60, 20)).astype(np.float32) + 3 * np.eye(20)[labels]
   features[:, 8:] = np.float32(0.7)  # its deviation is rounding
   features[:, 12:], features[0, 19] = 0, 1e-4
-  kernel, _ = softmax_regression.fit(features, labels, 3, 0.01)
+  kernel, _ = softmax_regression.fit(features, labels, np.zeros((60, 3), np.float32), 0.01)
   assert np.abs(kernel[8:]).max() < 0.1 * np.abs(kernel[:3]).max()
 
 
@@ -211,12 +245,13 @@ def test_a_model_learned_from_the_default_one_can_be_built(tmp_path, db, songs):
   variables = {"params": {"head": {"kernel": np.zeros((SIZE, 6)), "bias": np.zeros(6)}}}
   metadata = {
     "name": "default",
+    "classes": list("abcdef"),
     "model": {"name": "musicnn_yamnet", "not_music": 1, "limits": limits},
     "frontend": musicnn_yamnet.FRONTEND.to_dict(),
     "normalization": "none",
     "eval_per_track": 0,
   }
-  learn.learn(learn.read_examples(db, 1), metadata, variables, str(tmp_path / "mine"))
+  learn.learn(read_examples(db, 1), metadata, variables, str(tmp_path / "mine"))
   written = json.loads((tmp_path / "mine" / "model.json").read_text())
   network = build_model(written["model"], len(written["classes"]))
   assert variable_shapes(network, musicnn_yamnet.FRONTEND)["params/head/bias"] == (3,)
