@@ -86,6 +86,8 @@ def _run(
       folder.mkdir(parents=True, exist_ok=True)
       stack.enter_context(workdir_lib.lock_workdir(folder))
       workdir_lib.claim_workdir(folder, config, experiment.prepared.path.name)
+  with processes.together():
+    workdir_lib.check_shared(folder)
   if mode != "eval":
     train(experiment, folder, mesh)
   if mode == "train":

@@ -5,7 +5,9 @@ import fcntl
 import importlib.metadata
 import json
 import pathlib
+import socket
 import subprocess
+import time
 from collections.abc import Iterator
 
 import jax
@@ -29,6 +31,7 @@ PACKAGES = (
   "tensorflow-datasets",
   "librosa",
 )
+SHARED_SECONDS = 60.0  # until a network file system shows what another machine wrote
 
 
 def git_commit() -> str:
@@ -70,6 +73,22 @@ def lock_workdir(workdir: pathlib.Path) -> Iterator[None]:
         f"{workdir} is in use by another process; wait for it or name another folder with --workdir"
       ) from error
     yield
+
+
+def check_shared(workdir: pathlib.Path) -> None:
+  """Wait until this process sees the config.json that process 0 wrote.
+
+  Raises:
+    UserError: If it is not there after SHARED_SECONDS.
+  """
+  deadline = time.monotonic() + SHARED_SECONDS
+  while not (workdir / "config.json").exists():
+    if time.monotonic() > deadline:
+      raise UserError(
+        f"{workdir.absolute()} on {socket.gethostname()} lacks the config.json that process 0"
+        " wrote: name a folder with --workdir that all machines share"
+      )
+    time.sleep(0.1)
 
 
 def claim_workdir(

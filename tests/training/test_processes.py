@@ -8,13 +8,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import jax
 import pytest
 
 from genre_jax.errors import UserError
-from genre_jax.training import processes
+from genre_jax.training import processes, workdir
 from tests.training.tiny_runs import command, curves, environment, write_experiment
 
 pytestmark = pytest.mark.slow
@@ -177,6 +178,16 @@ def test_a_machine_whose_name_has_no_address(monkeypatch):
   monkeypatch.setattr(socket, "gethostname", lambda: "nowhere.invalid")
   with pytest.raises(UserError, match=r"nowhere\.invalid, has no address: add it to /etc/hosts"):
     processes.connect("127.0.0.1:1", 2, 0)
+
+
+def test_a_run_folder_that_is_not_shared(tmp_path, monkeypatch):
+  monkeypatch.setattr(workdir, "SHARED_SECONDS", 0.3)
+  with pytest.raises(UserError, match=r"lacks the config\.json .* that all machines share"):
+    workdir.check_shared(tmp_path)
+  later = threading.Timer(0.1, (tmp_path / "config.json").touch)
+  later.start()
+  workdir.check_shared(tmp_path)
+  later.join()
 
 
 @pytest.mark.parametrize(
