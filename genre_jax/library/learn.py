@@ -119,7 +119,7 @@ def known_layer(
 
   Returns:
     float32[features, genres] and float32[genres], kernel and bias on the embedding; zeros for
-    genres that the network does not know.
+    genres that the network does not know, and for all where the layer is only a part of the logits.
 
   Raises:
     UserError: If the network has no linear layer on its embedding.
@@ -132,7 +132,8 @@ def known_layer(
       " another model"
     )
   names = read_names()
-  columns = {name_key(tag_of(label, names)): i for i, label in enumerate(metadata["classes"])}
+  labels = metadata["classes"] if last != "logits_hidden" else ()  # the other part is not known
+  columns = {name_key(tag_of(label, names)): i for i, label in enumerate(labels)}
   kernel = np.zeros((len(params[last]["kernel"]), len(genres)), np.float32)
   bias = np.zeros(len(genres), np.float32)
   for number, genre in enumerate(genres):

@@ -47,7 +47,8 @@ class Protocol:
     split: Split that is evaluated, 'validation' or 'test'.
     unit: 'segment' or 'track'.
     entries: Its rows; the others are compared with the first.
-    primary: Name of the entry whose comparison was planned before any run, or ''.
+    pairs: Further comparisons, (name of an entry, name of its control).
+    primary: Comparisons that were planned before they were run, as in `pairs`.
     corpus: Name of the corpus, 'gtzan' or 'fsdd'.
     groups: Plural of what the bootstrap draws whole; '' if each row is its own group.
   """
@@ -58,7 +59,8 @@ class Protocol:
   split: str
   unit: str
   entries: tuple[Entry, ...]
-  primary: str = ""
+  pairs: tuple[tuple[str, str], ...] = ()
+  primary: tuple[tuple[str, str], ...] = ()
   corpus: str = "gtzan"
   groups: str = "artists"
 
@@ -73,6 +75,7 @@ NETWORKS = (
   "split_cnn",
   "square_cnn",
 )
+LEARNED_PAIR = ("split_cnn", "square_cnn")
 FEW_NETWORKS = ("axis_features", "axis_features_2d", "baseline", "split_cnn", "square_cnn")
 
 
@@ -122,6 +125,7 @@ PROTOCOLS = {
       Entry(f"published_baseline, {OWN}", "leaky_published_baseline", 5),
       Entry(f"published_tf_split, {OWN}", "leaky_published_tf_split", 3),
     ),
+    pairs=(LEARNED_PAIR,),
   ),
   "P2": Protocol(
     "P2: four genres, no artist in two splits",
@@ -129,8 +133,9 @@ PROTOCOLS = {
     " evaluates each clip once, with a network that was not trained on its artist. No checkpoint is"
     " chosen on the evaluated fold. The recipe, however, was chosen by cross-validation over the"
     " same clips in other folds, which biases these accuracies upward. Unit: tracks. The"
-    " primary comparison, planned before any run, is axis_features minus axis_features_2d. All"
-    " other comparisons are exploratory.",
+    " primary comparisons, planned before they were run, are those of a split by axis with its"
+    " control: axis_features minus axis_features_2d, and split_cnn minus square_cnn. All other"
+    " comparisons are exploratory.",
     "log_mel.npz",
     "test",
     "track",
@@ -152,7 +157,7 @@ PROTOCOLS = {
         {"split.name": "artist_kfold"},
       ),
     ),
-    "axis_features_2d",
+    primary=(("axis_features", "axis_features_2d"), LEARNED_PAIR),
   ),
   "P3": Protocol(
     "P3: ten genres, the fault-filtered lists",
@@ -164,6 +169,7 @@ PROTOCOLS = {
     "validation",
     "track",
     _same_recipe("axis_features_10", 5) + _mfcc("axis_features_10"),
+    pairs=(LEARNED_PAIR,),
   ),
   "P4": Protocol(
     "P4: ten genres, real audio",

@@ -50,7 +50,7 @@ def compute_results(protocol: Protocol, data: pathlib.Path, folder: pathlib.Path
   tracks = reference.runs[0].tracks
   comparable = [system for system in systems.values() if system.runs[0].tracks == tracks]
   if len(comparable) > 1:
-    results["differences"] = _differences(protocol.primary, comparable)
+    results["differences"] = _differences(protocol, comparable)
     results["never_correct"] = _never_correct(protocol.unit, comparable)
   if protocol.split == "validation":
     results["calibration"] = _calibration(reference)
@@ -85,21 +85,27 @@ def _numbers(values) -> list[float | None]:
   return [float(value) if math.isfinite(value) else None for value in values]
 
 
-def _differences(primary: str, systems: list[comparison.System]) -> list[dict[str, Any]]:
-  """Return the paired differences of the first system and every other one.
+def _differences(protocol: Protocol, systems: list[comparison.System]) -> list[dict[str, Any]]:
+  """Return the paired differences of the first system and every other one, and of further pairs.
+
+  Holm's correction leaves the primary comparisons out.
 
   Args:
-    primary: Name of the system of the primary comparison, which Holm's correction leaves out.
-    systems: Systems that were evaluated on the same tracks.
+    protocol: Names the further pairs.
+    systems: Systems that were evaluated on the same tracks; the first one is the reference.
   """
-  first, *others = systems
+  by_name = {system.name: system for system in systems}
+  first, *others = by_name
+  pairs = [*((first, other) for other in others), *protocol.pairs, *protocol.primary]
+  pairs = [pair for pair in dict.fromkeys(pairs) if set(pair) <= set(by_name)]
   families = {
-    "primary": [system for system in others if system.name == primary],
-    "exploratory": [system for system in others if system.name != primary],
+    "primary": [pair for pair in pairs if pair in protocol.primary],
+    "exploratory": [pair for pair in pairs if pair not in protocol.primary],
   }
   differences = []
   for kind, family in families.items():
-    pairs = comparison.compare([first], [(first, other) for other in family]) if family else []
+    compared = [(by_name[name], by_name[control]) for name, control in family]
+    found = comparison.compare(systems, compared) if family else []
     differences += [
       {
         "reference": pair.a,
@@ -112,7 +118,7 @@ def _differences(primary: str, systems: list[comparison.System]) -> list[dict[st
         "kind": kind,
         "runs_available": True,
       }
-      for pair in pairs
+      for pair in found
     ]
   return differences
 

@@ -5,7 +5,7 @@ A file has these keys:
 - `rows`: one for each entry: entry, experiment, parameters, seeds, n, metrics, minutes (of one
   training), commits, runs_available. `metrics` maps a name to value, ci95 and sd (over seeds).
 - `differences`: reference minus entry on the same tracks, from one program run: metrics with ci95,
-  mcnemar_p, holm_p (None for the primary comparison), kind, runs_available.
+  mcnemar_p, holm_p (None for a primary comparison), kind, runs_available.
 - `never_correct`, `calibration`, `chance`: what else was computed, or None.
 
 Accuracies and other shares are from 0 to 1.

@@ -61,6 +61,8 @@ def _small(prepared):
       protocols.Entry("second, own", "axis_features", 3, (), quick),
       protocols.Entry("mfcc", "axis_features", 1, (), reference),
     ),
+    pairs=(("mfcc", "first"), ("mfcc", "second, own")),
+    primary=(("first", "mfcc"),),
   )
 
 
@@ -90,7 +92,7 @@ def test_runs_are_made_once_and_results_are_stored(archive, monkeypatch, capsys)
     assert 0 <= low <= row["metrics"]["accuracy"]["value"] <= high <= 1 and row["minutes"] > 0
   assert results["rows"][1]["parameters"] == 4 * (2 * mfcc_reference.COEFFICIENTS + 1)
   pairs = [(item["reference"], item["entry"], item["kind"]) for item in results["differences"]]
-  assert pairs == [("first", "mfcc", "exploratory")]
+  assert pairs == [("first", "mfcc", "primary"), ("mfcc", "first", "exploratory")]
   assert results["calibration"]["entry"] == "first"
   text = page.read_text()
   lines = [line for line in text.splitlines() if line.startswith("| ")]
@@ -98,7 +100,7 @@ def test_runs_are_made_once_and_results_are_stored(archive, monkeypatch, capsys)
   assert "| 1 | 24 |" in first and "[" in first
   assert any(line.startswith("| mfcc | ") for line in lines)
   assert "Not run: second, own." in text
-  assert "first minus" in text and "exploratory" in text
+  assert "first minus" in text and "mfcc minus" in text and "exploratory" in text
   assert "No seed of any of 2 networks" in text
   assert "Calibration of first, mean over 1 seeds, n = 24" in text
   capsys.readouterr()
@@ -224,6 +226,7 @@ def test_every_protocol_resolves(archive):
   for value in protocols.PROTOCOLS.values():
     runs = [m.config for entry in value.entries for m in protocols.members(entry, archive)]
     assert len({json.dumps(run, sort_keys=True) for run in runs}) == len(runs)
-    assert value.primary in ("", *(entry.name for entry in value.entries))
+    names = {entry.name for entry in value.entries}
+    assert all(set(pair) <= names for pair in (*value.pairs, *value.primary))
     folders = {protocols.entry_folder(archive, entry) for entry in value.entries}
     assert len(folders) == len(value.entries)
