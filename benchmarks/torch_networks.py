@@ -1,14 +1,17 @@
-"""Networks of `genre_jax/models` in PyTorch, channels last, as peers of the training step.
+"""Networks of `genre_jax/models` in PyTorch, as peers of the training step.
 
 Layers have the same names as there, so that both are initialized alike. All frames count as valid:
 ours apply masks, these do not. Only the environment of the peers can import this module.
 """
 
+import functools
 import re
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from benchmarks.torch_axis_features import AxisFeatures
 
 EPSILON = 1e-5  # as in genre_jax/models/layers.py
 
@@ -65,7 +68,30 @@ class PublishedTfSplit(nn.Module):
     return self.logits(self.hidden(flatten(x)).relu())
 
 
+class Baseline(nn.Module):
+  """Four stages of 3x3 convolution, max-pooling and batch normalization, then global pooling."""
+
+  channels = (16, 32, 64, 128)
+
+  def __init__(self, frames, mels, classes):
+    super().__init__()
+    for i, (inputs, outputs) in enumerate(zip((1, *self.channels), self.channels, strict=False)):
+      self.add_module(f"conv_{i}", nn.Conv2d(inputs, outputs, 3, padding="same", bias=False))
+      self.add_module(f"norm_{i}", nn.BatchNorm2d(outputs))
+    self.logits = nn.Linear(2 * self.channels[-1], classes)
+
+  def forward(self, x):
+    x = standardize_segment(x)
+    for i in range(len(self.channels)):
+      conv, norm = self.get_submodule(f"conv_{i}"), self.get_submodule(f"norm_{i}")
+      x = norm(F.max_pool2d(conv(x), 2)).relu()
+    return self.logits(torch.cat([x.mean((2, 3)), x.mean(3).amax(2)], 1))
+
+
 NETWORKS = {
+  "axis_features": functools.partial(AxisFeatures, learned=False),
+  "split_cnn": functools.partial(AxisFeatures, learned=True),
+  "baseline": Baseline,
   "published_baseline": PublishedBaseline,
   "published_tf_split": PublishedTfSplit,
 }
@@ -73,6 +99,8 @@ NETWORKS = {
 
 def path_of(name, value):
   """Return the path and a view of a parameter as in Flax, 'conv_0/kernel' for 'conv_0.weight'."""
+  if "." not in name:
+    return name, value
   layer, kind = name.split(".")
   if kind == "bias":
     return f"{layer}/bias", value
@@ -92,17 +120,22 @@ class Training:
       `clip_norm`, `label_smoothing`.
     draw: function of (path, shape) that returns the initial values of a parameter.
     compiled: whether torch.compile compiles forward and backward pass.
+    channels_last: whether arrays are stored with channels last, or first as is PyTorch's default.
+    device: 'cpu' or 'cuda'.
   """
 
-  def __init__(self, name, log_mel, labels, settings, draw, compiled):
+  def __init__(
+    self, name, log_mel, labels, settings, draw, compiled, channels_last=True, device="cpu"
+  ):
     self.network = NETWORKS[name](*log_mel.shape[1:], classes=int(labels.max()) + 1)
     with torch.no_grad():
       for key, value in self.network.named_parameters():
         path, view = path_of(key, value)
         view.copy_(torch.from_numpy(draw(path, tuple(view.shape))))
-    self.network.to(memory_format=torch.channels_last)
-    self.x = torch.from_numpy(log_mel)[:, None].contiguous(memory_format=torch.channels_last)
-    self.labels, self.settings = torch.from_numpy(labels), settings
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    self.network.to(device, memory_format=layout)
+    self.x = torch.from_numpy(log_mel)[:, None].contiguous(memory_format=layout).to(device)
+    self.labels, self.settings = torch.from_numpy(labels).to(device), settings
     self.optimizer = optimizer_of(self.network, settings)
     self.loss = torch.compile(self.loss_of) if compiled else self.loss_of
 

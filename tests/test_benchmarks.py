@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import harness, interleaved, similarity
+from benchmarks import gpu_suite, harness, interleaved, similarity
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
@@ -135,3 +135,13 @@ def test_each_benchmark_defines_its_flags_once(path):
   """Absl refuses two flags of one name, also of two modules."""
   names = sum(_flags(path).values(), [])
   assert len(names) == len(set(names)), names
+
+
+def test_the_gpu_suite_runs_without_a_gpu(monkeypatch):
+  monkeypatch.setenv(gpu_suite.SMALL, "1")
+  for name in ("inference, axis_features", "log-mel"):
+    output = gpu_suite.CONTENDERS[f"genre_jax, {name}"].setup()()
+    assert np.isfinite(output).all() and output.shape[0] in (256, 8)
+  assert {one.case for one in gpu_suite.CONTENDERS.values() if one.role == "peer"} == {
+    one.case for one in gpu_suite.CONTENDERS.values() if one.role == "ours"
+  }

@@ -65,18 +65,25 @@ def torch_stft():
 
   @torch.inference_mode()
   def run():
-    spectrum = torch.stft(
-      audio,
-      FRONTEND.n_fft,
-      FRONTEND.hop_length,
-      window=window,
-      center=True,
-      pad_mode=FRONTEND.pad_mode,
-      return_complex=True,
-    )
-    return _decibels_torch(torch, filters @ spectrum.abs().square()).numpy().T
+    return log_mel_torch(audio, window, filters).numpy().T
 
   return run
+
+
+def log_mel_torch(audio, window, filters):
+  """Return float32[..., bands, frames] of float32[..., samples] in dB below each clip's maximum."""
+  import torch
+
+  spectrum = torch.stft(
+    audio,
+    FRONTEND.n_fft,
+    FRONTEND.hop_length,
+    window=window,
+    center=True,
+    pad_mode=FRONTEND.pad_mode,
+    return_complex=True,
+  )
+  return _decibels_torch(torch, filters @ spectrum.abs().square())
 
 
 def nnaudio():
@@ -104,8 +111,8 @@ def nnaudio():
 
 def _decibels_torch(torch, power):
   decibels = 10.0 * torch.log10(power.clamp_min(FRONTEND.amin))
-  decibels = torch.maximum(decibels, decibels.max() - FRONTEND.top_db)
-  return decibels - decibels.max()
+  decibels = decibels - decibels.amax((-2, -1), keepdim=True)
+  return decibels.clamp_min(-FRONTEND.top_db)
 
 
 def essentia():

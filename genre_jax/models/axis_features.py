@@ -23,19 +23,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genre_jax.models.axis_kernels import CEPSTRAL_RATES, RATES, cosine_kernel, wave_kernel
 from genre_jax.models.axis_statistics import (
-  CEPSTRAL_RATES,
-  RATES,
   AxisDifferences,
   cepstral_changes,
   cepstral_statistics,
   cepstrum,
-  cosine_kernel,
   frequency_statistics,
   modulations,
   repeat_short_segments,
   time_statistics,
-  wave_kernel,
 )
 from genre_jax.models.layers import (
   DB_SCALE,

@@ -23,7 +23,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from genre_jax.models.axis_features import AxisFeatures
-from genre_jax.models.axis_statistics import MODULATION_FRAMES, wave_kernel
+from genre_jax.models.axis_kernels import MODULATION_FRAMES, wave_kernel
 
 
 class SplitCnn(AxisFeatures):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.fft
 
+from genre_jax.models import axis_kernels as kernels
 from genre_jax.models import axis_statistics as lib
 from genre_jax.models.axis_features import (
   AxisFeatures,
@@ -156,8 +157,8 @@ def test_the_square_control_has_the_same_cost(flops, frames):
 def test_differences_cover_one_axis_and_those_of_the_control_both(axis, square):
   x = np.random.default_rng(0).normal(size=(2, 30, 40, 1)).astype(np.float32)
   out = np.asarray(lib.AxisDifferences(axis, square)(jnp.asarray(x)))
-  assert out.shape == (2, 30, 40, len(lib.LAGS))
-  for i, lag in enumerate(lib.LAGS):
+  assert out.shape == (2, 30, 40, len(kernels.LAGS))
+  for i, lag in enumerate(kernels.LAGS):
     frames = lag if square or axis == "time" else 0
     bands = 0 if axis == "time" and not square else lag
     rising = x[:, frames:, bands:, 0] - x[:, : 30 - frames, : 40 - bands, 0]
@@ -182,7 +183,7 @@ def test_the_cepstrum_is_scipys():
   x = np.random.default_rng(0).normal(size=(2, 5, 64)).astype(np.float32)
   expected = scipy.fft.dct(x, axis=2, norm="ortho")[..., 1:]
   np.testing.assert_allclose(
-    lib.cepstrum(jnp.asarray(x), lib.cosine_kernel(64)), expected, atol=1e-5
+    lib.cepstrum(jnp.asarray(x), kernels.cosine_kernel(64)), expected, atol=1e-5
   )
 
 
@@ -192,7 +193,7 @@ def test_statistics_cover_the_valid_frames_only():
   mask = (np.arange(50)[None] < np.array([[50], [33]])).astype(np.float32)
   out = np.asarray(lib.cepstral_statistics(jnp.asarray(cepstra), jnp.asarray(mask)))
   valid = cepstra[1, :33]
-  count, groups = lib.CORRELATED, (64 - lib.CEPSTRA) // 4
+  count, groups = kernels.CORRELATED, (64 - kernels.CEPSTRA) // 4
   np.testing.assert_allclose(out[1, :30], valid[:, :30].mean(0), atol=1e-5)
   np.testing.assert_allclose(out[1, 30:60], valid[:, :30].std(0), atol=1e-4)
   centered, deviation = valid[:, :count] - valid[:, :count].mean(0), valid[:, :count].std(0) + 0.05
@@ -208,15 +209,15 @@ def test_statistics_cover_the_valid_frames_only():
 def test_modulation_power_is_at_the_rate_of_the_signal(number):
   """A level that oscillates at one of RATES has its power there, in every group of bands."""
   time = np.arange(96)
-  level = np.sin(2 * np.pi * lib.RATES[number] * time)[None, :, None] * np.ones((1, 1, 128))
-  kernel = lib.wave_kernel(lib.RATES, 96, False)
+  level = np.sin(2 * np.pi * kernels.RATES[number] * time)[None, :, None] * np.ones((1, 1, 128))
+  kernel = kernels.wave_kernel(kernels.RATES, 96, False)
   power = lib.modulations(jnp.asarray(level, jnp.float32), jnp.ones((1, 96)), kernel)
-  power = np.asarray(power).reshape(lib.GROUPS, len(lib.RATES))
+  power = np.asarray(power).reshape(kernels.GROUPS, len(kernels.RATES))
   assert (power.argmax(1) == number).all()
 
 
 def test_a_constant_level_has_no_modulation():
   level = jnp.full((1, 40, 128), 3.7)
   for square in (False, True):
-    kernel = lib.wave_kernel(lib.RATES, 40, square)
+    kernel = kernels.wave_kernel(kernels.RATES, 40, square)
     assert float(jnp.ptp(lib.modulations(level, jnp.ones((1, 40)), kernel))) < 1e-2

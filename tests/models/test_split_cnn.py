@@ -8,7 +8,7 @@ import pytest
 
 from genre_jax.experiments import base
 from genre_jax.models.axis_features import AxisFeatures
-from genre_jax.models.axis_statistics import CEPSTRAL_RATES, MODULATION_FRAMES, RATES
+from genre_jax.models.axis_kernels import CEPSTRAL_RATES, MODULATION_FRAMES, RATES
 from genre_jax.models.split_cnn import SplitCnn, SquareCnn
 from genre_jax.training.optimizer import decay_mask
 from tests.models.conftest import random_variables
