@@ -29,7 +29,7 @@ TWO_DEVICES = {
   **ONE_THREAD,
   "XLA_FLAGS": f"{ONE_THREAD['XLA_FLAGS']} --xla_force_host_platform_device_count=2",
 }
-EPOCHS = "--config.train.epochs=10"
+EPOCHS = "--config.train.epochs=13"  # 52 steps
 RESULTS = ("eval/valid.csv", "eval/test.csv", "eval/test.json")
 
 
