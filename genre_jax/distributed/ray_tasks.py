@@ -1,17 +1,22 @@
-"""What tasks of Ray compute: partitions of a job.
+"""What tasks of Ray compute: partitions of a job and songs of a library.
 
 The functions whose names end in `_task` run in worker processes of Ray, the others in the process
 of the command. This module imports neither Ray nor JAX before they are needed.
 """
 
+import contextlib
 import functools
 import os
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from typing import Any
 
 from genre_jax.distributed.manifest import File
 from genre_jax.distributed.ray_engine import cluster, map_partitions
+from genre_jax.distributed.tries import MOST_TRIES
 from genre_jax.errors import UserError
+
+DEADLY = f"ended the process that analyzed it, {MOST_TRIES} times with this file alone"
 
 
 def predict_all(
@@ -62,6 +67,53 @@ def predict_task(work, model, number, files) -> int:
   loaded, calls = _kept(*model, "genre_jax.inference.track_log_mel")
   predict_partition(work, number, files, loaded, calls, workers=1)
   return number
+
+
+def read_songs(
+  paths: Sequence[str],
+  model: tuple[str, str, str],
+  file_seconds: float,
+  partition_files: int,
+  *,
+  address: str,
+) -> Generator[tuple[str, Any]]:
+  """Read and analyze music files for the library.
+
+  Args:
+    paths: The files.
+    model: As of `predict_all`.
+    file_seconds: Time to read a file, as of `predict_files.predict`.
+    partition_files: Number of files of a partition.
+    address: As of `ray_engine.cluster`.
+
+  Yields:
+    Each path and its song with an analysis, or the reason why the file was not read, in any order.
+
+  Raises:
+    UserError: If there is no cluster, or a machine lacks the model.
+  """
+  shared = model, file_seconds
+  parts = ((paths[i : i + partition_files],) for i in range(0, len(paths), partition_files))
+  alone: list[str] = []
+  with cluster(address) as ray:
+    for (part,), songs in map_partitions(ray, songs_task, shared, parts, MOST_TRIES):
+      if songs is None:
+        alone += part
+      else:
+        yield from zip(part, songs, strict=True)
+    singles = (([path],) for path in alone)
+    for ((path,),), songs in map_partitions(ray, songs_task, shared, singles, MOST_TRIES):
+      yield path, DEADLY if songs is None else songs[0]
+
+
+def songs_task(model, file_seconds, paths) -> list:
+  """Read and analyze music files; return their songs, or reasons."""
+  from genre_jax.library.analysis import with_analysis
+  from genre_jax.library.read_song import read_songs
+
+  loaded, calls = _kept(*model, "genre_jax.library.read_song")
+  with contextlib.closing(read_songs(paths, loaded.frontend, calls, 1, file_seconds)) as songs:
+    return [with_analysis(path, song, loaded) for path, song in songs]
 
 
 @functools.cache
