@@ -1,4 +1,4 @@
-"""What tasks of Ray compute: partitions of a job and songs of a library.
+"""What tasks of Ray compute: partitions of a job, songs of a library, shards of a prepared set.
 
 The functions whose names end in `_task` run in worker processes of Ray, the others in the process
 of the command. This module imports neither Ray nor JAX before they are needed.
@@ -114,6 +114,50 @@ def songs_task(model, file_seconds, paths) -> list:
   loaded, calls = _kept(*model, "genre_jax.library.read_song")
   with contextlib.closing(read_songs(paths, loaded.frontend, calls, 1, file_seconds)) as songs:
     return [with_analysis(path, song, loaded) for path, song in songs]
+
+
+def write_shards(work, shards: Iterable[tuple[int, Sequence]], *, address: str) -> Iterator[int]:
+  """Write shards of a prepared set.
+
+  Args:
+    work: As of `shards.write_shard`, with an absolute folder.
+    shards: Number and clips of each shard; consumed as needed.
+    address: As of `ray_engine.cluster`.
+
+  Yields:
+    The number of each shard that was written.
+
+  Raises:
+    UserError: If there is no cluster, a machine lacks the folder, or a shard cannot be written.
+  """
+  with cluster(address) as ray:
+    shared = work, os.getcwd()
+    for (number, clips), done in map_partitions(ray, shard_task, shared, shards, MOST_TRIES):
+      if done is None:
+        raise UserError(
+          f"--engine=ray: the process that prepared {clips[0].track} to {clips[-1].track} ended"
+          f" {MOST_TRIES} times: remove the track that crashes its decoder or needs too much memory"
+          " (finished shards are kept)"
+        )
+      yield number
+
+
+def shard_task(work, directory, number, clips) -> int:
+  """Write a shard in the working folder of the command, return its number."""
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+  os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # as command_line.run: no import of Keras
+  from genre_jax.data.shards import log_mel_of, write_shard
+
+  for folder in (directory, work.folder):
+    if not os.path.isdir(folder):
+      raise UserError(
+        f"--engine=ray: {socket.gethostname()} has no folder {folder}: use a disk that all machines"
+        " share"
+      )
+  with contextlib.chdir(directory):  # paths of readers may be relative to it
+    log_mels = (log_mel_of(work.reader, work.frontend, clip) for clip in clips)
+    write_shard(work, number, clips, log_mels)
+  return number
 
 
 @functools.cache
