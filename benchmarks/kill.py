@@ -99,15 +99,6 @@ def content(path: pathlib.Path):
 
     with zipfile.ZipFile(path) as archive:
       return {name: archive.read(name) for name in archive.namelist()}
-  if ".tfrecord-" in path.name and path.suffix != ".json":
-    import tensorflow as tf
-
-    # The order of the features of an example differs between processes.
-    examples = [tf.train.Example.FromString(raw.numpy()) for raw in tf.data.TFRecordDataset(path)]
-    return [
-      {name: part.SerializeToString() for name, part in example.features.feature.items()}
-      for example in examples
-    ]
   data = path.read_bytes()
   if path.suffix == ".json":
     text = VARIABLE.sub("", data.decode())

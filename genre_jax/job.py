@@ -1,7 +1,8 @@
 """Classify very many files in partitions: `genre-jax job predict|merge DIR ...`.
 
 `predict DIR FILES_OR_FOLDERS...` predicts the files in partitions, each of which becomes a file in
-the folder DIR. The same command resumes; without files it takes those of DIR.
+the folder DIR. The same command resumes; without files it takes those of DIR. With --retry it
+computes finished partitions with failed files again.
 `merge DIR --out=FILE` writes the predictions of all partitions as one file.
 """
 
@@ -14,6 +15,7 @@ import sys
 from absl import flags
 
 from genre_jax import command_line
+from genre_jax.engine_flags import EngineFlags
 from genre_jax.errors import UserError
 from genre_jax.model_flags import ModelFlags
 
@@ -43,21 +45,10 @@ FILE_SECONDS = flags.DEFINE_float(
   " limit.",
   lower_bound=0,
 )
-ENGINE = flags.DEFINE_enum(
-  "engine", "pool", ["pool", "ray"], "predict: this machine (pool), or a Ray cluster."
+RETRY = flags.DEFINE_bool(
+  "retry", False, "predict: compute finished partitions again that have failed files."
 )
-ADDRESS = flags.DEFINE_string(
-  "address",
-  "auto",
-  "predict --engine=ray: the cluster, HOST:PORT; auto: the one that this machine belongs to; local:"
-  " start Ray on this machine for this command.",
-)
-WORKERS = flags.DEFINE_integer(
-  "workers",
-  0,
-  "predict --engine=pool: processes that decode audio; 0: one per core.",
-  lower_bound=0,
-)
+ENGINE = EngineFlags("predict")
 OUT = flags.DEFINE_string(
   "out", "", "merge: file to write; its name ends in .csv, .jsonl or .parquet."
 )
@@ -77,13 +68,7 @@ def main(argv: list[str]) -> int:
 def _predict(directory, paths):
   if "-" in paths:
     raise UserError("-: a job cannot read standard input; give files or folders")
-  for flag, engine in ((ADDRESS, "ray"), (WORKERS, "pool")):
-    if flag.present and ENGINE.value != engine:
-      raise UserError(f"--{flag.name} needs --engine={engine}: leave it out")
-  if ENGINE.value == "ray":
-    from genre_jax.distributed import ray_engine
-
-    ray_engine.import_ray()  # before anything is written
+  if ENGINE.is_ray():
     return _run(directory, paths, None)
   from genre_jax.data.isolated_calls import IsolatedCalls
 
@@ -94,8 +79,8 @@ def _predict(directory, paths):
 
 def _run(directory, paths, calls):
   from genre_jax.data import objects
-  from genre_jax.distributed import job, manifest, pool, ray_engine
-  from genre_jax.inference import model_dir, predict_files
+  from genre_jax.distributed import job, manifest, pool, ray_tasks
+  from genre_jax.inference import predict_files
 
   model = MODEL.load()
   settings = manifest.settings_of(
@@ -111,15 +96,14 @@ def _run(directory, paths, calls):
     (path if objects.protocol(path) else os.path.abspath(path), fault)
     for path, fault in predict_files.find_files(paths, passed_over)
   ]
-  if ENGINE.value == "ray":
+  if calls is None:
     engine = functools.partial(
-      ray_engine.predict_all,
-      model=model_dir.portable_name(MODEL.name),
-      labels=MODEL.labels,
-      address=ADDRESS.value,
+      ray_tasks.predict_all,
+      model=MODEL.everywhere(model),
+      address=ENGINE.address,
     )
   else:
-    engine = functools.partial(pool.predict_all, model=model, calls=calls, workers=WORKERS.value)
+    engine = functools.partial(pool.predict_all, model=model, calls=calls, workers=ENGINE.workers)
   summary = job.run(
     directory,
     settings,
@@ -127,6 +111,7 @@ def _run(directory, paths, calls):
     engine,
     file_seconds=FILE_SECONDS.value,
     num_failures=SHOWN_FAILURES,
+    retry=RETRY.value,
   )
   before = f" ({summary.earlier} from an earlier run)" if summary.earlier else ""
   _print(summary, f"in {summary.partitions} partitions{before}")

@@ -9,7 +9,6 @@ from the library. `names [LABEL...]` prints the genres that `tag` writes for lab
 """
 
 import contextlib
-import os
 import pathlib
 import sqlite3
 import sys
@@ -17,6 +16,7 @@ import sys
 from absl import flags
 
 from genre_jax import command_line
+from genre_jax.engine_flags import EngineFlags
 from genre_jax.errors import UserError
 from genre_jax.library import messages
 from genre_jax.model_flags import ModelFlags
@@ -27,8 +27,9 @@ SERVE = ServeFlags(7870, "serve: ")
 DB = flags.DEFINE_string(
   "db", "", "File of the library; $XDG_DATA_HOME/genre_jax/library.db if empty."
 )
-WORKERS = flags.DEFINE_integer(
-  "workers", 0, "scan: processes that decode audio; 0: one per core.", lower_bound=0
+ENGINE = EngineFlags("scan")
+PARTITION_FILES = flags.DEFINE_integer(
+  "partition_files", 32, "scan --engine=ray: files of a partition.", lower_bound=1
 )
 FILE_SECONDS = flags.DEFINE_float(
   "file_seconds",
@@ -152,29 +153,31 @@ def _no_arguments(command: str, arguments: list[str]) -> None:
 def _scan(roots: list[str]) -> int:
   if not roots:
     raise UserError("give one or more folders: `genre-jax library scan FOLDER...`")
+  if ENGINE.is_ray(PARTITION_FILES):
+    return _scan_with(None, roots)
   from genre_jax.data.isolated_calls import IsolatedCalls
   from genre_jax.library import read_song
 
   with IsolatedCalls([read_song.__name__]) as calls:
     calls.start()  # before JAX, which this process imports next
-    from tqdm import tqdm
+    return _scan_with(calls, roots)
 
-    from genre_jax.library.scan import Report, Scan
 
-    model, report = MODEL.load(), Report()
-    with _library(create=True, write=True) as db:
-      scan = Scan(db, model, report, RETRY.value)
-      todo = scan.find(roots)
-      workers = WORKERS.value or min(os.cpu_count() or 1, max(1, len(todo)))
-      try:
-        with contextlib.closing(scan.read(todo, calls, workers, FILE_SECONDS.value)) as done:
-          for _ in tqdm(done, total=len(todo), unit="file", disable=None, leave=False):
-            pass
-        scan.mark_missing()
-      finally:
-        print(*messages.scan_lines(report), sep="\n")
-        messages.print_reasons(report.failures)
-  return 1 if report.failures else 0
+def _scan_with(calls, roots):
+  """Scan with worker processes, or on a Ray cluster if there are none."""
+  from genre_jax.distributed import ray_tasks
+  from genre_jax.library import read_song, scan
+
+  model, seconds = MODEL.load(), FILE_SECONDS.value
+
+  def read(paths):
+    if calls is not None:
+      return read_song.read_songs(paths, model.frontend, calls, ENGINE.workers, seconds)
+    everywhere, size = MODEL.everywhere(model), PARTITION_FILES.value
+    return ray_tasks.read_songs(paths, everywhere, seconds, size, address=ENGINE.address)
+
+  with _library(create=True, write=True) as db:
+    return scan.run(db, model, roots, read, RETRY.value)
 
 
 def _tag(paths: list[str]) -> int:

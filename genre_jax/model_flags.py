@@ -30,15 +30,12 @@ class ModelFlags:
     """Value of --model if the command line has it, else ''."""
     return self._model.value if self._model.present else ""
 
-  @property
-  def name(self) -> str:
-    """Value of --model."""
-    return self._model.value
+  def everywhere(self, model: "Model") -> tuple[str, str, str]:
+    """Return --model as other machines take it, --labels, and the hash of the loaded model."""
+    from genre_jax.inference import model_dir
 
-  @property
-  def labels(self) -> str:
-    """Value of --labels."""
-    return self._labels.value
+    name = model_dir.portable_name(self._model.value)
+    return name, self._labels.value, model_dir.model_hash(model)
 
   def load(self, name: str = "") -> "Model":
     """Return the model, or another one by its name; keep what it compiles.

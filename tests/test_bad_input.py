@@ -87,6 +87,11 @@ def test_flags(folder, arguments, words):
   assert words in _error(folder, *arguments)
 
 
+def test_an_address_without_ray(folder):
+  message = _error(folder, "--config=tiny.py", "--address=local", module="prepare")
+  assert "--address needs --engine=ray" in message
+
+
 def _train(folder, monkeypatch, mode="train_and_eval", path="", **changes):
   """Run an experiment in this process, in `folder`; field names have __ for dots."""
   monkeypatch.chdir(folder)

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.spawn import get_executable
 from typing import Any
@@ -72,7 +72,7 @@ class IsolatedCalls:
     tasks: Iterable[tuple],
     workers: int,
     seconds: float = 0.0,
-  ) -> Iterator[Any]:
+  ) -> Generator[Any]:
     """Yield `function(*task)` for each task, in order.
 
     Args:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from genre_jax.data.prepared import Prepared
-from genre_jax.data.prepared_writer import TFDS_SPLIT
+from genre_jax.data.shards import TFDS_SPLIT
 from genre_jax.data.split_assignment import SplitAssignment
 
 Batch = dict[str, np.ndarray]

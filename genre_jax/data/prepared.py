@@ -9,6 +9,7 @@ import contextlib
 import csv
 import dataclasses
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -17,7 +18,7 @@ import sys
 from collections.abc import Iterator
 
 from genre_jax.data.frontend import FrontendConfig
-from genre_jax.data.prepared_writer import FORMAT_VERSION, write_prepared
+from genre_jax.data.prepared_writer import FORMAT_VERSION, Engine, write_prepared, write_shards
 from genre_jax.data.source import Clip, Source
 from genre_jax.errors import UserError
 from genre_jax.old_names import SPLITS as OLD_SPLITS
@@ -69,6 +70,7 @@ def prepare(
   *,
   task: str = "single_label",
   workers: int = 0,
+  engine: Engine | None = None,
 ) -> Prepared:
   """Return the prepared set of a source; write it if it does not exist.
 
@@ -78,6 +80,7 @@ def prepare(
     root: Folder of prepared sets.
     task: 'single_label' or 'multi_label', stored with the set.
     workers: Number of processes that decode; 0 for one per core.
+    engine: Writes the shards; None for this machine.
 
   Raises:
     UserError: If no clip can be read or the folder cannot be written.
@@ -89,7 +92,8 @@ def prepare(
       partial.mkdir(parents=True, exist_ok=True)
       with _lock(final.with_name(final.name + ".lock")):
         if not final.exists():  # another process may have made it while this one waited
-          write_prepared(source, frontend, task, partial, final, workers or os.cpu_count() or 1)
+          here = functools.partial(write_shards, workers=workers or os.cpu_count() or 1)
+          write_prepared(source, frontend, task, partial, final, engine or here)
     except (OSError, *_tensorflow_errors()) as error:
       raise UserError(
         f"cannot write the prepared set {final}: {getattr(error, 'strerror', None) or error}; free"

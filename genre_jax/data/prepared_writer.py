@@ -5,53 +5,48 @@ Each shard is complete when its JSON file exists, so an interrupted run resumes 
 
 import contextlib
 import csv
+import itertools
 import json
 import os
 import pathlib
 import shutil
+from collections.abc import Callable, Iterable, Iterator
 
-import numpy as np
 from tqdm import tqdm
 
-from genre_jax.data.audio import UnreadableAudio
+from genre_jax.data import shards
 from genre_jax.data.frontend import FrontendConfig
-from genre_jax.data.silence import without_silence
-from genre_jax.data.source import Clip, Reader, Source, label_vectors
+from genre_jax.data.shards import TFDS_SPLIT, ShardWork, log_mel_of, write_shard
+from genre_jax.data.source import Clip, Source
 from genre_jax.data.workers import in_order
 from genre_jax.errors import UserError
 from genre_jax.files import write_whole
 
 FORMAT_VERSION = "1.3.0"  # part of a set's hash: raise it when the stored content changes
-TFDS_SPLIT = "clips"  # the one split of a set in the sense of tensorflow-datasets
-CLIPS_PER_SHARD = 32
+# Writes shards, given as (number, clips), in any order, and yields the number of each.
+Engine = Callable[[ShardWork, Iterable[tuple[int, list[Clip]]]], Iterator[int]]
 
 
-def features(num_classes: int, n_mels: int):
-  """Return the tensorflow-datasets features of a prepared set."""
-  import tensorflow_datasets as tfds  # here: predicting must not wait for TensorFlow
+def write_shards(
+  work: ShardWork, parts: Iterable[tuple[int, list[Clip]]], *, workers: int
+) -> Iterator[int]:
+  """Write shards on this machine.
 
-  return tfds.features.FeaturesDict(
-    {
-      # As bytes: a list of floats takes seventy times as long to write (7 ms for 30 s of audio).
-      "log_mel": tfds.features.Tensor(
-        shape=(None, n_mels), dtype=np.float32, encoding=tfds.features.Encoding.BYTES
-      ),
-      "labels": tfds.features.Tensor(shape=(num_classes,), dtype=np.float32),
-      "label_mask": tfds.features.Tensor(shape=(num_classes,), dtype=np.float32),
-      "track": tfds.features.Text(),
-      "group": tfds.features.Text(),
-    }
-  )
+  Args:
+    work: What all shards share.
+    parts: Number and clips of each shard.
+    workers: Number of processes that decode.
 
-
-def _one_clip(reader: Reader, frontend: FrontendConfig, clip: Clip) -> np.ndarray | str:
-  """Return the log-mel of a clip's sound, or why it cannot be used; runs in a worker."""
-  try:
-    return without_silence(reader.log_mel(clip, frontend), frontend)
-  except UnreadableAudio as error:
-    return str(error)
-  except Exception as error:  # a file that fails to decode does not stop the others
-    return f"{type(error).__name__}: {error}"
+  Yields:
+    The number of each shard that was written.
+  """
+  parts = list(parts)
+  tasks = [(work.reader, work.frontend, clip) for _, clips in parts for clip in clips]
+  log_mels = in_order(log_mel_of, tasks, workers if len(tasks) > 8 else 1)
+  with contextlib.closing(log_mels):
+    for number, clips in parts:
+      write_shard(work, number, clips, itertools.islice(log_mels, len(clips)))
+      yield number
 
 
 def write_prepared(
@@ -60,7 +55,7 @@ def write_prepared(
   task: str,
   partial: pathlib.Path,
   final: pathlib.Path,
-  workers: int,
+  engine: Engine,
 ) -> None:
   """Write the missing shards and the metadata, then rename the folder.
 
@@ -70,80 +65,32 @@ def write_prepared(
     task: 'single_label' or 'multi_label', stored with the set.
     partial: Existing folder, which may contain finished shards.
     final: Name of the folder when it is complete.
-    workers: Number of processes that decode.
+    engine: Writes shards, as `write_shards`.
 
   Raises:
     UserError: If the source has no tracks, or none can be read.
   """
-  import tensorflow as tf
   import tensorflow_datasets as tfds
 
   clips = list(source.clips)
   if not clips:
     raise UserError(f"the source {source.name} has no tracks to prepare")
-  info = features(len(source.classes), frontend.n_mels)
-  num_shards = -(-len(clips) // CLIPS_PER_SHARD)
-  shards = [clips[i * CLIPS_PER_SHARD : (i + 1) * CLIPS_PER_SHARD] for i in range(num_shards)]
+  size = shards.CLIPS_PER_SHARD
+  parts = [clips[i : i + size] for i in range(0, len(clips), size)]
+  work = ShardWork(partial.absolute(), len(parts), source.classes, source.reader, frontend)
+  missing = [i for i in range(len(parts)) if not work.path(i, ".json").exists()]
+  finished = len(clips) - sum(len(parts[i]) for i in missing)
+  if finished:
+    print(f"resumes: {finished} of {len(clips)} tracks are prepared already")
+  with tqdm(
+    total=len(clips), initial=finished, desc="preparing", unit="track", disable=None, leave=False
+  ) as bar:
+    for number in engine(work, [(i, parts[i]) for i in missing]):
+      bar.update(len(parts[number]))
+  for path in partial.glob(".*.tmp"):  # of processes that were killed
+    path.unlink(missing_ok=True)
 
-  def path_of(shard: int, suffix: str = "") -> pathlib.Path:
-    name = f"genre_jax-{TFDS_SPLIT}.tfrecord-{shard:05d}-of-{num_shards:05d}"
-    return partial / (name + suffix)
-
-  missing = [i for i in range(num_shards) if not path_of(i, ".json").exists()]
-  todo = [clip for i in missing for clip in shards[i]]
-  if len(missing) < num_shards:
-    print(f"resumes: {len(clips) - len(todo)} of {len(clips)} tracks are prepared already")
-  log_mels = in_order(
-    _one_clip, ((source.reader, frontend, clip) for clip in todo), workers if len(todo) > 8 else 1
-  )
-  with (
-    tqdm(
-      total=len(clips),
-      initial=len(clips) - len(todo),
-      desc="preparing",
-      unit="track",
-      disable=None,
-      leave=False,
-    ) as bar,
-    contextlib.closing(log_mels),
-  ):
-    for shard in missing:
-      rows, skipped = [], []
-      with tf.io.TFRecordWriter(str(path_of(shard))) as writer:
-        for clip in shards[shard]:
-          log_mel = next(log_mels)
-          bar.update()
-          if isinstance(log_mel, str):
-            skipped.append({"clip": clip.track, "reason": log_mel})
-            continue
-          labels, label_mask = label_vectors(clip, source.classes)
-          writer.write(
-            info.serialize_example(
-              {
-                "log_mel": log_mel,
-                "labels": labels,
-                "label_mask": label_mask,
-                "track": clip.track,
-                "group": clip.group,
-              }
-            )
-          )
-          rows.append(
-            [
-              clip.track,
-              clip.group,
-              ";".join(clip.labels),
-              int(clip.has_group),
-              len(log_mel),
-              clip.split,
-              ";".join(clip.unknown),
-            ]
-          )
-      size = path_of(shard).stat().st_size
-      done = path_of(shard, ".json")
-      write_whole(done, json.dumps({"rows": rows, "skipped": skipped, "bytes": size}))
-
-  done = [json.loads(path_of(i, ".json").read_text()) for i in range(num_shards)]
+  done = [json.loads(work.path(i, ".json").read_text()) for i in range(len(parts))]
   skipped = [{"clip": name, "reason": reason} for name, reason in source.skipped]
   skipped += [skip for shard in done for skip in shard["skipped"]]
   rows = [row for shard in done for row in shard["rows"]]
@@ -168,7 +115,7 @@ def write_prepared(
   )
   tfds.folder_dataset.write_metadata(
     data_dir=partial,
-    features=info,
+    features=shards.features(len(source.classes), frontend.n_mels),
     split_infos=[split_info],
     version=FORMAT_VERSION,
     filename_template=template,
@@ -180,8 +127,8 @@ def write_prepared(
     writer.writerow(["track", "group", "labels", "has_group", "num_frames", "split", "unknown"])
     writer.writerows(rows)
   write_whole(partial / "skipped.json", json.dumps(skipped, indent=1))
-  for i in range(num_shards):
-    path_of(i, ".json").unlink()
+  for i in range(len(parts)):
+    work.path(i, ".json").unlink()
   write_whole(
     partial / "about.json",
     json.dumps(

@@ -46,6 +46,7 @@ def run(
   *,
   file_seconds: float,
   num_failures: int,
+  retry: bool = False,
 ) -> Summary:
   """Predict all partitions of a job that are not finished; show progress.
 
@@ -56,6 +57,7 @@ def run(
     engine: Predicts partitions.
     file_seconds: As of `predict_files.predict`.
     num_failures: Largest number of failures to return.
+    retry: Predict finished partitions with failed files again.
 
   Raises:
     UserError: If the folder is another job, is being written by another command, or cannot be
@@ -68,18 +70,20 @@ def run(
     try:
       manifest = manifests.settle(directory, settings, files)
       partitions.prepare(directory)
-      return _run(directory, manifest, engine, file_seconds, num_failures)
+      return _run(directory, manifest, engine, file_seconds, num_failures, retry)
     finally:
       lock.release()
   except OSError as error:
     raise UserError(f"{directory}: cannot be written ({error.strerror or error})") from error
 
 
-def _run(directory, manifest, engine, file_seconds, num_failures) -> Summary:
+def _run(directory, manifest, engine, file_seconds, num_failures, retry) -> Summary:
   """Predict what is not finished of a job that this command has locked."""
   count_failed = functools.partial(partitions.count_failed, directory, manifest)
   done = partitions.finished(directory).intersection(range(manifest.num_partitions))
   failed = {number: count_failed(number) for number in done}
+  if retry:
+    done = {number for number in done if not failed[number]}
   todo = [number for number in range(manifest.num_partitions) if number not in done]
   work = Work(directory, manifest.settings, manifest.sha256, file_seconds)
   with tqdm(

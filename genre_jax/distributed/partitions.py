@@ -50,6 +50,11 @@ def partition_path(directory: pathlib.Path, number: int) -> pathlib.Path:
   return directory / FOLDER / f"{number:06}.jsonl"
 
 
+def tries_path(directory: pathlib.Path, number: int) -> pathlib.Path:
+  """Return the path of the notes on the tries of a partition."""
+  return directory / TRIES_FOLDER / f"{number:06}"
+
+
 def finished(directory: pathlib.Path) -> set[int]:
   """Return the numbers of the partitions whose files exist."""
   names = re.compile(r"(\d{6,})\.jsonl")
@@ -90,7 +95,7 @@ def predict_partition(
   # Another machine may write the same partition if it was taken for dead.
   temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
   try:
-    tries = Tries(work.directory / TRIES_FOLDER / f"{number:06}")
+    tries = Tries(tries_path(work.directory, number))
     try:
       predictions = list(_predictions(work, files, model, calls, workers, tries))
     except (Exception, KeyboardInterrupt):

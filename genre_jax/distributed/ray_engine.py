@@ -1,70 +1,104 @@
 """The engine of several machines: each partition is a task of Ray.
 
-A task is stateless, so Ray starts it again on another machine if its process or its machine ends.
+A task is stateless, so it is started again on another machine if its process or its machine ends.
 Ray's actors would hang there, and Ray Data needs free cores for its checkpoints. This module
-imports neither Ray nor JAX before they are needed.
+imports Ray when it is needed, and knows nothing of what a task computes (`ray_tasks.py`).
 """
 
-import functools
+import contextlib
 import itertools
 import os
+import re
 import signal
 import socket
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
-from genre_jax.distributed.manifest import File
 from genre_jax.errors import UserError, missing_extra
 
 CONNECT_SECONDS = 10.0
 TASKS_PER_CORE = 2  # sent to the machines; the others wait here
 
 
-def predict_all(
-  work,
-  partitions: Iterable[tuple[int, list[File]]],
-  *,
-  model: str,
-  labels: str,
-  address: str,
-) -> Iterator[int]:
-  """Predict partitions on a Ray cluster.
+def map_partitions(
+  ray: Any,
+  function: Callable,
+  shared: tuple,
+  partitions: Iterable[tuple],
+  most_tries: int = 0,
+) -> Iterator[tuple[tuple, Any]]:
+  """Compute `function(*shared, *partition)` for each partition on a Ray cluster.
 
-  Every machine needs this package, and the files and the folder under the same paths.
+  Every machine needs this package, and the files under the same paths.
 
   Args:
-    work: As of `pool.predict_all`.
-    partitions: Number and files of each partition; consumed as needed.
-    model: A value of --model that every machine can load.
-    labels: A value of --labels.
-    address: 'auto' for the cluster that runs on this machine, HOST:PORT, or 'local' to start Ray on
-      this machine until the end.
+    ray: As of `cluster`.
+    function: Stateless function at the top level of a module. It must not return None.
+    shared: Its first arguments.
+    partitions: Its further arguments; consumed as needed.
+    most_tries: Number of times that a partition may end its process or its machine; 0: no limit.
 
   Yields:
-    The number of each partition whose file was written.
+    (partition, result), as they finish; the result is None after `most_tries` such ends.
 
   Raises:
-    UserError: If Ray is not installed, there is no cluster, or a machine lacks the model or the
-      folder.
+    UserError: If a task fails for a reason that another try does not remove.
   """
-  ray = _connect(address)
+  # Ray would not count the tries that end for lack of memory.
+  task = ray.remote(function).options(num_cpus=1, max_retries=0)
+  rest = iter(partitions)
+  waiting: dict = {}
+  while True:
+    cores = int(ray.cluster_resources().get("CPU", 0))  # machines may join and leave
+    free = max(TASKS_PER_CORE * cores, 1) - len(waiting)
+    for partition in itertools.islice(rest, max(free, 0)):
+      waiting[task.remote(*shared, *partition)] = partition, 1
+    if not waiting:
+      return
+    for done in ray.wait(list(waiting))[0]:
+      partition, tries = waiting.pop(done)
+      result = _result(ray, done)
+      if result is None and tries != most_tries:
+        waiting[task.remote(*shared, *partition)] = partition, tries + 1
+      else:
+        yield partition, result
+
+
+def _result(ray, done) -> Any:
+  """Return the result of a task, None if its process or its machine ended.
+
+  Raises:
+    UserError: If it failed for a reason that another try does not remove.
+  """
+  errors = ray.exceptions
   try:
-    task = ray.remote(_predict).options(num_cpus=1, max_retries=-1)
-    rest = iter(partitions)
-    waiting: dict = {}
-    while True:
-      cores = int(ray.cluster_resources().get("CPU", 0))  # machines may join and leave
-      free = max(TASKS_PER_CORE * cores, 1) - len(waiting)
-      for number, files in itertools.islice(rest, max(free, 0)):
-        waiting[task.remote(work, number, files, model, labels)] = number
-      if not waiting:
-        return
-      for done in ray.wait(list(waiting))[0]:
-        number = waiting.pop(done)
-        _check(ray, done)
-        yield number
-  finally:
-    ray.shutdown()
+    return ray.get(done)
+  except (
+    errors.WorkerCrashedError,
+    errors.NodeDiedError,
+    errors.OutOfMemoryError,
+    errors.ObjectLostError,  # the machine ended before the result was sent
+  ):
+    return None
+  except errors.RayTaskError as error:
+    if isinstance(error.cause, UserError):
+      raise UserError(str(error.cause)) from error
+    if missing := re.search(r"No module named '(\S+)'", str(error)):
+      raise UserError(
+        f"--engine=ray: a machine cannot import {missing[1]}: install genre_jax with the same"
+        " extras on every machine, then repeat the command"
+      ) from error
+    raise UserError(
+      f"--engine=ray: a task failed ({type(error.cause).__name__}: {_first_line(error.cause)});"
+      " finished partitions are kept: fix that, then repeat the command"
+    ) from error
+  except errors.RayError as error:
+    raise UserError(f"--engine=ray: {_first_line(error)}; repeat the command to resume") from error
+
+
+def _first_line(error) -> str:
+  return (str(error).splitlines() or [repr(error)])[0]
 
 
 def import_ray():
@@ -82,8 +116,17 @@ def import_ray():
   return ray
 
 
-def _connect(address):
-  """Return the module `ray`, connected to a cluster."""
+@contextlib.contextmanager
+def cluster(address: str) -> Iterator[Any]:
+  """Connect to a Ray cluster for the block, whose end stops its tasks; return the module `ray`.
+
+  Args:
+    address: 'auto' for the cluster that runs on this machine, HOST:PORT, or 'local' to start Ray on
+      this machine for the block.
+
+  Raises:
+    UserError: If Ray is not installed, or there is no cluster.
+  """
   ray = import_ray()
   if address not in ("auto", "local"):
     _check_address(address)
@@ -95,9 +138,12 @@ def _connect(address):
       warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
       ray.init(address=address, log_to_driver=False, logging_level="ERROR", **options)
   except (ConnectionError, RuntimeError, ValueError, OSError, AssertionError) as error:
-    raise _no_cluster(address, (str(error).splitlines() or [repr(error)])[0]) from error
-  signal.signal(signal.SIGTERM, handler)  # Ray's own would exit with another status
-  return ray
+    raise _no_cluster(address, _first_line(error)) from error
+  try:
+    signal.signal(signal.SIGTERM, handler)  # Ray's own would exit with another status
+    yield ray
+  finally:
+    ray.shutdown()
 
 
 def _check_address(address: str) -> None:
@@ -116,50 +162,3 @@ def _no_cluster(address: str, reason: str) -> UserError:
     f"--address={address}: no Ray cluster can be used there ({reason}); start one by `ray start"
     " --head`, or give --address=local to use this machine alone"
   )
-
-
-def _check(ray, done) -> None:
-  """Raise UserError if a task failed for a reason that another try does not remove."""
-  try:
-    ray.get(done)
-  except ray.exceptions.RayTaskError as error:
-    if isinstance(error.cause, UserError):
-      raise UserError(str(error.cause)) from error
-    raise UserError(
-      f"--engine=ray: a task failed ({type(error.cause).__name__}: {error.cause}); finished"
-      " partitions are kept: fix that, then repeat the command"
-    ) from error
-  except ray.exceptions.RayError as error:
-    reason = (str(error).splitlines() or [repr(error)])[0]
-    raise UserError(f"--engine=ray: {reason}; repeat the command to resume") from error
-
-
-def _predict(work, number, files, model, labels) -> None:
-  """Predict a partition in a worker process of Ray."""
-  loaded, calls = _kept(model, labels, work.settings.model_sha256)
-  from genre_jax.distributed.partitions import predict_partition
-
-  predict_partition(work, number, files, loaded, calls, workers=1)
-
-
-@functools.cache
-def _kept(name, labels, sha256):
-  """Return the model and the decoder of this process, which later tasks use too."""
-  # A task has one core, and no accelerator: the networks are small.
-  os.environ.setdefault("JAX_PLATFORMS", "cpu")
-  os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
-  from genre_jax.data.isolated_calls import IsolatedCalls
-  from genre_jax.inference.model_dir import model_hash
-
-  calls = IsolatedCalls(["genre_jax.inference.track_log_mel"])
-  calls.start()
-  from genre_jax.inference import model
-
-  model.keep_compiled_programs()
-  loaded = model.load(name, labels)
-  if model_hash(loaded) != sha256:
-    raise UserError(
-      f"--model={name}: {socket.gethostname()} has another model of this name; install the same"
-      " model on every machine, then repeat the command"
-    )
-  return loaded, calls

@@ -1,32 +1,30 @@
 """Bring a library up to date with the files in folders: `library scan`.
 
 Unchanged files are skipped. Worker processes read the others; the network runs in this process, and
-only for sound that the model has not analyzed yet. Work is committed as it is done, so that an
-interrupted scan resumes.
+only for sound that the model has not analyzed yet, or on the machines of a Ray cluster. Work is
+committed as it is done, so that an interrupted scan resumes.
 """
 
 import collections
+import contextlib
 import dataclasses
 import json
 import os
 import sqlite3
-import tempfile
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Generator, Iterable, Sequence
 
-import numpy as np
+from tqdm import tqdm
 
-from genre_jax.data.isolated_calls import IsolatedCalls
 from genre_jax.inference.model import Model
-from genre_jax.inference.predict_files import Prediction, find_files, predict_track
-from genre_jax.library import corrections
+from genre_jax.inference.predict_files import find_files
+from genre_jax.library import corrections, messages
+from genre_jax.library.analysis import analyze
 from genre_jax.library.database import beneath, register_model, transaction
-from genre_jax.library.read_song import Song, read_song, stat_of
+from genre_jax.library.read_song import Analysis, Song, stat_of
 
 COMMIT_SECONDS = 2.0  # work that a crash may cost
 SAME_SECONDS = 1.0  # between the lengths of a song and of its new encoding
-LARGEST = float(np.finfo(np.float16).max)
 
 
 @dataclasses.dataclass
@@ -43,6 +41,39 @@ class Report:
   counts: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
   failures: list[tuple[str, str]] = dataclasses.field(default_factory=list)
   passed_over: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+
+
+def run(
+  db: sqlite3.Connection,
+  model: Model,
+  roots: Sequence[str],
+  read: Callable[[list[str]], Generator[tuple[str, Song | str]]],
+  retry: bool,
+) -> int:
+  """Scan folders with a progress bar, print what was done, and return the exit status.
+
+  Args:
+    db: The library.
+    model: The loaded model.
+    roots: Folders and files.
+    read: Reads files in any order, as `read_song.read_songs`.
+    retry: As of `Scan`.
+  """
+  report = Report()
+  scan = Scan(db, model, report, retry)
+  todo = scan.find(roots)
+  try:
+    with (
+      contextlib.closing(read(todo)) as songs,
+      contextlib.closing(scan.store(songs)) as done,
+    ):
+      for _ in tqdm(done, total=len(todo), unit="file", disable=None, leave=False):
+        pass
+    scan.mark_missing()
+  finally:
+    print(*messages.scan_lines(report), sep="\n")
+    messages.print_reasons(report.failures)
+  return 1 if report.failures else 0
 
 
 class Scan:
@@ -143,14 +174,11 @@ class Scan:
       ).fetchone()
     )
 
-  def read(self, paths: Sequence[str], calls: IsolatedCalls, workers: int, seconds: float):
-    """Read and analyze files.
+  def store(self, songs: Iterable[tuple[str, Song | str]]) -> Generator[str]:
+    """Analyze and store songs.
 
     Args:
-      paths: The files.
-      calls: Worker processes.
-      workers: Number of them.
-      seconds: Time to read a file, plus a tenth of its length; 0 for no limit.
+      songs: Path of each file and what `read_song` returned for it, perhaps with its analysis.
 
     Yields:
       Each path, when its file is done.
@@ -158,17 +186,13 @@ class Scan:
     self._db.execute("BEGIN")
     self._last_commit = time.monotonic()
     try:
-      with tempfile.TemporaryDirectory(prefix="genre_jax-") as folder:
-        tasks = ((path, self._model.frontend, folder) for path in paths)
-        for path, song in zip(
-          paths, calls.results(read_song, tasks, workers, seconds), strict=True
-        ):
-          self._store(path, song)
-          if time.monotonic() - self._last_commit > COMMIT_SECONDS:
-            self._db.execute("COMMIT")
-            self._db.execute("BEGIN")
-            self._last_commit = time.monotonic()
-          yield path
+      for path, song in songs:
+        self._store(path, song)
+        if time.monotonic() - self._last_commit > COMMIT_SECONDS:
+          self._db.execute("COMMIT")
+          self._db.execute("BEGIN")
+          self._last_commit = time.monotonic()
+        yield path
     finally:
       if self._db.in_transaction:  # SQLite ends it itself after some errors, as on a full disk
         self._db.execute("COMMIT")
@@ -191,18 +215,27 @@ class Scan:
     if self._analyzed(file):
       self._report.counts[done or "tags read again"] += 1
       return
-    try:
-      prediction = predict_track(path, song.track.opened(), self._model)
-    except Exception as error:  # a fault in one file must not end the others
-      reason = f"{type(error).__name__}: {error}"
-      self._db.execute("UPDATE file SET status = 'failed', error = ? WHERE id = ?", (reason, file))
-      self._report.failures.append((path, reason))
+    analysis = song.track
+    if not isinstance(analysis, Analysis):
+      analysis = analyze(path, analysis, self._model)
+    if analysis.error:
+      self._db.execute(
+        "UPDATE file SET status = 'failed', error = ? WHERE id = ?", (analysis.error, file)
+      )
+      self._report.failures.append((path, analysis.error))
       self._report.counts["failed"] += 1
       return
     self._db.execute(
       "INSERT INTO analysis (file, model, label, confidence, probabilities, embedding)"
       " VALUES (?, ?, ?, ?, ?, ?)",
-      (file, self._id, *_analysis_of(prediction, self._model)),
+      (
+        file,
+        self._id,
+        analysis.label,
+        analysis.confidence,
+        analysis.probabilities,
+        analysis.embedding,
+      ),
     )
     self._report.counts["analyzed"] += 1
 
@@ -299,15 +332,3 @@ def _is_gone(path: bytes) -> bool:
   except OSError:
     pass
   return False
-
-
-def _analysis_of(prediction: Prediction, model: Model) -> tuple[Any, ...]:
-  """Return label, confidence, probabilities and embedding as the library stores them."""
-  probabilities = np.array([prediction.probabilities[name] for name in model.classes], np.float32)
-  embedding = np.zeros(0) if prediction.embedding is None else prediction.embedding
-  return (
-    prediction.genre,
-    prediction.confidence,
-    probabilities.tobytes(),
-    np.clip(embedding, -LARGEST, LARGEST).astype(np.float16).tobytes(),
-  )

@@ -15,6 +15,7 @@ from genre_jax.data.decoder import UnreadableAudio
 from genre_jax.errors import UserError
 from genre_jax.inference import predict
 from genre_jax.inference.track_log_mel import read_track_log_mel
+from tests.conftest import ROOT
 from tests.inference.conftest import SMALL, small_model, sound  # noqa: F401
 
 
@@ -142,6 +143,7 @@ def test_a_job_of_a_bucket(tmp_path, small_model, monkeypatch):  # noqa: F811
   import boto3
 
   soundfile.write(tmp_path / "a.wav", sound(2), 8000)
+  monkeypatch.setenv("PYTHONPATH", str(ROOT))
   for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
     monkeypatch.setenv(name, "test")
   monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")

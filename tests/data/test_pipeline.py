@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from genre_jax.data import pipeline, prepared, prepared_writer
+from genre_jax.data import pipeline, prepared, shards
 from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.sources.registry import open_source
 from genre_jax.data.splits import assign_splits
@@ -42,7 +42,7 @@ def made(tmp_path_factory):
   )
   source = dataclasses.replace(source, clips=clips, reader=Ramp)
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(prepared_writer, "CLIPS_PER_SHARD", 5)  # several shards, as in large sets
+    patch.setattr(shards, "CLIPS_PER_SHARD", 5)  # several shards, as in large sets
     return prepared.prepare(source, FRONTEND, root / "prepared", workers=1)
 
 

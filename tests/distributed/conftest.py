@@ -1,4 +1,4 @@
-"""Small jobs, and one process that decodes for all tests of a module."""
+"""Small jobs, one process that decodes for all tests of a module, and a Ray cluster for all."""
 
 import functools
 import os
@@ -9,7 +9,10 @@ import soundfile
 from genre_jax.data.isolated_calls import IsolatedCalls
 from genre_jax.distributed import job, manifest, pool
 from genre_jax.inference import load, predict_files
+from tests.conftest import ROOT
 from tests.inference.conftest import small_model, sound  # noqa: F401
+
+NODE = {"num_cpus": 1, "object_store_memory": 80 << 20}
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +26,30 @@ def calls():
   """Return processes that decode."""
   with IsolatedCalls(["genre_jax.inference.track_log_mel"]) as opened:
     yield opened
+
+
+@pytest.fixture(scope="session")
+def cluster():
+  """Return a Ray cluster of one node with one core on this machine, which tests may add to."""
+  pytest.importorskip("ray", reason="needs Ray: pip install 'genre-jax[ray]'")
+  from ray.cluster_utils import Cluster
+
+  os.environ["PYTHONPATH"], before = str(ROOT), os.environ.get("PYTHONPATH")
+  started = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+  yield started
+  started.shutdown()
+  del os.environ["PYTHONPATH"]
+  if before is not None:
+    os.environ["PYTHONPATH"] = before
+
+
+@pytest.fixture
+def second_node(cluster):
+  """Return a second node of the cluster; it is removed after the test, unless the test did."""
+  node = cluster.add_node(**NODE)
+  yield node
+  if node in cluster.worker_nodes:
+    cluster.remove_node(node)
 
 
 @pytest.fixture
@@ -39,7 +66,7 @@ def run(model, calls, tmp_path):
   """Return a function that runs a job in tmp_path/work on files and folders."""
   engine = functools.partial(pool.predict_all, model=model, calls=calls, workers=1)
 
-  def run_job(*paths, engine=engine, chosen=model, **settings):
+  def run_job(*paths, engine=engine, chosen=model, retry=False, **settings):
     values = {"segments": None, "timeline": False, "min_confidence": 0.0, "partition_files": 2}
     return job.run(
       tmp_path / "work",
@@ -48,6 +75,7 @@ def run(model, calls, tmp_path):
       engine,
       file_seconds=60,
       num_failures=20,
+      retry=retry,
     )
 
   run_job.engine = engine

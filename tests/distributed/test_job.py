@@ -65,6 +65,19 @@ def test_a_resumed_job_equals_predict(tmp_path, run, songs, model, calls):
   assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
+def test_failed_files_are_tried_again(tmp_path, run, songs):
+  sound = (songs / "b.flac").read_bytes()
+  (songs / "b.flac").write_text("words")
+  assert run(songs).failed == 1
+  (songs / "b.flac").write_bytes(sound)
+  before = partitions.partition_path(tmp_path / "work", 1).stat()
+  assert run(songs).failed == 1
+  summary = run(songs, retry=True)
+  assert (summary.partitions, summary.earlier, summary.failed) == (2, 1, 0)
+  assert partitions.partition_path(tmp_path / "work", 1).stat() == before
+  assert run(songs, retry=True).earlier == 2
+
+
 def test_merge_writes_parquet(tmp_path, run, songs, model):
   parquet = pytest.importorskip("pyarrow.parquet")
   run(songs, partition_files=9)

@@ -6,37 +6,20 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 import soundfile
 
-from genre_jax.distributed import job, manifest, ray_engine
+from genre_jax.distributed import job, manifest, partitions, ray_engine, ray_tasks, tries
 from genre_jax.distributed.merge import merge
 from genre_jax.errors import UserError
 from genre_jax.inference import load, predict_files
-from tests.conftest import ROOT
+from genre_jax.inference.model_dir import model_hash
 from tests.inference.conftest import small_model, sound  # noqa: F401
 
-pytest.importorskip("ray", reason="needs Ray: pip install 'genre-jax[ray]'")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray's own warnings
-
-NODE = {"num_cpus": 1, "object_store_memory": 80 << 20}
-
-
-@pytest.fixture(scope="module")
-def cluster():
-  """Return a cluster of two nodes on this machine."""
-  from ray.cluster_utils import Cluster
-
-  os.environ["PYTHONPATH"], before = str(ROOT), os.environ.get("PYTHONPATH")
-  started = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
-  started.second = started.add_node(**NODE)
-  yield started
-  started.shutdown()
-  del os.environ["PYTHONPATH"]
-  if before is not None:
-    os.environ["PYTHONPATH"] = before
 
 
 def _settings(model):
@@ -45,7 +28,11 @@ def _settings(model):
   )
 
 
-def deadly(work, number, files, model, labels):
+def _everywhere(small_model):  # noqa: F811
+  return str(small_model), "", model_hash(load(str(small_model)))
+
+
+def deadly(work, model, number, files):
   """Predict a partition, or end the process at the file `deadly.wav`; runs on the cluster."""
   from genre_jax.distributed import partitions, tries
 
@@ -58,19 +45,19 @@ def deadly(work, number, files, model, labels):
     return predict_found(files, *arguments, **keywords)
 
   partitions.predict_found = predict_or_die
-  _real(work, number, files, model, labels)
+  return _real(work, model, number, files)
 
 
-_real = ray_engine._predict
+_real = ray_tasks.predict_task
 
 
 def test_a_file_that_ends_ray_workers_costs_one_row(cluster, tmp_path, small_model, monkeypatch):  # noqa: F811
-  monkeypatch.setattr(ray_engine, "_predict", deadly)
+  monkeypatch.setattr(ray_tasks, "predict_task", deadly)
   files = [str(tmp_path / name) for name in ("a.wav", "deadly.wav", "e.wav")]
   for path in files:
     soundfile.write(path, sound(2), 8000)
   engine = functools.partial(
-    ray_engine.predict_all, model=str(small_model), labels="", address=cluster.address
+    ray_tasks.predict_all, model=_everywhere(small_model), address=cluster.address
   )
   summary = job.run(
     tmp_path / "work",
@@ -86,6 +73,7 @@ def test_a_file_that_ends_ray_workers_costs_one_row(cluster, tmp_path, small_mod
 
 
 def test_an_address_without_a_cluster_is_named():
+  pytest.importorskip("ray", reason="needs Ray: pip install 'genre-jax[ray]'")
   for address, words in (
     ("127.0.0.1:1", "no Ray cluster can be used there .Connection refused"),
     ("127.0.0.1:99999", "no Ray cluster can be used there"),
@@ -93,10 +81,52 @@ def test_an_address_without_a_cluster_is_named():
     ("host", "give auto, local or HOST:PORT"),
   ):
     with pytest.raises(UserError, match=f"--address={address}: {words}"):
-      list(ray_engine.predict_all(None, [], model="", labels="", address=address))
+      with ray_engine.cluster(address):
+        pass
 
 
-def test_a_killed_node_and_a_killed_driver(cluster, tmp_path, small_model):  # noqa: F811
+def failing(error):
+  """Fail; runs on the cluster."""
+  if error:
+    raise ValueError(error)
+  import absent_module  # noqa: F401
+
+
+def test_a_failed_task_is_one_line(cluster):
+  with ray_engine.cluster(cluster.address) as ray:
+    for error, words in (
+      ("of disk\nand more", "a task failed (ValueError: of disk); finished partitions are kept"),
+      ("", "a machine cannot import absent_module: install genre_jax with the same extras"),
+    ):
+      with pytest.raises(UserError) as raised:
+        list(ray_engine.map_partitions(ray, failing, (error,), [()]))
+      assert words in str(raised.value) and len(str(raised.value).splitlines()) == 1
+
+
+def endless(work, model, number, files):
+  """Note the beginning of a try, and do not end it; runs on the cluster."""
+  tries.Tries(work.directory / "tries" / "000000").begin(number)
+  time.sleep(600)
+
+
+def test_an_interrupted_command_is_no_try(cluster, tmp_path, monkeypatch):
+  monkeypatch.setattr(ray_tasks, "predict_task", endless)
+  notes = tmp_path / "tries" / "000000"
+  notes.parent.mkdir()
+
+  def interrupt():
+    while not notes.exists() or notes.read_text() != "start\n0\n":
+      time.sleep(0.05)
+    signal.raise_signal(signal.SIGINT)
+
+  work = partitions.Work(tmp_path, None, "", 0.0)
+  threading.Thread(target=interrupt, daemon=True).start()
+  with pytest.raises(KeyboardInterrupt):
+    list(ray_tasks.predict_all(work, [(0, [])], model=("", "", ""), address=cluster.address))
+  assert not notes.exists()
+
+
+def test_a_killed_node_and_a_killed_driver(cluster, second_node, tmp_path, small_model):  # noqa: F811
   songs = tmp_path / "songs"
   songs.mkdir()
   for seed in range(50):
@@ -114,7 +144,7 @@ def test_a_killed_node_and_a_killed_driver(cluster, tmp_path, small_model):  # n
 
   driver = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
   wait_for(2, driver)
-  cluster.remove_node(cluster.second, allow_graceful=False)
+  cluster.remove_node(second_node, allow_graceful=False)
   wait_for(5, driver)
   driver.send_signal(signal.SIGKILL)
   driver.wait()

@@ -15,7 +15,7 @@ from genre_jax.library import database, tagging, tags, undo
 from genre_jax.library.changes import Journal
 from genre_jax.library.database import find_model
 from genre_jax.library.label_names import read_names
-from genre_jax.library.read_song import stat_of
+from genre_jax.library.read_song import read_songs, stat_of
 from genre_jax.library.scan import Report, Scan
 from tests.inference.conftest import small_model, sound  # noqa: F401
 
@@ -46,7 +46,9 @@ def scan(db, model, *roots, **options):
   """Scan folders; return the counts and the failures."""
   report = Report()
   scan = Scan(db, model, report, **options)
-  for _ in scan.read(scan.find(list(map(str, roots))), CallsHere(), 1, 0.0):
+  paths = scan.find(list(map(str, roots)))
+  songs = read_songs(paths, model.frontend, CallsHere(), 1, 0.0)
+  for _ in scan.store(songs):
     pass
   scan.mark_missing()
   return dict(report.counts), report.failures

@@ -28,6 +28,22 @@ def _library(place, *arguments, **options):
   )
 
 
+@pytest.mark.parametrize(
+  ("arguments", "words"),
+  [
+    (["scan", "x", "--address=local"], "--address needs --engine=ray: leave it out"),
+    (["scan", "x", "--partition_files=9"], "--partition_files needs --engine=ray: leave it out"),
+    (["scan", "x", "--engine=ray", "--workers=2"], "--workers needs --engine=pool: leave it out"),
+    (["status", "--engine=ray"], "library status does not take --engine"),
+  ],
+)
+def test_mistakes_about_the_engine(tmp_path, arguments, words):
+  process = _library(tmp_path, *arguments)
+  _, errors = process.communicate()
+  assert process.returncode == 2 and words in errors and len(errors.splitlines()) == 1
+  assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 def test_a_killed_scan_resumes(tmp_path, small_model):
   music = tmp_path / "music"
