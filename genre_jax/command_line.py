@@ -4,6 +4,7 @@ import contextlib
 import errno
 import io
 import logging
+import math
 import os
 import pathlib
 import re
@@ -63,7 +64,14 @@ def _parse(argv: list[str]) -> list[str]:
   if "config" in flags.FLAGS:
     argv = [_find_experiment(argument) for argument in argv]
   try:
-    return flags.FLAGS(argv)
+    rest = flags.FLAGS(argv)
+    for name in flags.FLAGS:
+      value = flags.FLAGS[name].value
+      if isinstance(value, float) and math.isnan(value):
+        raise UserError(f"--{name}=nan: give a number")
+    return rest
+  except UserError:
+    raise
   except (AttributeError, KeyError) as error:
     text = str(error.args[0])
     for old, new in (("\\n", "; "), ("\n", "; "), ("\\'", ""), ("'", ""), ('"', "")):

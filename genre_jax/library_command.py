@@ -131,7 +131,8 @@ def _library(create: bool = False, write: bool = False):
   with contextlib.ExitStack() as stack:
     if write:
       database.check_place(path, create)
-      stack.callback(OutputLock(path.resolve()).release)
+      lock = OutputLock(path.resolve())  # as long as this variable lives
+      stack.callback(lock.release)
     db = stack.enter_context(contextlib.closing(database.open_database(path, create)))
     if write:
       messages.print_unclear(changes.settle(db))
@@ -143,6 +144,24 @@ def _model(db):
   from genre_jax.library import database
 
   return database.find_model(db, pathlib.Path(MODEL.given).name)
+
+
+def _load(known):
+  """Load the model of --model or, without it, a model of the library; they must be the same."""
+  from genre_jax.inference import model_dir
+
+  try:
+    model = MODEL.load("" if MODEL.given else known["name"])
+  except UserError as error:
+    if MODEL.given:
+      raise
+    raise UserError(
+      f"the library was scanned with {known['name']}, which is not found by its name ({error});"
+      " give its --model"
+    ) from error
+  if model_dir.model_hash(model) != known["hash"]:
+    raise UserError(f"{model.name} is not the model of the scan: give its --model and --labels")
+  return model
 
 
 def _no_arguments(command: str, arguments: list[str]) -> None:
@@ -168,15 +187,19 @@ def _scan_with(calls, roots):
   from genre_jax.distributed import ray_tasks
   from genre_jax.library import read_song, scan
 
-  model, seconds = MODEL.load(), FILE_SECONDS.value
-
-  def read(paths):
-    if calls is not None:
-      return read_song.read_songs(paths, model.frontend, calls, ENGINE.workers, seconds)
-    everywhere, size = MODEL.everywhere(model), PARTITION_FILES.value
-    return ray_tasks.read_songs(paths, everywhere, seconds, size, address=ENGINE.address)
-
+  seconds = FILE_SECONDS.value
   with _library(create=True, write=True) as db:
+    known = None if MODEL.chosen else _known_model(db)
+    model = _load(known) if known else MODEL.load()
+
+    def read(paths):
+      if calls is not None:
+        return read_song.read_songs(paths, model.frontend, calls, ENGINE.workers, seconds)
+      everywhere = MODEL.everywhere(model, known["name"] if known else "")
+      return ray_tasks.read_songs(
+        paths, everywhere, seconds, PARTITION_FILES.value, address=ENGINE.address
+      )
+
     return scan.run(db, model, roots, read, RETRY.value)
 
 
@@ -259,15 +282,15 @@ def _learn(arguments: list[str]) -> int:
   if not OUT.value:
     raise UserError("--out is missing: give a model directory to write, as --out=my_genres")
   from genre_jax.inference import model_dir
-  from genre_jax.library import database, learn
+  from genre_jax.library import learn
   from genre_jax.library.learning_examples import read_examples
 
-  model = MODEL.load()
   with _library() as db:
-    known = database.find_model(db, model_dir.model_hash(model))
+    known = _model(db)
+    _load(known)  # it may be another one now, of the same name
     table = "" if FROM.value == "genre" else FROM.value
     examples = read_examples(db, known["id"], table)
-  metadata, variables = model_dir.find_model(flags.FLAGS["model"].value)
+  metadata, variables = model_dir.find_model(MODEL.given or known["name"])
   metrics, wrong = learn.learn(examples, metadata, variables, OUT.value)
   print(*learn.summary(examples, metrics, wrong, OUT.value), sep="\n")
   return 0
@@ -281,18 +304,10 @@ def _serve(arguments: list[str]) -> int:
   with _library(write=WRITE.value) as db:
     known = _model(db)
 
-  def load():
-    from genre_jax.inference import model_dir
-
-    model = MODEL.load("" if MODEL.given else known["name"])
-    if model_dir.model_hash(model) != known["hash"]:
-      raise UserError(f"{model.name} is not the model of the scan: give its --model and --labels")
-    return model
-
   names = label_names.read_names(NAMES.value)
   options = tagging.Options(names, min_confidence=0.0) if WRITE.value else None
   with command_line.ctrl_c_ends():
-    run.serve_library(SERVE.options, _path(), known, load, options)
+    run.serve_library(SERVE.options, _path(), known, lambda: _load(known), options)
   return 0
 
 

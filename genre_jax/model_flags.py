@@ -30,11 +30,21 @@ class ModelFlags:
     """Value of --model if the command line has it, else ''."""
     return self._model.value if self._model.present else ""
 
-  def everywhere(self, model: "Model") -> tuple[str, str, str]:
-    """Return --model as other machines take it, --labels, and the hash of the loaded model."""
+  @property
+  def chosen(self) -> bool:
+    """Whether the command line has --model or --labels."""
+    return bool(self.given or self._labels.value)
+
+  def everywhere(self, model: "Model", name: str = "") -> tuple[str, str, str]:
+    """Return a loaded model as other machines take it: --model, --labels, and its hash.
+
+    Args:
+      model: The model.
+      name: As of `load`.
+    """
     from genre_jax.inference import model_dir
 
-    name = model_dir.portable_name(self._model.value)
+    name = model_dir.portable_name(name or self._model.value)
     return name, self._labels.value, model_dir.model_hash(model)
 
   def load(self, name: str = "") -> "Model":

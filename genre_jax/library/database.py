@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from genre_jax.data.names import printable_path
 from genre_jax.errors import UserError, did_you_mean
 from genre_jax.library.tag_keys import BASIC, HUMAN
 
@@ -153,7 +154,7 @@ def check_place(path: pathlib.Path, create: bool) -> None:
   try:
     if create:
       path.parent.mkdir(parents=True, exist_ok=True)
-    elif not path.is_file():
+    elif not path.is_file() or not path.stat().st_size:
       raise UserError(f"--db={path}: there is no library: run `genre-jax library scan FOLDER`")
   except OSError as error:
     raise UserError(
@@ -250,7 +251,7 @@ def find_model(db: sqlite3.Connection, name: str = "") -> dict[str, Any]:
 
   Args:
     db: The library.
-    name: Name of a model, or the beginning of its hash; '' for the one of the last scan.
+    name: Name of a model, or at least six characters of its hash; '' for the one of the last scan.
 
   Returns:
     {"id", "hash", "name", "classes", "task"}.
@@ -271,11 +272,6 @@ def find_model(db: sqlite3.Connection, name: str = "") -> dict[str, Any]:
   if not rows:
     raise UserError("the library is empty: run `genre-jax library scan FOLDER`")
   names = [row[2] for row in rows]
-  if len(name) == 64:  # the hash of a model that was loaded
-    raise UserError(
-      "--model: the library has no analyses by this model; it has those of"
-      f" {', '.join(dict.fromkeys(names))}; give one of them, or scan with this one"
-    )
   raise UserError(
     f"--model={name}: the library has no analyses by it{did_you_mean(name, names)}; it has those of"
     f" {', '.join(dict.fromkeys(names))}; run `genre-jax library scan --model={name} FOLDER`"
@@ -299,7 +295,9 @@ def named_files(db: sqlite3.Connection, path: str) -> tuple[bytes, bytes, bytes]
   if not db.execute(
     "SELECT 1 FROM file WHERE path = ? OR path >= ? AND path < ?", found
   ).fetchone():
-    raise UserError(f"{path}: is not in the library: run `genre-jax library scan` on its folder")
+    raise UserError(
+      f"{printable_path(path)}: is not in the library: run `genre-jax library scan` on its folder"
+    )
   return found
 
 

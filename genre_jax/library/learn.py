@@ -25,7 +25,7 @@ from genre_jax.evaluation.calibration import (
   negative_log_likelihood,
 )
 from genre_jax.evaluation.metrics import Predictions, softmax, summarize
-from genre_jax.inference.model_dir import write_model
+from genre_jax.inference.model_dir import named_folders, write_model
 from genre_jax.library import softmax_regression
 from genre_jax.library.label_names import read_names, tag_of
 from genre_jax.library.learning_examples import MIN_ARTISTS, Examples
@@ -258,6 +258,8 @@ def summary(examples: Examples, metrics: dict[str, Any], wrong: int, out: str) -
   if examples.left_out:
     names = ", ".join(f"{name} ({count})" for name, count in sorted(examples.left_out.items()))
     lines.append(f"left out, fewer than {MIN_ARTISTS} artists: {names}")
+  lines += examples.notes
   lines.append(f"{wrong} songs whose genre looks wrong: {os.path.join(out, 'suspicious.csv')}")
-  lines.append(f"use the model with --model={out}")
+  named = any((folder / "model.json").exists() for folder in named_folders(out))
+  lines.append(f"use the model with --model={os.path.join('.', out) if named else out}")
   return lines

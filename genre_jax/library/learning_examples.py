@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from genre_jax.data.names import name_key, normal_name
-from genre_jax.data.tables import check_cells, columns_of, read_rows
+from genre_jax.data.names import name_key, normal_name, printable_path
+from genre_jax.data.tables import check_cells, check_first, columns_of, read_rows
 from genre_jax.errors import UserError
 from genre_jax.library.label_names import read_names, tags_of
 from genre_jax.library.tag_keys import by_human, parts_of, written_genres
@@ -30,6 +30,7 @@ class Examples:
     features: float32[songs, features], the embeddings.
     genres: The genres, sorted.
     left_out: Genres with too few artists, with their numbers of artists.
+    notes: What of the user's table was not used, as sentences.
   """
 
   paths: tuple[str, ...]
@@ -38,6 +39,7 @@ class Examples:
   features: np.ndarray
   genres: tuple[str, ...]
   left_out: dict[str, int]
+  notes: tuple[str, ...] = ()
 
 
 def read_examples(db: sqlite3.Connection, model: int, table: str = "") -> Examples:
@@ -53,8 +55,8 @@ def read_examples(db: sqlite3.Connection, model: int, table: str = "") -> Exampl
   Raises:
     UserError: If fewer than two genres have enough artists, or the table cannot be used.
   """
-  listed = _read_table(table) if table else None
-  found = []
+  listed = _read_table(table) if table else {}
+  found, analyzed = [], set()
   names = read_names()
   for path, text, embedding, corrected in db.execute(
     "SELECT path, tags, embedding, correction.genre FROM file"
@@ -65,7 +67,8 @@ def read_examples(db: sqlite3.Connection, model: int, table: str = "") -> Exampl
   ):
     known = json.loads(text)
     artist = known.get("albumartist") or known.get("artist", "")
-    if listed is None:
+    analyzed.add(path)
+    if not table:
       genre = _corrected(corrected, names) or _human_genre(known)
     else:
       genre, group = listed.get(path, ("", ""))
@@ -73,6 +76,7 @@ def read_examples(db: sqlite3.Connection, model: int, table: str = "") -> Exampl
     if genre:
       group = name_key(artist) or os.fsdecode(os.path.dirname(path))
       found.append((os.fsdecode(path), group, genre, embedding))
+  notes = _notes(table, listed, analyzed)
   spellings: dict[str, str] = {}
   artists: dict[str, set[str]] = {}
   for _, group, genre, _ in found:
@@ -84,7 +88,8 @@ def read_examples(db: sqlite3.Connection, model: int, table: str = "") -> Exampl
     counts = ", ".join(f"{spellings[key]} {len(names)}" for key, names in artists.items())
     raise UserError(
       f"two genres with {MIN_ARTISTS} artists each are needed to learn; artists by genre:"
-      f" {counts or 'none'}. Tag more songs, or give --from=FILE with the columns file and genre"
+      f" {counts or 'none'}. {'; '.join(notes) or 'Tag more songs'}, or give"
+      f" {'another ' if table else ''}--from=FILE with the columns file and genre"
     )
   rows = [row for row in found if name_key(row[2]) in kept]
   return Examples(
@@ -94,7 +99,22 @@ def read_examples(db: sqlite3.Connection, model: int, table: str = "") -> Exampl
     np.stack([np.frombuffer(row[3], np.float16).astype(np.float32) for row in rows]),
     tuple(spellings[key] for key in kept),
     left_out,
+    notes,
   )
+
+
+def _notes(
+  table: str, listed: dict[bytes, tuple[str, str]], analyzed: set[bytes]
+) -> tuple[str, ...]:
+  """Return sentences on the lines of a table that cannot be used."""
+  unknown = [path for path in listed if path not in analyzed]
+  empty = [path for path, (genre, _) in listed.items() if not genre]
+  found = []
+  for paths, words in ((unknown, "not in the library"), (empty, "without a genre")):
+    if paths:
+      first = printable_path(os.fsdecode(paths[0]))
+      found.append(f"{len(paths)} of {len(listed)} files in {table} are {words}, first {first}")
+  return tuple(found)
 
 
 def _corrected(text: str | None, names: dict[str, str]) -> str:
@@ -121,9 +141,11 @@ def _read_table(path: str) -> dict[bytes, tuple[str, str]]:
   indices = columns_of(header, names, path)
   folder = os.path.dirname(os.path.abspath(path))
   found = {}
+  lines: dict[str, int] = {}
   for line, row in rows:
     check_cells(row, header, path, line)
     file, genre, *group = [row[index] for index in indices]
     name = os.path.normpath(os.path.join(folder, os.path.expanduser(file)))
+    check_first(lines, name, path, line, "remove one of the lines")
     found[os.fsencode(name)] = normal_name(genre), "".join(group)
   return found

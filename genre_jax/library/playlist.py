@@ -1,5 +1,6 @@
 """Make playlists that players open: M3U8 with paths relative to the playlist."""
 
+import codecs
 import dataclasses
 import json
 import os
@@ -13,17 +14,21 @@ import numpy as np
 from genre_jax.data.names import name_key, printable_path
 from genre_jax.errors import UserError, did_you_mean
 from genre_jax.inference.playlists import NAME, entry, name_in
+from genre_jax.library.browse import CORRECTED
 from genre_jax.library.embeddings import Embeddings
 from genre_jax.library.label_names import tag_of
 from genre_jax.library.output import new_text, output_file
 from genre_jax.library.similar import Choice, Limits, Song, fill, read_song, seed_vectors, similar
-from genre_jax.library.tag_keys import all_parts
+from genre_jax.library.tag_keys import all_parts, parts_of
+
+MAGIC = b"#EXTM3U"
 
 
 def from_seeds(
   db: sqlite3.Connection, embeddings: Embeddings, seeds: Sequence[int], limits: Limits
 ) -> list[Song]:
   """Return some songs and those that are nearest to them, `limits.count` together."""
+  seeds = list(dict.fromkeys(seeds))[: limits.count]
   rest = dataclasses.replace(limits, count=max(0, limits.count - len(seeds)))
   found = similar(db, embeddings, seeds, rest)
   return [read_song(db, seed) for seed in seeds] + found
@@ -52,7 +57,9 @@ def of_genre(
   names: dict[str, str],
   limits: Limits,
 ) -> list[Song]:
-  """Return songs of a genre: those whose tags have it, then the most probable ones.
+  """Return songs of a genre: those to which a human gave it, then the most probable ones.
+
+  A human's word is the genre given in `library serve`, else the genres in the tags.
 
   Args:
     db: The library.
@@ -68,15 +75,17 @@ def of_genre(
   labels = [c for c in model["classes"] if key in (name_key(c), name_key(tag_of(c, names)))]
   choice = Choice(limits)
   found = False
-  for file, text in db.execute(
-    "SELECT id, tags FROM file WHERE missing_since IS NULL AND tags NOT LIKE '%\"genres\": {}%'"
+  for file, text, corrected in db.execute(
+    "SELECT id, tags, genre FROM file LEFT JOIN correction USING (sound)"
+    " WHERE missing_since IS NULL AND (genre NOT NULL OR tags NOT LIKE '%\"genres\": {}%')"
   ):
-    if len(choice.songs) < limits.count and key in _genres(text):
+    if len(choice.songs) < limits.count and key in _genres(text, corrected):
       found = True
       choice.add(read_song(db, file))
   for file, label in db.execute(
     "SELECT file, label FROM analysis WHERE model = ?"
     " AND file NOT IN (SELECT id FROM file WHERE status != 'ok' OR missing_since IS NOT NULL)"
+    f" AND file NOT IN ({CORRECTED})"
     " ORDER BY confidence DESC",
     (model["id"],),
   ):
@@ -93,8 +102,10 @@ def of_genre(
   return choice.songs
 
 
-def _genres(text: str) -> set[str]:
-  """Return the keys of the genres in stored tags."""
+def _genres(text: str, corrected: str | None) -> set[str]:
+  """Return the keys of the genres in stored tags, or of a human's correction."""
+  if corrected:
+    return set(map(name_key, parts_of(corrected)))
   return set(map(name_key, all_parts(json.loads(text).get("genres", {}))))
 
 
@@ -112,6 +123,7 @@ def write_playlist(path: pathlib.Path, songs: Sequence[Song]) -> str:
     UserError: If the file cannot be written, or is not a playlist.
   """
   path = output_file(path)
+  _check_replaceable(path)
   name = name_in(path) or printable_path(path.stem)
   lines = ["#EXTM3U", NAME + name]
   for song in songs:
@@ -122,6 +134,21 @@ def write_playlist(path: pathlib.Path, songs: Sequence[Song]) -> str:
   with new_text(path) as file:
     file.write("\n".join(lines) + "\n")
   return name
+
+
+def _check_replaceable(path: pathlib.Path) -> None:
+  """Raise UserError if a file exists that is not a playlist by its name or content."""
+  if path.suffix.lower() in (".m3u", ".m3u8"):
+    return
+  try:
+    with open(path, "rb") as file:
+      head = file.read(len(MAGIC) + 3).removeprefix(codecs.BOM_UTF8)
+  except OSError:  # mostly, there is no such file; writing it reports other reasons
+    return
+  if head and not head.startswith(MAGIC):
+    raise UserError(
+      f"--out={printable_path(str(path))}: exists and is no playlist; give another file"
+    )
 
 
 def _line(path: str, folder: pathlib.Path) -> str:

@@ -1,7 +1,8 @@
 """Read and change the genres that are outside of a file's main tags: ID3v1 and RIFF INFO.
 
 Layouts: ID3v1 is the last 128 bytes (https://id3.org/ID3v1); RIFF INFO is a chunk LIST of type INFO
-with the genre in IGNR (Multimedia Programming Interface and Data Specifications 1.0, 1991).
+with the genre in IGNR (Multimedia Programming Interface and Data Specifications 1.0, 1991), of some
+programs in GENR.
 """
 
 import os
@@ -9,6 +10,8 @@ from typing import BinaryIO
 
 V1_BYTES = 128
 NO_GENRE = 255  # the last byte of ID3v1, for no genre
+# (name, first bytes, their distance from the end, or from ID3v1): both can contain a genre.
+ENDS = (("ID3v2 at the end", b"3DI", 10), ("the enhanced tag TAG+", b"TAG+", 227))
 MAX_CHUNKS = 10_000
 MAX_VALUE = 1 << 16
 
@@ -21,6 +24,17 @@ def id3v1(file: BinaryIO) -> bytes:
   file.seek(size - V1_BYTES)
   tag = file.read(V1_BYTES)
   return tag if tag.startswith(b"TAG") else b""
+
+
+def tag_at_end(file: BinaryIO) -> str:
+  """Return the name of a tag at the end of a file that this program does not read, or ''."""
+  end = file.seek(0, os.SEEK_END) - len(id3v1(file))
+  for name, magic, before in ENDS:
+    if end >= before:
+      file.seek(end - before)
+      if file.read(len(magic)) == magic:
+        return name
+  return ""
 
 
 def put_id3v1(file: BinaryIO, tag: bytes) -> None:
@@ -40,7 +54,7 @@ def info_genres(file: BinaryIO) -> list[tuple[int, str]]:
     if file.read(4) != b"INFO":
       continue
     for key, place, length in _chunks(file, start + 4, start + size):
-      if key.upper() == b"IGNR":
+      if key.upper() in (b"IGNR", b"GENR"):
         file.seek(place)
         text = file.read(min(length, MAX_VALUE)).rstrip(b"\0 ")
         found.append((place - 8, text.decode("utf-8", "replace")))

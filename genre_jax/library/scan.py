@@ -23,7 +23,6 @@ from genre_jax.library.analysis import analyze
 from genre_jax.library.database import beneath, register_model, transaction
 from genre_jax.library.read_song import Analysis, Song, stat_of
 
-COMMIT_SECONDS = 2.0  # work that a crash may cost
 SAME_SECONDS = 1.0  # between the lengths of a song and of its new encoding
 
 
@@ -90,7 +89,6 @@ class Scan:
     self._db, self._model, self._report, self._retry = db, model, report, retry
     self._id = register_model(db, model)
     self._seen: set[int] = set()
-    self._last_commit = 0.0
 
   def find(self, roots: Sequence[str]) -> list[str]:
     """Find the files that have to be read; mark the others as present, moved or missing.
@@ -183,19 +181,9 @@ class Scan:
     Yields:
       Each path, when its file is done.
     """
-    self._db.execute("BEGIN")
-    self._last_commit = time.monotonic()
-    try:
-      for path, song in songs:
-        self._store(path, song)
-        if time.monotonic() - self._last_commit > COMMIT_SECONDS:
-          self._db.execute("COMMIT")
-          self._db.execute("BEGIN")
-          self._last_commit = time.monotonic()
-        yield path
-    finally:
-      if self._db.in_transaction:  # SQLite ends it itself after some errors, as on a full disk
-        self._db.execute("COMMIT")
+    for path, song in songs:
+      self._store(path, song)
+      yield path
 
   def _store(self, path: str, song: Song | str) -> None:
     if isinstance(song, str):  # its process ended, or there is no such file
@@ -206,7 +194,8 @@ class Scan:
         self._report.failures.append((path, reason))
         self._report.counts["failed"] += 1
         return
-    file, done = self._file_row(path, song)
+    with transaction(self._db):  # a short one: people may correct genres in the page meanwhile
+      file, done = self._file_row(path, song)
     self._seen.add(file)
     if isinstance(song.track, str):
       self._report.failures.append((path, song.track))
@@ -225,6 +214,7 @@ class Scan:
       self._report.failures.append((path, analysis.error))
       self._report.counts["failed"] += 1
       return
+    self._report.counts["analyzed"] += 1  # first: a signal is handled after the next line
     self._db.execute(
       "INSERT INTO analysis (file, model, label, confidence, probabilities, embedding)"
       " VALUES (?, ?, ?, ?, ?, ?)",
@@ -237,7 +227,6 @@ class Scan:
         analysis.embedding,
       ),
     )
-    self._report.counts["analyzed"] += 1
 
   def _file_row(self, path: str, song: Song) -> tuple[int, str]:
     """Insert or update the row of a file; return its id, and 'moved' or 'copied' if it is that."""

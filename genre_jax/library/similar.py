@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from genre_jax.data.names import name_key
+from genre_jax.data.names import name_key, printable_path
 from genre_jax.errors import UserError
 from genre_jax.library.database import absolute
 from genre_jax.library.embeddings import NEAR, Embeddings
@@ -94,7 +94,8 @@ def find_song(db: sqlite3.Connection, path: str) -> int:
     "SELECT id, status, error FROM file WHERE path = ?", (absolute(path),)
   ).fetchone()
   if row is None:
-    raise UserError(f"{path}: is not in the library: run `genre-jax library scan` on its folder")
+    shown = printable_path(path)
+    raise UserError(f"{shown}: is not in the library: run `genre-jax library scan` on its folder")
   if row[1] != "ok":
     raise UserError(f"{path}: was not analyzed: {row[2]}")
   return row[0]

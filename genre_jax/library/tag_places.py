@@ -146,30 +146,48 @@ class Container(Keyed):
     return super().others(), blocks
 
 
-class Mp4(Container):
-  """Tags of MP4, where programs also store a genre in a free atom, of any case and owner."""
+def is_mp4_genre(key: str) -> bool:
+  """Return whether a key is a free atom of MP4 for a genre, of any case and owner."""
+  return key.startswith("----:") and key.rpartition(":")[2].upper() == "GENRE"
 
-  def _free(self) -> list[str]:
-    return [
-      key
-      for key in self.tags.keys()
-      if key.startswith("----:") and key.rpartition(":")[2].upper() == "GENRE"
-    ]
+
+def is_asf_genre(key: str) -> bool:
+  """Return whether a key of ASF is one of FFmpeg or of old players for a genre."""
+  return key.upper() in ("GENRE", "WM/GENREID")
+
+
+class WithOtherGenres(Container):
+  """Tags of a format in which programs also store a genre under other keys.
+
+  Args:
+    is_genre: Returns whether a key is one of these.
+    arguments: Those of `Container`.
+  """
+
+  def __init__(self, is_genre: Callable[[str], bool], *arguments: Any):
+    super().__init__(*arguments)
+    self._is_genre = is_genre
+
+  def _others(self) -> list[str]:
+    return [key for key in self.tags.keys() if self._is_genre(key)]
 
   def read(self, name: str) -> list[str]:
     values = super().read(name)
-    for key in self._free() if name == "genre" else ():
-      values += [bytes(value).decode("utf-8", "replace") for value in self.tags[key]]
+    for key in self._others() if name == "genre" else ():
+      values += [
+        bytes(value).decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+        for value in self.tags[key]
+      ]
     return list(dict.fromkeys(values))
 
   def write(self, name: str, values: list[str]) -> None:
-    for key in self._free() if name == "genre" else ():
+    for key in self._others() if name == "genre" else ():
       del self.tags[key]
     super().write(name, values)
 
   def others(self) -> Any:
-    free, (others, blocks) = self._free(), super().others()
-    return [item for item in others if item[0] not in free], blocks
+    keys, (others, blocks) = self._others(), super().others()
+    return [item for item in others if item[0] not in keys], blocks
 
 
 def id3_at_start(file: BinaryIO, has_id3: bool) -> Id3:

@@ -171,7 +171,8 @@ def _reason(
     return known["unreadable"]
   present = all_parts(known["genres"])
   if not present:
-    return ""
+    removed = known["provenance"] and not corrected and replace == "none"
+    return "its genre was removed after genre_jax wrote it" if removed else ""
   if known["provenance"] == provenance and present == all_parts({"": genres}):
     return SAME
   ours = present <= written_genres(known["provenance"])

@@ -29,11 +29,13 @@ from genre_jax.library.tag_places import (
   LIKE_A_NUMBER,
   Container,
   Id3,
-  Mp4,
   TagError,
+  WithOtherGenres,
   ape_tags,
   id3_at_start,
   id3_chunk,
+  is_asf_genre,
+  is_mp4_genre,
 )
 
 OGG = {
@@ -45,17 +47,17 @@ OGG = {
 OGG_PAGE = 28  # bytes before the first packet of an Ogg file
 
 
-def _after_id3(file: BinaryIO) -> int:
-  """Return the position after ID3v2 tags at the beginning of a file."""
-  position = 0
+def _after_id3(file: BinaryIO) -> tuple[int, int]:
+  """Return the position after ID3v2 tags at the beginning of a file, and how many there are."""
+  position, count = 0, 0
   while True:
     file.seek(position)
     head = file.read(10)
     if len(head) < 10 or head[:3] != b"ID3" or max(head[6:]) > 127:
-      return position
+      return position, count
     footer = 10 if head[5] & 16 else 0
     size = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
-    position += 10 + size + footer
+    position, count = position + 10 + size + footer, count + 1
 
 
 class Tags:
@@ -83,7 +85,11 @@ class Tags:
 
   def _open(self) -> tuple[str, Any]:
     file = self._file
-    start = _after_id3(file)
+    start, count = _after_id3(file)
+    if count > 1:
+      raise TagError(f"has {count} ID3v2 tags, of which programs read different ones; keep one")
+    if end := raw_tags.tag_at_end(file):
+      raise TagError(f"has {end}, which genre_jax does not read; remove it")
     file.seek(start)
     head = file.read(OGG_PAGE + 8)
     found = sound_format(head[:SNIFFED_BYTES])
@@ -108,9 +114,9 @@ class Tags:
         if head[OGG_PAGE:].startswith(magic):
           return "Vorbis comment", Container(kind(file), VORBIS)
     if found == "MP4":
-      return "MP4", Mp4(mp4.MP4(file), MP4, mp4.MP4FreeForm)
+      return "MP4", WithOtherGenres(is_mp4_genre, mp4.MP4(file), MP4, mp4.MP4FreeForm)
     if found == "WMA":
-      return "ASF", Container(asf.ASF(file), ASF)
+      return "ASF", WithOtherGenres(is_asf_genre, asf.ASF(file), ASF)
     if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
       self._riff, self._info = True, raw_tags.info_genres(file)
       file.seek(0)

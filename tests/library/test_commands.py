@@ -90,6 +90,31 @@ def _between(text, name):
   return int(text.split(f" {name}")[0].split()[-1])
 
 
+HOLD = """
+import gc, pathlib, sys
+from absl import flags
+from genre_jax import library_command
+from genre_jax.errors import UserError
+from genre_jax.inference.output_lock import OutputLock
+
+flags.FLAGS(["genre-jax", "--db=library.db"])
+with library_command._library(create=True, write=True):
+  gc.collect()
+  try:
+    OutputLock(pathlib.Path("library.db").resolve())
+  except UserError as error:
+    print(error)
+"""
+
+
+def test_a_command_that_writes_keeps_others_out(tmp_path):
+  environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+  done = subprocess.run(
+    [sys.executable, "-c", HOLD], cwd=tmp_path, env=environment, capture_output=True, text=True
+  )
+  assert "is being written by another command" in done.stdout, done.stderr
+
+
 @pytest.mark.slow
 def test_commands(tmp_path, small_model):
   music = tmp_path / "music"
@@ -121,6 +146,8 @@ def test_commands(tmp_path, small_model):
   assert '"status": "failed"' in run("export", "--format=jsonl")
   run("export", f"--out={tmp_path / 'songs.csv'}")
   assert len((tmp_path / "songs.csv").read_text().splitlines()) == 4
+  assert "was scanned with small, which is not found by its name" in run("scan", music, status=2)
+  assert "--min_confidence=nan: give a number" in run("tag", "--min_confidence=nan", status=2)
   before = [content(song) for song in songs]
   assert "2 files would get a genre" in run("tag", "--min_confidence=0")
   assert [content(song) for song in songs] == before

@@ -1,5 +1,6 @@
 """Test every kind of file: the genre is written, all else stays, and undo restores each byte."""
 
+import io
 import os
 import stat
 import subprocess
@@ -192,6 +193,9 @@ def _hide(path, place):
     info = b"LIST" + (4 + 8 + 6).to_bytes(4, "little") + b"INFOIGNR" + b"\x05\0\0\0Doom\0\0"
     size = len(data) - 8 + len(info)
     path.write_bytes(data[:4] + size.to_bytes(4, "little") + data[8:] + info)
+  elif place == "RIFF INFO of other programs":
+    _hide(path, "RIFF INFO")
+    path.write_bytes(path.read_bytes().replace(b"INFOIGNR", b"INFOGENR"))
   elif place == "TXXX":
     frames = mutagen.id3.ID3(path)
     frames.add(mutagen.id3.TXXX(encoding=3, desc="Genre", text=["Doom"]))
@@ -206,8 +210,8 @@ def _hide(path, place):
       file.tags.add(mutagen.id3.TCON(encoding=3, text=["Doom"]))
     elif place == "MP4":
       file["\xa9gen"] = "Doom"
-    elif place == "ASF":
-      file["WM/Genre"] = "Doom"
+    elif place.startswith("ASF"):
+      file[place.partition(" ")[2] or "WM/Genre"] = "Doom"
     else:
       file["GENRE"] = "Doom"
     file.save()
@@ -232,7 +236,31 @@ HIDDEN = [
   ("song.wv", "APEv2"),
   ("aac.m4a", "MP4"),
   ("song.wma", "ASF"),
+  ("song.wma", "ASF Genre"),
+  ("song.wma", "ASF WM/GenreID"),
+  ("song.wav", "RIFF INFO of other programs"),
 ]
+
+
+@pytest.mark.parametrize("where", ["another ID3v2 tag", "ID3v2 at the end", "TAG+"])
+def test_tags_that_are_not_read_are_refused(tmp_path, db, where):
+  path = write_kind(tmp_path, "song.mp3")
+  frame = io.BytesIO()
+  frames = mutagen.id3.ID3()
+  frames.add(mutagen.id3.TCON(encoding=3, text=["Doom"]))
+  frames.save(frame)
+  tag_bytes = frame.getvalue()
+  if where == "another ID3v2 tag":
+    path.write_bytes(tag_bytes + path.read_bytes())
+  elif where == "ID3v2 at the end":
+    path.write_bytes(path.read_bytes() + tag_bytes + b"3DI" + tag_bytes[3:10])
+  else:
+    path.write_bytes(path.read_bytes() + b"TAG+" + bytes(223) + b"TAG" + bytes(124) + b"\xff")
+  before = content(path)
+  add_song(db, path, hiphop=0.9)
+  reason = tag(db, replace="all")["song.mp3"]
+  assert ("2 ID3v2 tags" if where.startswith("another") else where) in reason
+  assert content(path) == before
 
 
 @pytest.mark.parametrize(("name", "place"), HIDDEN)

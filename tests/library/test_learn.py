@@ -86,9 +86,18 @@ def test_a_table_of_the_user(tmp_path, db):
   examples = read_examples(db, 1, str(table))
   assert examples.genres == ("Fast", "Slow") and len(examples.paths) == 8
   assert set(examples.groups) == {"0", "1", "2", "3"}
+  assert examples.notes == (f"1 of 9 files in {table} are not in the library, first /absent.flac",)
   # Without artists the folder is the group, and these songs are in one folder.
   table.write_text("\n".join(["file,genre", *[line.rsplit(",", 1)[0] for line in lines]]) + "\n")
   with pytest.raises(UserError, match="Fast 1, Slow 1"):
+    read_examples(db, 1, str(table))
+  table.write_text("\n".join(["file,genre,group", *lines, f"{paths[0]},,1"]) + "\n")
+  with pytest.raises(UserError, match="genres.csv, line 10: .*000.flac is listed in line 2"):
+    read_examples(db, 1, str(table))
+  table.write_text("file,genre\n/absent.flac,Fast\n/b.flac,\n")
+  with pytest.raises(
+    UserError, match=r"2 of 2 files in .* are not in the library, first /absent.*1 of 2 .* without"
+  ):
     read_examples(db, 1, str(table))
   table.write_text("name,genre\n")
   with pytest.raises(UserError, match="column file is missing"):

@@ -187,11 +187,9 @@ def test_names_that_are_not_text(tmp_path, db, model):
 def test_a_file_that_is_not_a_library(tmp_path, content):
   place = tmp_path / "library.db"
   place.write_bytes(content * 1000)
-  if content:
-    with pytest.raises(UserError, match="library.db"):
-      database.open_database(place)
-  else:
-    database.open_database(place).close()
+  with pytest.raises(UserError, match="library.db" if content else "there is no library"):
+    database.open_database(place)
+  assert place.read_bytes() == content * 1000
   other = tmp_path / "other.db"
   with sqlite3.connect(other) as db:
     db.execute("CREATE TABLE x (y)")

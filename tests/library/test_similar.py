@@ -207,6 +207,8 @@ def test_playlists_from_seeds_and_between_songs(db, songs):
   embeddings = _embeddings(db)
   found = playlist.from_seeds(db, embeddings, [songs[0], songs[290]], Limits(count=8))
   assert [song.file for song in found[:2]] == [songs[0], songs[290]] and len(found) == 8
+  twice = playlist.from_seeds(db, embeddings, [songs[0], songs[0]], Limits(count=1))
+  assert [song.file for song in twice] == [songs[0]]
   path = playlist.path_between(db, embeddings, songs[0], songs[290], Limits(8, 0, 0))
   assert (path[0].file, path[-1].file, len(path)) == (songs[0], songs[290], 8)
   assert len({song.file for song in path}) == 8
@@ -230,6 +232,13 @@ def test_playlists_of_a_genre(db):
   assert [s.file for s in playlist.of_genre(db, model, "chill", names, Limits())] == [human]
   with pytest.raises(UserError, match="did you mean hiphop"):
     playlist.of_genre(db, model, "hipho", names, Limits())
+  # A genre given in the page replaces that of the model and of the tags.
+  for file in (human, strong):
+    db.execute("UPDATE file SET sound = ? WHERE id = ?", (b"%d" % file, file))
+    db.execute("INSERT INTO correction VALUES (?, 'Waltz; Slow', 0)", (b"%d" % file,))
+  found = playlist.of_genre(db, model, "waltz", names, Limits())
+  assert {song.file for song in found} == {human, strong}
+  assert [s.file for s in playlist.of_genre(db, model, "hiphop", names, Limits())] == [weak]
 
 
 def test_a_playlist_is_relative_and_keeps_its_name(tmp_path, db):
@@ -255,6 +264,11 @@ def test_a_playlist_is_relative_and_keeps_its_name(tmp_path, db):
     if path.startswith("file://"):
       path = urllib.parse.unquote(path.removeprefix("file://"), errors="surrogateescape")
     assert os.path.samefile(out.parent / path, music / name)
+  notes = tmp_path / "thesis.txt"
+  notes.write_text("Chapter 1")
+  with pytest.raises(UserError, match="thesis.txt: exists and is no playlist"):
+    playlist.write_playlist(notes, songs)
+  assert notes.read_text() == "Chapter 1"
   # In the folder itself, a name that begins like a comment.
   playlist.write_playlist(music / "b.m3u8", songs[1:2])
   assert (music / "b.m3u8").read_text().splitlines()[-1] == "./#b.flac"

@@ -86,6 +86,17 @@ def test_replace(tmp_path, db):
   assert tag(db) == {ours.name: "has a genre that genre_jax wrote", humans.name: "has a genre"}
   assert tag(db, replace="ours") == {ours.name: "", humans.name: "has a genre"}
   assert _genres(ours) == ["Hip-Hop"] and _genres(humans) == ["Doom"]
+  # What a human removes stays removed.
+  flac = mutagen.flac.FLAC(ours)
+  del flac["genre"]
+  flac.save()
+  db.execute("DELETE FROM file")
+  add_song(db, ours, hiphop=0.8)
+  assert tag(db) == {ours.name: "its genre was removed after genre_jax wrote it"}
+  assert tag(db, replace="ours") == {ours.name: ""} and _genres(ours) == ["Hip-Hop"]
+  db.execute("DELETE FROM file")
+  for song in (ours, humans):
+    add_song(db, song, hiphop=0.8)
   # What a human changes is no longer ours.
   flac = mutagen.flac.FLAC(ours)
   flac["genre"] = ["Hip-Hop", "Chill"]
