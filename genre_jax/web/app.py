@@ -12,6 +12,7 @@ from typing import Annotated
 
 import numpy as np
 from fastapi import FastAPI, HTTPException, Query, Request, WebSocket
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
@@ -113,6 +114,7 @@ def build_app(
   )
   app.add_exception_handler(UnknownSong, _unknown)
   app.add_exception_handler(UserError, _mistake)
+  app.add_exception_handler(RequestValidationError, _invalid)
   app.add_exception_handler(ClientDisconnect, _left)
   received = _Receiver(uploads, settings.max_megabytes << 20)
   microphones = asyncio.Semaphore(MAX_VISITORS)
@@ -249,6 +251,12 @@ def _valid(text: str) -> str:
 
 async def _mistake(request: Request, error: Exception) -> JSONResponse:
   return JSONResponse({"detail": _valid(str(error))}, 400)
+
+
+async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+  """Answer as FastAPI does, without the input, which can be no text at all."""
+  kept = [{name: each[name] for name in ("type", "loc", "msg")} for each in error.errors()]
+  return JSONResponse({"detail": kept}, 422)
 
 
 async def _unknown(request: Request, error: Exception) -> JSONResponse:

@@ -161,6 +161,12 @@ def test_corrections(model, tmp_path):  # noqa: F811
   assert song not in ids(client, unreviewed=True) and ids(client, genre="Dub") == [song]
   assert client.put(f"/genre?id={song}", json={"genre": " "}).status_code == 400
   assert client.put(f"/genre?id={song}", json={"genre": "x" * 300}).status_code == 422
+  for text in ('"\\ud800"', '"Jazz\\ud800"', '["x"]'):
+    body = f'{{"genre": {text}}}'.encode()
+    answer = client.put(
+      f"/genre?id={song}", content=body, headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code in (400, 422), text
   assert client.put("/genre?id=999", json={"genre": "x"}).status_code == 404
   assert client.delete(f"/genre?id={song}").json()["correction"] == ""
   assert {file: file.read_bytes() for file in before} == before  # without --write
