@@ -1,7 +1,10 @@
 """Small jobs, one process that decodes for all tests of a module, and a Ray cluster for all."""
 
+import contextlib
 import functools
+import gc
 import os
+import warnings
 
 import pytest
 import soundfile
@@ -28,6 +31,15 @@ def calls():
     yield opened
 
 
+@contextlib.contextmanager
+def _quiet_end():
+  """Collect within the block what Ray leaves: processes that it started and did not wait for."""
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    yield
+    gc.collect()
+
+
 @pytest.fixture(scope="session")
 def cluster():
   """Return a Ray cluster of one node with one core on this machine, which tests may add to."""
@@ -37,7 +49,8 @@ def cluster():
   os.environ["PYTHONPATH"], before = str(ROOT), os.environ.get("PYTHONPATH")
   started = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
   yield started
-  started.shutdown()
+  with _quiet_end():
+    started.shutdown()
   del os.environ["PYTHONPATH"]
   if before is not None:
     os.environ["PYTHONPATH"] = before
@@ -48,8 +61,10 @@ def second_node(cluster):
   """Return a second node of the cluster; it is removed after the test, unless the test did."""
   node = cluster.add_node(**NODE)
   yield node
-  if node in cluster.worker_nodes:
-    cluster.remove_node(node)
+  with _quiet_end():
+    if node in cluster.worker_nodes:
+      cluster.remove_node(node)
+    del node
 
 
 @pytest.fixture

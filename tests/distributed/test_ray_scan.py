@@ -5,9 +5,6 @@ import os
 import pathlib
 import shutil
 import sqlite3
-import subprocess
-import sys
-import time
 
 import pytest
 import soundfile
@@ -48,32 +45,24 @@ def test_a_killed_node_gives_the_rows_of_a_local_scan(
   shutil.copyfile(songs / "0.flac", songs / "copy.flac")
   (songs / "bad.wav").write_text("words")
 
-  command = [sys.executable, "-m", "genre_jax.library_command", "scan", "songs", "--db=ray.db"]
-  command += ["--engine=ray", f"--address={cluster.address}", "--partition_files=2"]
-  driver = subprocess.Popen(
-    [*command, f"--model={small_model}"],
-    cwd=tmp_path,
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-  )
-  stored = 0
-  while stored < 4:  # as it commits
-    assert driver.poll() is None, driver.communicate()
-    time.sleep(0.05)
-    with contextlib.suppress(sqlite3.Error):
-      stored = len(_rows(tmp_path / "ray.db", FILES))
-  assert stored < 42
-  cluster.remove_node(second_node, allow_graceful=False)
-  out, errors = driver.communicate()
-  assert driver.returncode == 1 and "Traceback" not in errors, errors
-  assert "42 files: " in out and "1 failed" in out
+  everywhere = str(small_model), "", model_hash(model)
+
+  def read_and_kill(paths):
+    found = ray_tasks.read_songs(paths, everywhere, 60.0, 2, address=cluster.address)
+    for number, song in enumerate(found):
+      if number == 8:
+        cluster.remove_node(second_node, allow_graceful=False)
+      yield song
 
   def read(paths):
     return read_songs(paths, model.frontend, calls, 1, 60.0)
 
-  with contextlib.closing(database.open_database(tmp_path / "local.db", create=True)) as db:
-    assert scan.run(db, model, [str(songs)], read, retry=False) == 1
+  for name, reader in (("ray.db", read_and_kill), ("local.db", read)):
+    with contextlib.closing(database.open_database(tmp_path / name, create=True)) as db:
+      assert scan.run(db, model, [str(songs)], reader, retry=False) == 1
+    out = capsys.readouterr().out
+    assert "42 files: " in out and "1 failed" in out
+  assert second_node not in cluster.worker_nodes
   for query, count in ((FILES, 42), (ANALYSES, 41)):
     expected = _rows(tmp_path / "local.db", query)
     assert len(expected) == count and _rows(tmp_path / "ray.db", query) == expected
