@@ -146,24 +146,6 @@ def _model(db):
   return database.find_model(db, pathlib.Path(MODEL.given).name)
 
 
-def _load(known):
-  """Load the model of --model or, without it, a model of the library; they must be the same."""
-  from genre_jax.inference import model_dir
-
-  try:
-    model = MODEL.load("" if MODEL.given else known["name"])
-  except UserError as error:
-    if MODEL.given:
-      raise
-    raise UserError(
-      f"the library was scanned with {known['name']}, which is not found by its name ({error});"
-      " give its --model"
-    ) from error
-  if model_dir.model_hash(model) != known["hash"]:
-    raise UserError(f"{model.name} is not the model of the scan: give its --model and --labels")
-  return model
-
-
 def _no_arguments(command: str, arguments: list[str]) -> None:
   if arguments:
     raise UserError(f"library {command} takes no file or folder: {arguments[0]!r}")
@@ -190,7 +172,7 @@ def _scan_with(calls, roots):
   seconds = FILE_SECONDS.value
   with _library(create=True, write=True) as db:
     known = None if MODEL.chosen else _known_model(db)
-    model = _load(known) if known else MODEL.load()
+    model = MODEL.load_same(known) if known else MODEL.load()
 
     def read(paths):
       if calls is not None:
@@ -287,7 +269,7 @@ def _learn(arguments: list[str]) -> int:
 
   with _library() as db:
     known = _model(db)
-    _load(known)  # it may be another one now, of the same name
+    MODEL.load_same(known)  # it may be another one now, of the same name
     table = "" if FROM.value == "genre" else FROM.value
     examples = read_examples(db, known["id"], table)
   metadata, variables = model_dir.find_model(MODEL.given or known["name"])
@@ -307,7 +289,7 @@ def _serve(arguments: list[str]) -> int:
   names = label_names.read_names(NAMES.value)
   options = tagging.Options(names, min_confidence=0.0) if WRITE.value else None
   with command_line.ctrl_c_ends():
-    run.serve_library(SERVE.options, _path(), known, lambda: _load(known), options)
+    run.serve_library(SERVE.options, _path(), known, lambda: MODEL.load_same(known), options)
   return 0
 
 

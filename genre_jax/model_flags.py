@@ -1,9 +1,11 @@
 """Define the flags by which several commands choose a model."""
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
+
+from genre_jax.errors import UserError
 
 if TYPE_CHECKING:
   from genre_jax.inference.model import Model
@@ -64,3 +66,27 @@ class ModelFlags:
         file=sys.stderr,
       )
     return loaded
+
+  def load_same(self, known: dict[str, Any]) -> "Model":
+    """Return the model of --model or, without it, a known one by its name.
+
+    Args:
+      known: Its "name" and "hash".
+
+    Raises:
+      UserError: If the model cannot be loaded, or is not the known one.
+    """
+    from genre_jax.inference import model_dir
+
+    try:
+      model = self.load("" if self.given else known["name"])
+    except UserError as error:
+      if self.given:
+        raise
+      raise UserError(
+        f"the library was scanned with {known['name']}, which is not found by its name ({error});"
+        " give its --model"
+      ) from error
+    if model_dir.model_hash(model) != known["hash"]:
+      raise UserError(f"{model.name} is not the model of the scan: give its --model and --labels")
+    return model
