@@ -301,11 +301,19 @@ def _blocks(frames, facts, block_seconds):
           f"has a sample rate of {rate} Hz, outside {LOWEST_RATE} to {HIGHEST_RATE} Hz"
         )
       limit = max(1, min(int(block_seconds * rate), MAX_BLOCK_VALUES // channels))
-    parts.append(frame.to_ndarray())
+    parts.append(_samples(frame))
     count += frame.samples
     facts.decoded += frame.samples / frame.sample_rate
   if parts:
     yield _block(parts, now), now[0]
+
+
+def _samples(frame) -> np.ndarray:
+  """Return the samples of a frame, also 64-bit integers, which PyAV does not convert."""
+  if frame.format.name != "s64":
+    return frame.to_ndarray()
+  count = frame.samples * frame.layout.nb_channels
+  return np.frombuffer(frame.planes[0], np.int64, count)[None]
 
 
 def _block(parts, key) -> np.ndarray:

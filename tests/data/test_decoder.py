@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import struct
 import subprocess
 
 import numpy as np
@@ -61,6 +62,17 @@ def test_equals_libsndfile(files, name):
   expected, _ = soundfile.read(files / name, dtype="float32", always_2d=True)
   blocks = [values for values, _ in decode(str(files / name), Facts())]
   np.testing.assert_array_equal(np.concatenate(blocks, axis=1).T, expected)
+
+
+def test_integers_of_64_bits(tmp_path):
+  values = np.float64(music(0.2))[:, None] * [1.0, -0.5]
+  data = np.int64(values * 2.0**62).tobytes()
+  head = struct.pack("<HHIIHH", 1, 2, RATE, RATE * 16, 16, 64)
+  chunks = b"fmt " + struct.pack("<I", 16) + head + b"data" + struct.pack("<I", len(data)) + data
+  path = tmp_path / "a.wav"
+  path.write_bytes(b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks)
+  found = np.concatenate([block for block, _ in decode(str(path), Facts())], 1)
+  np.testing.assert_allclose(found, values.T / 2, atol=1e-6)
 
 
 def test_mp3_equals_libsndfile(files):
