@@ -11,7 +11,7 @@ import numpy as np
 from genre_jax.data.names import printable_path
 from genre_jax.errors import UserError
 from genre_jax.library import database
-from genre_jax.library.tag_keys import parts_of
+from genre_jax.library.tag_keys import parts_of, values_of
 
 MAX_WORDS = 16  # of a search
 FEW = 5000  # songs that are sorted; more are read in the order of an index
@@ -24,11 +24,6 @@ ORDERS = {
   "path": ("path",),
 }
 ORDERS_OF_FILES = ("artist", "title", "path")
-# Sets of files, which SQLite computes once for a query.
-AWAY = (
-  "SELECT id FROM file WHERE status = 'failed'"
-  " UNION ALL SELECT id FROM file WHERE status = 'ok' AND missing_since IS NOT NULL"
-)
 # The labels of a model, by one search of the index for each; DISTINCT reads the whole index.
 LABELS = (
   "WITH RECURSIVE labels(label) AS (SELECT MIN(label) FROM analysis WHERE model = :model UNION ALL"
@@ -147,7 +142,7 @@ def _find_tracks(db, model, chosen, order, descending, offset, limit):
 
 def _condition(db: sqlite3.Connection, model: int, chosen: Filter) -> tuple[str, list[Any]]:
   """Return the condition of a query on the table `analysis`, and its values."""
-  where = f"analysis.model = ? AND analysis.file NOT IN ({AWAY})"
+  where = f"analysis.model = ? AND analysis.file NOT IN ({database.AWAY})"
   values: list[Any] = [model]
   if words := chosen.words.replace("\0", " ").split()[:MAX_WORDS]:
     # A table, because several queries use it.
@@ -215,7 +210,8 @@ def genre_counts(db: sqlite3.Connection, model: int) -> dict[str, int]:
   """Return {label: number of songs} of the labels that a model gives, the most frequent first."""
   counts: dict[str, int] = {}
   for label, count in db.execute(
-    f"SELECT label, COUNT(*) FROM analysis WHERE model = ? AND file NOT IN ({AWAY}) GROUP BY label",
+    "SELECT label, COUNT(*) FROM analysis"
+    f" WHERE model = ? AND file NOT IN ({database.AWAY}) GROUP BY label",
     (model,),
   ):
     for part in parts_of(label):
@@ -226,7 +222,6 @@ def genre_counts(db: sqlite3.Connection, model: int) -> dict[str, int]:
 def _track(row: tuple) -> Track:
   file, path, seconds, tags, label, confidence, correction = row
   known = json.loads(tags)
-  genres = dict.fromkeys(genre for values in known.get("genres", {}).values() for genre in values)
   name = os.fsdecode(path)
   return Track(
     file,
@@ -237,7 +232,7 @@ def _track(row: tuple) -> Track:
     round(seconds or 0.0, 2),
     label,
     round(confidence, 4),
-    list(map(_valid, genres)),
+    list(map(_valid, values_of(known.get("genres", {})))),
     correction or "",
   )
 

@@ -102,6 +102,11 @@ HUMAN_GENRE = (
   " AND (ifnull(json_extract(tags, '$.provenance'), '') = ''"
   f" OR instr(json_extract(tags, '$.provenance'), '\"by\": \"{HUMAN}\"') > 0))"
 )
+# Files without music now: a set, which SQLite computes once for a query.
+AWAY = (
+  "SELECT id FROM file WHERE status = 'failed'"
+  " UNION ALL SELECT id FROM file WHERE status = 'ok' AND missing_since IS NOT NULL"
+)
 # What version 2 added.
 ADDED = (
   "CREATE TABLE correction ("  # the genre that a human gave to a sound, whatever its file

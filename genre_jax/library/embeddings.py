@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from genre_jax.errors import UserError
+from genre_jax.library.database import AWAY
 
 ROWS = 1 << 14  # rows that are converted at a time; bounds memory
 SAMPLE = 10_000  # tracks among which neighbors for local scaling are sought
@@ -40,10 +41,7 @@ class Embeddings:
   """
 
   def __init__(self, db: sqlite3.Connection, model: dict[str, Any], columns: slice | None = None):
-    where = (
-      " FROM analysis WHERE model = ? AND embedding != x''"
-      " AND file NOT IN (SELECT id FROM file WHERE status != 'ok' OR missing_since IS NOT NULL)"
-    )
+    where = f" FROM analysis WHERE model = ? AND embedding != x'' AND file NOT IN ({AWAY})"
     db.execute("BEGIN")  # one state of the library, while `scan` may write
     try:
       self._read(db, model, where, columns)

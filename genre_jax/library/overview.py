@@ -11,6 +11,7 @@ from typing import Any, TextIO
 from genre_jax.data.names import printable_path
 from genre_jax.library.database import named_files
 from genre_jax.library.output import new_text, output_file
+from genre_jax.library.tag_keys import values_of
 
 COLUMNS = (
   "file",
@@ -111,7 +112,6 @@ def rows(db: sqlite3.Connection, model: dict[str, Any] | None) -> Iterator[dict[
     (model["id"] if model else None,),
   ):
     known = json.loads(tags)
-    genres = dict.fromkeys(genre for values in known.get("genres", {}).values() for genre in values)
     yield {
       "file": printable_path(os.fsdecode(path)),
       "status": state,
@@ -122,7 +122,7 @@ def rows(db: sqlite3.Connection, model: dict[str, Any] | None) -> Iterator[dict[
       "artist": known.get("artist", ""),
       "album": known.get("album", ""),
       "title": known.get("title", ""),
-      "tag_genres": list(genres),
+      "tag_genres": values_of(known.get("genres", {})),
       "seconds": None if seconds is None else round(seconds, 2),
       "missing_since": missing and time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(missing)),
       "error": error,

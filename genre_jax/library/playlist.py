@@ -15,6 +15,7 @@ from genre_jax.data.names import name_key, printable_path
 from genre_jax.errors import UserError, did_you_mean
 from genre_jax.inference.playlists import NAME, entry, name_in
 from genre_jax.library.browse import CORRECTED
+from genre_jax.library.database import AWAY
 from genre_jax.library.embeddings import Embeddings
 from genre_jax.library.label_names import tag_of
 from genre_jax.library.output import new_text, output_file
@@ -84,8 +85,7 @@ def of_genre(
       choice.add(read_song(db, file))
   for file, label in db.execute(
     "SELECT file, label FROM analysis WHERE model = ?"
-    " AND file NOT IN (SELECT id FROM file WHERE status != 'ok' OR missing_since IS NOT NULL)"
-    f" AND file NOT IN ({CORRECTED})"
+    f" AND file NOT IN ({AWAY}) AND file NOT IN ({CORRECTED})"
     " ORDER BY confidence DESC",
     (model["id"],),
   ):

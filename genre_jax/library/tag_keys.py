@@ -40,6 +40,11 @@ def parts_of(text: str) -> list[str]:
   return [part.strip() for part in text.split(";")]
 
 
+def values_of(places: dict[str, list[str]]) -> list[str]:
+  """Return the values in all places of {place: values}, each once."""
+  return list(dict.fromkeys(value for values in places.values() for value in values))
+
+
 def all_parts(places: dict[str, list[str]]) -> set[str]:
   """Return the genres in all places of {place: values}, without semicolons."""
   return {part for values in places.values() for text in values for part in parts_of(text)}
