@@ -75,7 +75,11 @@ def _children(arguments: list[str]) -> Iterator[tuple[list[subprocess.Popen], li
 
   # Each process would take all GPUs of the machine.
   environment = {"JAX_PLATFORMS": "cpu", **os.environ}
-  before = {number: signal.signal(number, pass_on) for number in SIGNALS}
+  before = {
+    number: signal.signal(number, pass_on)
+    for number in SIGNALS
+    if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN  # as by nohup
+  }
   try:
     for index in range(PROCESSES.value):
       command = [sys.executable, "-m", "genre_jax.main", *arguments]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from tqdm import tqdm
 
+from genre_jax.data.names import printable_path
 from genre_jax.distributed import manifest as manifests
 from genre_jax.distributed import partitions
 from genre_jax.distributed.manifest import File, Settings
@@ -64,6 +65,10 @@ def run(
       written.
   """
   directory = directory.absolute()
+  manifests.check_folder(directory)
+  if not files and not directory.exists():
+    name = printable_path(str(directory))
+    raise UserError(f"there is no job {name}: give audio files or folders")
   try:
     directory.mkdir(parents=True, exist_ok=True)
     lock = OutputLock(directory / manifests.NAME)

@@ -89,6 +89,12 @@ def _json_sha256(value) -> str:
   return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
+def check_folder(directory: pathlib.Path) -> None:
+  """Raise UserError if the folder of a job is a file."""
+  if directory.exists() and not directory.is_dir():
+    raise UserError(f"{printable_path(str(directory))} is a file: give the folder of the job")
+
+
 def settle(directory: pathlib.Path, settings: Settings, files: list[File]) -> Manifest:
   """Write the manifest of a new job, or check that an existing one is the same.
 
@@ -114,8 +120,6 @@ def settle(directory: pathlib.Path, settings: Settings, files: list[File]) -> Ma
     return earlier
   if not files:
     raise UserError(f"{directory} has no {NAME}: give one or more audio files or folders")
-  if any((directory / "partitions").glob("*.jsonl")):
-    raise UserError(f"{directory} has partitions but no {NAME}: give another folder")
   text = _text(settings, sorted(files))
   write_whole(path, text)
   return Manifest(settings, sorted(files), hashlib.sha256(text.encode()).hexdigest())
@@ -132,11 +136,12 @@ def read_manifest(directory: pathlib.Path) -> Manifest:
   Raises:
     UserError: If it is missing or damaged.
   """
+  check_folder(directory)
   path = directory / NAME
   try:
     text = path.read_text(encoding="utf-8")
-    header, *lines = text.splitlines()
-    settings, count = _checked(json.loads(header))
+    header, *lines = text.splitlines() or [""]
+    settings, count = _checked(_mapping(json.loads(header)))
     files = [_checked_file(json.loads(line)) for line in lines]
     if len(files) != count or not text.endswith("\n"):
       raise ValueError(f"{len(files)} of {count} files")
@@ -147,8 +152,17 @@ def read_manifest(directory: pathlib.Path) -> Manifest:
   except OSError as error:
     raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
   except (ValueError, TypeError, KeyError, RecursionError) as error:
-    raise UserError(f"{path} is damaged ({error}): give another folder") from error
+    raise UserError(
+      f"{path} is damaged ({error}): delete it, then repeat the first command, with its files;"
+      " finished partitions are used again"
+    ) from error
   return Manifest(settings, files, hashlib.sha256(text.encode()).hexdigest())
+
+
+def _mapping(header: Any) -> dict[str, Any]:
+  if not isinstance(header, dict):
+    raise ValueError("its first line is no object")
+  return header
 
 
 def _checked(header: Any) -> tuple[Settings, int]:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import pathlib
 
+from genre_jax.data.names import printable_path
 from genre_jax.distributed import manifest as manifests
 from genre_jax.distributed import partitions
 from genre_jax.distributed.job import Summary
@@ -12,6 +13,7 @@ from genre_jax.files import move_into_place
 from genre_jax.inference import parquet_writer
 from genre_jax.inference.lines_writer import LinesWriter
 from genre_jax.inference.output_file import disk_errors
+from genre_jax.inference.output_lock import OutputLock
 from genre_jax.inference.prediction_rows import columns
 
 FORMATS = ("csv", "jsonl", "parquet")
@@ -32,8 +34,7 @@ def merge(directory: pathlib.Path, out: pathlib.Path, *, num_failures: int) -> S
   kind = out.suffix.removeprefix(".").lower()
   if kind not in FORMATS:
     raise UserError(f"--out={out}: end the name in .csv, .jsonl or .parquet")
-  if os.path.lexists(out):
-    raise UserError(f"--out={out} exists: give another file")
+  _check_absent(out)
   manifest = manifests.read_manifest(directory)
   done = partitions.finished(directory)
   missing = [number for number in range(manifest.num_partitions) if number not in done]
@@ -46,7 +47,10 @@ def merge(directory: pathlib.Path, out: pathlib.Path, *, num_failures: int) -> S
   timeline = manifest.settings.timeline
   names = columns(manifest.settings.classes, timeline)
   failed, failures = 0, []
-  with disk_errors(out):
+  with disk_errors(out), contextlib.ExitStack() as stack:
+    lock = OutputLock(out.resolve())  # as long as this variable lives
+    stack.callback(lock.release)
+    _check_absent(out)  # another command may have written it meanwhile
     temporary.unlink(missing_ok=True)
     try:
       with contextlib.closing(
@@ -65,3 +69,8 @@ def merge(directory: pathlib.Path, out: pathlib.Path, *, num_failures: int) -> S
       for path in (temporary, temporary.with_name(f"{temporary.name}.partial.jsonl")):
         path.unlink(missing_ok=True)
   return Summary(len(manifest.files), len(done), len(done), failed, failures)
+
+
+def _check_absent(out: pathlib.Path) -> None:
+  if os.path.lexists(out):
+    raise UserError(f"--out={printable_path(str(out))} exists: give another file")

@@ -58,7 +58,8 @@ def tries_path(directory: pathlib.Path, number: int) -> pathlib.Path:
 def finished(directory: pathlib.Path) -> set[int]:
   """Return the numbers of the partitions whose files exist."""
   names = re.compile(r"(\d{6,})\.jsonl")
-  matches = map(names.fullmatch, os.listdir(directory / FOLDER))
+  folder = directory / FOLDER
+  matches = map(names.fullmatch, os.listdir(folder) if folder.exists() else ())
   return {int(match[1]) for match in matches if match}
 
 

@@ -54,6 +54,8 @@ def connect(coordinator: str, count: int, index: int) -> None:
     arguments = {"coordinator_address": coordinator, "num_processes": count, "process_id": index}
     if host in ("127.0.0.1", "localhost"):  # otherwise JAX listens on all addresses
       arguments["coordinator_bind_address"] = coordinator
+  # It would take SIGTERM, and nobody asks it: a stop flag travels with the batch.
+  jax.config.update("jax_enable_preemption_service", False)
   try:
     jax.distributed.initialize(
       **arguments,

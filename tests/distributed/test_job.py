@@ -163,8 +163,9 @@ def test_damaged_files_are_named(tmp_path, run, songs, name, change, words):
 def test_merge_refuses(tmp_path, run, songs):
   with pytest.raises(UserError, match="is not a job"):
     merge(tmp_path, tmp_path / "a.csv", num_failures=2)
-  with pytest.raises(UserError, match="has no manifest.jsonl: give one or more"):
+  with pytest.raises(UserError, match="there is no job"):
     run()
+  assert not (tmp_path / "work").exists()
   with pytest.raises(Death):
     run(songs, engine=interrupted(run.engine, 1))
   with pytest.raises(UserError, match="1 of 2 partitions are missing, as number 1"):
@@ -174,9 +175,36 @@ def test_merge_refuses(tmp_path, run, songs):
   (tmp_path / "a.csv").write_text("mine")
   with pytest.raises(UserError, match="a.csv exists"):
     merge(tmp_path / "work", tmp_path / "a.csv", num_failures=2)
-  (tmp_path / "work" / "manifest.jsonl").unlink()
-  with pytest.raises(UserError, match="partitions but no manifest"):
+  (tmp_path / "file").write_text("")
+  with pytest.raises(UserError, match="file is a file: give the folder of the job"):
+    merge(tmp_path / "file", tmp_path / "b.csv", num_failures=2)
+
+
+def test_two_merges_into_one_file(tmp_path, run, songs):
+  run(songs)
+  lock = OutputLock(tmp_path / "a.csv")
+  (tmp_path / ".a.csv.tmp").write_text("of the other command")
+  with pytest.raises(UserError, match=r"/a\.csv is being written by another command"):
+    merge(tmp_path / "work", tmp_path / "a.csv", num_failures=2)
+  assert (tmp_path / ".a.csv.tmp").read_text() == "of the other command"
+  lock.release()
+  merge(tmp_path / "work", tmp_path / "a.csv", num_failures=2)
+  assert (tmp_path / "a.csv").exists()
+
+
+def test_a_lost_manifest_is_written_again(run, songs, tmp_path):
+  run(songs)
+  path = tmp_path / "work" / "manifest.jsonl"
+  before = path.read_bytes()
+  path.write_bytes(before[:-5])
+  with pytest.raises(UserError, match="is damaged .*: delete it, then repeat the first command"):
     run(songs)
+  path.unlink()
+  summary = run(songs)
+  assert path.read_bytes() == before and summary.earlier == summary.partitions == 2
+  path.unlink()
+  with pytest.raises(UserError, match="manifest_sha256"):  # another job
+    run(songs, min_confidence=0.5)
 
 
 def test_a_file_that_ends_the_process_costs_one_row(run, songs, monkeypatch):
