@@ -8,6 +8,7 @@ imports Ray when it is needed, and knows nothing of what a task computes (`ray_t
 import contextlib
 import itertools
 import os
+import pathlib
 import re
 import signal
 import socket
@@ -107,6 +108,8 @@ def import_ray():
   Raises:
     UserError: If it is not installed.
   """
+  if (pathlib.Path.home() / ".ray" / "auth_token").exists():
+    os.environ.setdefault("RAY_AUTH_MODE", "token")  # `ray start` does so, `ray.init` does not
   os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # otherwise it reports to its makers
   os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")  # below, it prints each try to connect
   try:
@@ -160,5 +163,6 @@ def _check_address(address: str) -> None:
 def _no_cluster(address: str, reason: str) -> UserError:
   return UserError(
     f"--address={address}: no Ray cluster can be used there ({reason}); start one by `ray start"
-    " --head`, or give --address=local to use this machine alone"
+    " --head`, copy ~/.ray/auth_token of its first machine if it asks for a token, or give"
+    " --address=local to use this machine alone"
   )
