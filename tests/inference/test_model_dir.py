@@ -176,8 +176,9 @@ def test_a_packed_model_has_the_temperature_that_its_run_was_evaluated_with(tmp_
   assert model_dir.run_temperature(tmp_path / "run") == 1.0
 
 
-def test_the_packaged_model_predicts():
+def test_the_packaged_model_predicts(monkeypatch, tmp_path):
   """The packaged model is complete, states its training data, and predicts a tone."""
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # nothing was fetched
   model = load()
   assert model.name == model_dir.SMALL_MODEL and len(model.classes) == 10
   assert model.provenance["split"]["name"] == "fault_filtered" and model.temperature != 1
