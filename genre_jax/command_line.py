@@ -65,13 +65,6 @@ def _parse(argv: list[str]) -> list[str]:
     argv = [_find_experiment(argument) for argument in argv]
   try:
     rest = flags.FLAGS(argv)
-    for name in flags.FLAGS:
-      value = flags.FLAGS[name].value
-      if isinstance(value, float) and math.isnan(value):
-        raise UserError(f"--{name}=nan: give a number")
-    return rest
-  except UserError:
-    raise
   except (AttributeError, KeyError) as error:
     text = str(error.args[0])
     for old, new in (("\\n", "; "), ("\n", "; "), ("\\'", ""), ("'", ""), ('"', "")):
@@ -82,6 +75,11 @@ def _parse(argv: list[str]) -> list[str]:
     kind = "" if isinstance(error, flags.Error) else f"{type(error).__name__}: "
     message = kind + " ".join(dict.fromkeys(lines[:1] + lines[-1:]))
     raise UserError(message + _hint_at_dash(argv)) from error
+  for name in flags.FLAGS:
+    value = flags.FLAGS[name].value
+    if isinstance(value, float) and math.isnan(value):
+      raise UserError(f"--{name}=nan: give a number")
+  return rest
 
 
 def _hint_at_dash(argv: list[str]) -> str:

@@ -131,8 +131,7 @@ def _library(create: bool = False, write: bool = False):
   with contextlib.ExitStack() as stack:
     if write:
       database.check_place(path, create)
-      lock = OutputLock(path.resolve())  # as long as this variable lives
-      stack.callback(lock.release)
+      stack.enter_context(OutputLock(path.resolve()))
     db = stack.enter_context(contextlib.closing(database.open_database(path, create)))
     if write:
       messages.print_unclear(changes.settle(db))

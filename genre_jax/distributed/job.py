@@ -71,13 +71,10 @@ def run(
     raise UserError(f"there is no job {name}: give audio files or folders")
   try:
     directory.mkdir(parents=True, exist_ok=True)
-    lock = OutputLock(directory / manifests.NAME)
-    try:
+    with OutputLock(directory / manifests.NAME):
       manifest = manifests.settle(directory, settings, files)
       partitions.prepare(directory)
       return _run(directory, manifest, engine, file_seconds, num_failures, retry)
-    finally:
-      lock.release()
   except OSError as error:
     raise UserError(f"{directory}: cannot be written ({error.strerror or error})") from error
 

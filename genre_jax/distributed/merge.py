@@ -47,9 +47,7 @@ def merge(directory: pathlib.Path, out: pathlib.Path, *, num_failures: int) -> S
   timeline = manifest.settings.timeline
   names = columns(manifest.settings.classes, timeline)
   failed, failures = 0, []
-  with disk_errors(out), contextlib.ExitStack() as stack:
-    lock = OutputLock(out.resolve())  # as long as this variable lives
-    stack.callback(lock.release)
+  with disk_errors(out), OutputLock(out.resolve()):
     _check_absent(out)  # another command may have written it meanwhile
     temporary.unlink(missing_ok=True)
     try:

@@ -18,9 +18,9 @@ class OutputLock:
   """Lock an output file against other commands.
 
   The lock is on `.NAME.lock` beside the file, because a file that is replaced takes a lock on
-  itself with it. Where that cannot be created, the lock is on the file. The operating system
-  releases it when the process ends, however it ends. On a file system without locks nothing is
-  locked.
+  itself with it. Where that cannot be created, the lock is on the file. It ends with this object,
+  or with a `with` block; the operating system releases it when the process ends, however it ends.
+  On a file system without locks nothing is locked.
 
   Args:
     path: The file, with links resolved; its folder exists.
@@ -58,6 +58,12 @@ class OutputLock:
         return
       os.close(descriptor)  # another command has removed the file and released its lock meanwhile
     self.release = weakref.finalize(self, _release, None, None)
+
+  def __enter__(self) -> "OutputLock":
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self.release()
 
 
 def _open(beside: pathlib.Path, path: pathlib.Path) -> tuple[int | None, pathlib.Path]:

@@ -89,6 +89,10 @@ def _escaped(genre: str) -> str:
   raise TagError(f"the genre {genre!r} would be read as another one")
 
 
+def _text(value: Any) -> str:
+  return bytes(value).decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
 class Keyed:
   """Tags that are lists of values by key.
 
@@ -103,10 +107,7 @@ class Keyed:
 
   def read(self, name: str) -> list[str]:
     values = self.tags.get(self._keys[name]) or []
-    return [
-      bytes(value).decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-      for value in ([values] if isinstance(values, str) else values)
-    ]
+    return list(map(_text, [values] if isinstance(values, str) else values))
 
   def write(self, name: str, values: list[str]) -> None:
     key = self._keys[name]
@@ -168,25 +169,22 @@ class WithOtherGenres(Container):
     super().__init__(*arguments)
     self._is_genre = is_genre
 
-  def _others(self) -> list[str]:
+  def _other_keys(self) -> list[str]:
     return [key for key in self.tags.keys() if self._is_genre(key)]
 
   def read(self, name: str) -> list[str]:
     values = super().read(name)
-    for key in self._others() if name == "genre" else ():
-      values += [
-        bytes(value).decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-        for value in self.tags[key]
-      ]
+    for key in self._other_keys() if name == "genre" else ():
+      values += map(_text, self.tags[key])
     return list(dict.fromkeys(values))
 
   def write(self, name: str, values: list[str]) -> None:
-    for key in self._others() if name == "genre" else ():
+    for key in self._other_keys() if name == "genre" else ():
       del self.tags[key]
     super().write(name, values)
 
   def others(self) -> Any:
-    keys, (others, blocks) = self._others(), super().others()
+    keys, (others, blocks) = self._other_keys(), super().others()
     return [item for item in others if item[0] not in keys], blocks
 
 
