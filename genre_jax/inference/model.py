@@ -192,6 +192,8 @@ def load(name: str | Model = model_dir.DEFAULT_MODEL, labels: str = "") -> Model
     frontend = FrontendConfig.from_dict(metadata["frontend"])
     network = build_model(metadata["model"], len(classes))
     _check_shapes(network, frontend, variables)
+    if hasattr(network, "for_inference"):
+      network = network.for_inference(variables["params"])
     return Model(
       name=str(metadata["name"]),
       network=network,

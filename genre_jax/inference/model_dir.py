@@ -185,10 +185,12 @@ def pack(
 
 def sizes_of(network) -> dict[str, Any]:
   """Return every field of a network that `build_model` accepts, as model.json stores it."""
+  from genre_jax.models.registry import NO_SIZES
+
   return {
     field.name: getattr(network, field.name)
     for field in dataclasses.fields(network)
-    if field.name not in ("parent", "name", "num_classes", "dtype")
+    if field.name not in NO_SIZES
   }
 
 

@@ -5,6 +5,8 @@ in the network. What they know comes from the Million Song Dataset and AudioSet;
 and `yamnet.py`.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -68,6 +70,7 @@ class MusicnnYamnet(nn.Module):
     tags: Tags of musicnn.
     sounds: Kinds of sound of YAMNet.
     dtype: Dtype of the computation.
+    used_filters: As of `Musicnn`.
   """
 
   normalization = "none"
@@ -77,6 +80,11 @@ class MusicnnYamnet(nn.Module):
   tags: int = 50
   sounds: int = 521
   dtype: jax.typing.DTypeLike = jnp.float32
+  used_filters: musicnn.UsedFilters = ()
+
+  def for_inference(self, params: dict[str, Any]) -> "MusicnnYamnet":
+    """Return the network that leaves out the filters without effect."""
+    return self.clone(used_filters=musicnn.find_used_filters(params["musicnn"]))
 
   @nn.compact
   def __call__(self, frames, frame_mask=None, *, train=False):
@@ -121,7 +129,9 @@ class MusicnnYamnet(nn.Module):
     frontend = musicnn.FRONTEND
     log_mel = log_mel_jax(waveform, frontend)[:, : frontend.num_frames, :, None]
     mask = jnp.arange(log_mel.shape[1])[None] <= samples[:, None] // frontend.hop_length
-    network = musicnn.Musicnn(num_classes=self.tags, dtype=self.dtype, name="musicnn")
+    network = musicnn.Musicnn(
+      num_classes=self.tags, dtype=self.dtype, used_filters=self.used_filters, name="musicnn"
+    )
     pooled, embedding, logits = network.features_and_logits(log_mel, mask, train=train)
     pooled = pooled[:, -network.mid_channels :].reshape(waveform.shape[0], -1)
     return pooled, embedding, jnp.clip(logits, -LOGIT_LIMIT, LOGIT_LIMIT)

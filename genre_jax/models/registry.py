@@ -38,6 +38,9 @@ MODELS: dict[str, type[nn.Module]] = {
   "musicnn_yamnet": MusicnnYamnet,
 }
 
+# Attributes of networks that no config sets.
+NO_SIZES = {"parent", "name", "num_classes", "dtype", "used_filters"}
+
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float64": jnp.float64}
 
 
@@ -71,7 +74,7 @@ def build_model(fields: dict[str, Any], num_classes: int, dtype: str = "float32"
   if dtype == "float64" and not jax.config.values["jax_enable_x64"]:
     raise UserError("--config.dtype=float64 needs the environment variable JAX_ENABLE_X64=1")
   known = {field.name for field in dataclasses.fields(MODELS[name])}
-  known -= {"parent", "name", "num_classes", "dtype"}
+  known -= NO_SIZES
   for size in sizes:
     if size not in known:
       raise UserError(

@@ -10,12 +10,14 @@ scale, frames by interpolation in time. Detail of less than 78 ms is absent from
 12.9 frames a second, which lowers what musicnn gives (measured: docs/results/notebook.md).
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from genre_jax.data.mel import hz_to_mel
-from genre_jax.models.musicnn import Musicnn
+from genre_jax.models.musicnn import Musicnn, UsedFilters, find_used_filters
 from genre_jax.models.split_cnn import SplitCnn
 
 FRAME_RATE = 22050 / 512 / (1292 / 387)  # of the log-mel archive of GTZAN
@@ -69,13 +71,24 @@ class SplitCnnMusicnn(SplitCnn):
 
   Attributes:
     tags: Number of musicnn's tags.
+    used_filters: As of `Musicnn`.
   """
 
   backbone = "musicnn"  # whose weights `config.init_from` may give
   tags: int = TAGS
+  used_filters: UsedFilters = ()
+
+  def for_inference(self, params: dict[str, Any]) -> "SplitCnnMusicnn":
+    """Return the network that leaves out the filters without effect."""
+    return self.clone(used_filters=find_used_filters(params[self.backbone]))
 
   def _statistics(self, log_mel, mask):
     x = super()._statistics(log_mel, mask)
-    network = Musicnn(num_classes=self.tags, dtype=self.dtype, name=self.backbone)
+    network = Musicnn(
+      num_classes=self.tags,
+      dtype=self.dtype,
+      used_filters=self.used_filters,
+      name=self.backbone,
+    )
     _, *outputs = network.features_and_logits(resample(log_mel, mask))
     return jnp.concatenate([x, *(jax.lax.stop_gradient(y).astype(x.dtype) for y in outputs)], -1)

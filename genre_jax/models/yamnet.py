@@ -54,6 +54,44 @@ FRONTEND = FrontendConfig(
 )
 
 
+class DepthwiseConv(nn.Module):
+  """Convolution of each channel with a kernel of 3 x 3, with the parameters of `flax.linen.Conv`.
+
+  A sum of nine shifted products: XLA's grouped convolution on CPU takes 30 times as long.
+
+  Attributes:
+    stride: Positions between outputs, along both axes.
+    dtype: Dtype of the computation.
+  """
+
+  grad_cam_layer = True  # Grad-CAM may show this layer's output
+  stride: int
+  dtype: jax.typing.DTypeLike = jnp.float32
+
+  @nn.compact
+  def __call__(self, x):
+    """Convolve float[B, T, F, C] with 'SAME' padding to dtype[B, T / stride, F / stride, C]."""
+    channels, stride = x.shape[-1], self.stride
+    shape = (3, 3, 1, channels)
+    kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
+    bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
+    x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
+    counts = [-(-size // stride) for size in x.shape[1:3]]
+    missing = [
+      max((count - 1) * stride + 3 - size, 0)
+      for count, size in zip(counts, x.shape[1:3], strict=True)
+    ]
+    x = jnp.pad(x, [(0, 0), *((n // 2, n - n // 2) for n in missing), (0, 0)])
+    ends = [(count - 1) * stride + 1 for count in counts]
+    terms = [
+      x[:, i : i + ends[0] : stride, j : j + ends[1] : stride]
+      * kernel[None, i : i + 1, j : j + 1, 0]
+      for i in range(3)
+      for j in range(3)
+    ]
+    return sum(terms[1:], terms[0]) + bias.astype(self.dtype)[None, None, None]
+
+
 class Yamnet(nn.Module):
   """A convolution, 13 pairs of depthwise and pointwise convolutions, a mean, a dense layer.
 
@@ -94,22 +132,17 @@ class Yamnet(nn.Module):
     if frame_mask is not None:
       x = jnp.where(frame_mask[:, :, None, None], x, jnp.asarray(SILENCE, self.dtype))
 
-    def conv(x, channels, size, stride, groups, name):
+    def conv(x, channels, size, stride, number):
       layer = nn.Conv(
-        channels,
-        (size, size),
-        strides=stride,
-        padding="SAME",
-        feature_group_count=groups,
-        dtype=self.dtype,
-        name=name,
+        channels, (size, size), strides=stride, dtype=self.dtype, name=f"conv_{number}"
       )
       return nn.relu(layer(x))
 
-    x = conv(x, self.first_channels, 3, 2, 1, "conv_0")
-    for number, (stride, channels) in enumerate(PAIRS):
-      x = conv(x, x.shape[-1], 3, stride, x.shape[-1], f"conv_{2 * number + 1}")
-      x = conv(x, channels, 1, 1, 1, f"conv_{2 * number + 2}")
+    x = conv(x, self.first_channels, 3, 2, 0)
+    for pair, (stride, channels) in enumerate(PAIRS):
+      number = 2 * pair + 1
+      x = nn.relu(DepthwiseConv(stride, dtype=self.dtype, name=f"conv_{number}")(x))
+      x = conv(x, channels, 1, 1, number + 1)
     x = x.astype(at_least_float32(self.dtype)).mean((1, 2))
     self.sow("intermediates", "embedding", x)
     logits = nn.Dense(self.num_classes, dtype=self.dtype, name="logits")(x.astype(self.dtype))

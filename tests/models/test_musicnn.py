@@ -123,3 +123,23 @@ def test_bfloat16_is_close(small, rng):
   assert logits.dtype == jnp.float32
   expected = _apply(whole, variables, _input(rng))
   np.testing.assert_allclose(logits, expected, atol=0.02 * float(jnp.abs(expected).max()))
+
+
+def test_inference_leaves_out_filters_without_effect(small, rng):
+  model, variables = small
+  params = dict(variables["params"])
+  for name, kept in (("timbral_0", 2), ("temporal_1", 1), ("mid_0", 3)):
+    kernel = params[name]["kernel"]
+    params[name] = {**params[name], "kernel": kernel.at[..., kept:].multiply(1e-12)}
+    norm = f"{name}_norm"  # of which some fall
+    params[norm] = {**params[norm], "scale": params[norm]["scale"].at[::2].multiply(-1)}
+  variables = {**variables, "params": params}
+  pruned = model.for_inference(params)
+  used = dict(pruned.used_filters)
+  assert (used["temporal_1"], used["mid_0"]) == ((0,), (0, 1, 2))
+  assert used["temporal_0"] == (0, 1, 2, 3, 4)
+  log_mel = _input(rng)
+  mask = jnp.arange(30)[None] < jnp.array([[30], [21]])
+  np.testing.assert_allclose(
+    _apply(pruned, variables, log_mel, mask), _apply(model, variables, log_mel, mask), atol=2e-5
+  )
