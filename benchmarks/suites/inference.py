@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmarks.harness import Contender, cores, format_ratio
+from benchmarks.harness import Contender, format_ratio
 from benchmarks.synthetic_audio import music
 from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.log_mel import log_mel
@@ -43,41 +43,11 @@ def of_onnx_runtime(batch: int):
   """Return the setup of ONNX Runtime with a graph of fixed size, written by jax2onnx."""
 
   def setup():
-    import absl.logging
-    import jax
-    import jax.numpy as jnp
-    import onnxruntime
-    from jax.extend.core import jaxpr_as_fun
-    from jax2onnx import to_onnx
+    from benchmarks.onnx_network import graph, session
 
-    from genre_jax.inference.model import load
-    from genre_jax.inference.onnx_graph import OPSET
-
-    absl.logging.set_verbosity(absl.logging.ERROR)  # it logs each step of the conversion
-    model = load("axis_features_10")
-    segments = segments_of(batch, model.frontend)
-
-    def network(log_mel):
-      return model.network.apply(model.variables, log_mel[..., None])
-
-    # Traced first; `inference/onnx_graph.py` explains why.
-    traced = jaxpr_as_fun(
-      jax.make_jaxpr(network)(jax.ShapeDtypeStruct(segments.shape, jnp.float32))
-    )
-    graph = to_onnx(
-      lambda log_mel: traced(log_mel)[0],
-      [segments.shape],
-      model_name="network",
-      opset=OPSET,
-      input_names=["log_mel"],
-      output_names=["logits"],
-    )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = cores()
-    inference = onnxruntime.InferenceSession(
-      graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    return lambda: inference.run(None, {"log_mel": segments})[0]
+    segments = segments_of(batch, FrontendConfig())
+    run = session(graph("axis_features_10", len(segments)))
+    return lambda: run(segments)
 
   return setup
 
