@@ -4,7 +4,8 @@
     python -m benchmarks.songs --recordings=FREE --out=SONGS    # 500 songs of 3 to 5 minutes
 
 The recordings are cut into pieces of 3 to 5 minutes and encoded as MP3, M4A and FLAC in turn, in
-stereo at 44.1 kHz. Songs that exist are not made again.
+stereo at 44.1 kHz. If there are too few pieces, the first ones follow again in another format.
+Songs that exist are not made again.
 """
 
 import concurrent.futures
@@ -45,9 +46,11 @@ def pieces(folder: pathlib.Path) -> list[tuple[str, int]]:
   return [(file, start) for start, file in sorted(starts)]
 
 
-def encode(folder: pathlib.Path, out: pathlib.Path, number: int, piece: tuple[str, int]) -> None:
-  """Write piece `number` of a recording as a song, unless it exists."""
-  extension, container, codec, bit_rate = FORMATS[number % len(FORMATS)]
+def encode(
+  folder: pathlib.Path, out: pathlib.Path, number: int, piece: tuple[str, int], turn: int
+) -> None:
+  """Write a piece as song `number` in the format whose turn it is, unless it exists."""
+  extension, container, codec, bit_rate = FORMATS[turn % len(FORMATS)]
   path = out / f"{number:04d}.{extension}"
   if path.exists():
     return
@@ -76,13 +79,16 @@ def encode(folder: pathlib.Path, out: pathlib.Path, number: int, piece: tuple[st
 def main(_):
   """Make the songs."""
   folder, out = pathlib.Path(RECORDINGS.value), pathlib.Path(OUT.value)
-  chosen = pieces(folder)[: COUNT.value]
+  found, numbers = pieces(folder), range(COUNT.value)
+  chosen = [found[number % len(found)] for number in numbers]
+  turns = [number + number // len(found) for number in numbers]
   out.mkdir(parents=True, exist_ok=True)
   work = functools.partial(encode, folder, out)
   with concurrent.futures.ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-    for _ in tqdm(pool.map(work, range(len(chosen)), chosen), total=len(chosen), disable=None):
+    done = pool.map(work, numbers, chosen, turns)
+    for _ in tqdm(done, total=len(numbers), disable=None):
       pass
-  print(f"{len(chosen)} songs in {out}")
+  print(f"{len(numbers)} songs in {out}, of {min(len(found), len(numbers))} pieces of recordings")
 
 
 if __name__ == "__main__":

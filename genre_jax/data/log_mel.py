@@ -8,8 +8,6 @@ music: they agree within 1e-3 dB at top_db 80.
 import functools
 
 import numpy as np
-import scipy.fft
-import scipy.sparse
 
 from genre_jax.data.frontend import FrontendConfig
 from genre_jax.data.mel import mel_filterbank, stft_window
@@ -22,6 +20,8 @@ FRAMES_AT_ONCE = 32
 @functools.lru_cache(maxsize=8)
 def _filters(frontend):
   """Return the STFT window, float32[n_fft], and the mel filters as a sparse matrix."""
+  import scipy.sparse
+
   return stft_window(frontend), scipy.sparse.csr_array(mel_filterbank(frontend))
 
 
@@ -133,6 +133,9 @@ def _mel_power(frames, frontend, rows=None):
   """Return mel power, float32[frames, n_mels], of float32[frames, n_fft] or of some rows of it."""
   if frontend.compression == "waveform":
     return np.array(frames if rows is None else frames[rows])
+  # Imported here: `predict` computes log-mels in other processes, and it takes 0.25 s.
+  import scipy.fft
+
   window, filters = _filters(frontend)
   count = len(frames) if rows is None else len(rows)
   result = np.empty((count, frontend.n_mels), np.float32)

@@ -9,8 +9,6 @@ import math
 from typing import Any
 
 import numpy as np
-import scipy.special
-from scipy.special import stdtrit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +100,8 @@ def accuracy_interval(correct: np.ndarray, groups: tuple[str, ...]) -> tuple[flo
   if not (0 < p < 1 and variance > 1e-12):
     return wilson_interval(p, count)
   # The variance of few groups is itself uncertain: the ratio of Student's quantiles widens it.
+  from scipy.special import stdtrit  # slow to import, and prediction does not need it
+
   few = stdtrit(max(n - 1, 1), 0.975) / stdtrit(max(count - 1, 1), 0.975)
   return wilson_interval(p, min(p * (1 - p) / variance * few**2, n))
 
@@ -156,7 +156,8 @@ def summarize(predictions: Predictions) -> dict[str, Any]:
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
   """Convert logits of labels that do not exclude each other to float64 probabilities."""
-  return scipy.special.expit(logits.astype(np.float64))
+  odds = np.exp(-np.abs(logits.astype(np.float64)))
+  return np.where(logits >= 0, 1, odds) / (1 + odds)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
