@@ -35,6 +35,7 @@ INTO = flags.DEFINE_string(
 RESUME = flags.DEFINE_bool(
   "resume", False, "Skip suites that a run of the same commit has measured already."
 )
+COMMIT = flags.DEFINE_string("commit", "", "Commit that the page names; default: the checkout's.")
 LIMIT = flags.DEFINE_float("limit", 1800.0, "Seconds after which a missing reply counts as failed.")
 CLIPS = flags.DEFINE_integer("clips", 10_000, "Number of clips that the memory suite prepares.")
 HOURS = flags.DEFINE_float("hours", 10.0, "Hours of the file that the memory suite predicts.")
@@ -154,11 +155,18 @@ def main(argv: list[str]) -> None:
   names = [found.name for found in pkgutil.iter_modules(benchmarks.suites.__path__)]
   if unknown := [name for name in ONLY.value if name not in names]:
     raise UserError(f"--only={unknown[0]}: there is no such suite; choose from {', '.join(names)}")
-  into, commit = pathlib.Path(INTO.value), git_commit()
+  into, commit = pathlib.Path(INTO.value), COMMIT.value or git_commit()
   if not into.parent.is_dir():
     raise UserError(f"--into={into}: there is no folder {into.parent}; create it first")
+  chosen = ONLY.value or names
+  if len(chosen) > 1:
+    # A process each: the SQLite of TensorFlow would hide that of Python, and memory adds up.
+    for name in chosen:
+      one = [f"--only={name}", f"--commit={commit}"]
+      subprocess.run([sys.executable, "-m", "benchmarks.run", *sys.argv[1:], *one])
+    return
   environment = f"{machine()}. {versions()}"
-  for name in ONLY.value or names:
+  for name in chosen:
     suite = importlib.import_module(f"benchmarks.suites.{name}")
     if RESUME.value and into.exists():
       before = into.read_text().partition(f"<!-- {name} -->")[2].partition(f"<!-- /{name} -->")[0]

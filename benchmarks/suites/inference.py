@@ -44,8 +44,9 @@ def of_onnx_runtime(batch: int):
 
   def setup():
     from benchmarks.onnx_network import graph, session
+    from genre_jax.inference.model import load
 
-    segments = segments_of(batch, FrontendConfig())
+    segments = segments_of(batch, load("axis_features_10").frontend)
     run = session(graph("axis_features_10", len(segments)))
     return lambda: run(segments)
 
