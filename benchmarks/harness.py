@@ -63,7 +63,7 @@ class Options:
     plots: folder of the PNG files.
     clips: number of clips that the memory suite prepares.
     hours: length of the file that the memory suite predicts.
-    scale: factor on the sizes of the growth suite.
+    scale: factor on the sizes of the growth suites.
     repeats: number of repetitions, as for comparisons.
     data: folder of GTZAN; empty for that of GENRE_JAX_DATA.
   """

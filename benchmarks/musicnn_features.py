@@ -81,6 +81,7 @@ def cache_path(model, clips, folder) -> pathlib.Path:
       model.frontend.to_dict(),
       CHANGES,
       FIRST_LAYERS,
+      "maximum over bands by two ends",
     ]
   )
   return pathlib.Path(folder) / f"{model.name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npz"
@@ -112,7 +113,8 @@ def cached_activations(model, clips, folder):
       capture_intermediates=lambda module, _: module.name in FIRST_LAYERS,
     )
     outputs = outputs["intermediates"]
-    return jnp.concatenate([outputs[name]["__call__"][0].max(2) for name in FIRST_LAYERS], -1)
+    # Normalized once for the maximum over bands and once for the minimum, of which one is higher.
+    return jnp.concatenate([jnp.maximum(*outputs[name]["__call__"]) for name in FIRST_LAYERS], -1)
 
   rate, rows = model.frontend.sample_rate, []
   for clip, file in enumerate(clips.paths):

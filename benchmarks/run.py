@@ -40,11 +40,11 @@ LIMIT = flags.DEFINE_float("limit", 1800.0, "Seconds after which a missing reply
 CLIPS = flags.DEFINE_integer("clips", 10_000, "Number of clips that the memory suite prepares.")
 HOURS = flags.DEFINE_float("hours", 10.0, "Hours of the file that the memory suite predicts.")
 DATA = flags.DEFINE_string("data", "", "Folder of gtzan; default: that in GENRE_JAX_DATA.")
-SCALE = flags.DEFINE_float("scale", 1.0, "Factor on the sizes of the growth suite.")
+SCALE = flags.DEFINE_float("scale", 1.0, "Factor on the sizes of the growth suites.")
 
 PACKAGES = {
   "genre_jax": ("jax", "numpy", "scipy", "tensorflow-cpu"),
-  "peers": ("torch", "librosa", "essentia", "nnAudio", "tensorflow-cpu"),
+  "peers": ("torch", "librosa", "essentia", "nnAudio", "onnxruntime", "tensorflow-cpu"),
   "onnx": ("onnxruntime",),
 }
 
@@ -161,9 +161,10 @@ def main(argv: list[str]) -> None:
   chosen = ONLY.value or names
   if len(chosen) > 1:
     # A process each: the SQLite of TensorFlow would hide that of Python, and memory adds up.
-    for name in chosen:
-      one = [f"--only={name}", f"--commit={commit}"]
-      subprocess.run([sys.executable, "-m", "benchmarks.run", *sys.argv[1:], *one])
+    program = [sys.executable, "-m", "benchmarks.run", *sys.argv[1:], f"--commit={commit}"]
+    ended = [subprocess.run([*program, f"--only={name}"]).returncode for name in chosen]
+    if failed := [name for name, status in zip(chosen, ended, strict=True) if status]:
+      raise UserError(f"not measured: {', '.join(failed)}; --resume measures them alone")
     return
   environment = f"{machine()}. {versions()}"
   for name in chosen:
@@ -171,7 +172,7 @@ def main(argv: list[str]) -> None:
     if RESUME.value and into.exists():
       before = into.read_text().partition(f"<!-- {name} -->")[2].partition(f"<!-- /{name} -->")[0]
       # Writing the page makes a checkout dirty.
-      if f"Commit {commit.removesuffix('-dirty')}" in before and "Failed:" not in before:
+      if f"Commit {commit.removesuffix('-dirty')}" in before and "failed" not in before.lower():
         print(f"{name}: measured already", flush=True)
         continue
     print(f"{name}: {suite.TITLE}\n", flush=True)

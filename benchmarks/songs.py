@@ -19,6 +19,7 @@ from absl import flags
 from tqdm import tqdm
 
 from genre_jax import command_line
+from genre_jax.errors import UserError
 from genre_jax.files import move_into_place
 
 RECORDINGS = flags.DEFINE_string("recordings", None, "Folder of tools/free_recordings.py.")
@@ -41,7 +42,7 @@ def pieces(folder: pathlib.Path) -> list[tuple[str, int]]:
   starts = [
     (start, row["file"])
     for row in rows
-    for start in range(0, int(float(row["seconds"])) - SHORTEST, LONGEST)
+    for start in range(0, int(float(row["seconds"])) - SHORTEST + 1, LONGEST)
   ]
   return [(file, start) for start, file in sorted(starts)]
 
@@ -80,8 +81,10 @@ def main(_):
   """Make the songs."""
   folder, out = pathlib.Path(RECORDINGS.value), pathlib.Path(OUT.value)
   found, numbers = pieces(folder), range(COUNT.value)
+  if not found:
+    raise UserError(f"--recordings={folder}: no music of at least {SHORTEST} s")
   chosen = [found[number % len(found)] for number in numbers]
-  turns = [number + number // len(found) for number in numbers]
+  turns = [number % len(found) + number // len(found) for number in numbers]
   out.mkdir(parents=True, exist_ok=True)
   work = functools.partial(encode, folder, out)
   with concurrent.futures.ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:

@@ -133,7 +133,7 @@ def _mel_power(frames, frontend, rows=None):
   """Return mel power, float32[frames, n_mels], of float32[frames, n_fft] or of some rows of it."""
   if frontend.compression == "waveform":
     return np.array(frames if rows is None else frames[rows])
-  # Imported here: `predict` computes log-mels in other processes, and it takes 0.25 s.
+  # Imported here, since it takes 0.2 s: the command `predict` computes log-mels in other processes.
   import scipy.fft
 
   window, filters = _filters(frontend)

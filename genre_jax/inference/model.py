@@ -28,8 +28,8 @@ from genre_jax.models.registry import build_model
 
 UNKNOWN = "unknown"
 THRESHOLD = 0.5  # probability from which a tag counts, for models without thresholds
-# Segments per batch, for models that do not fix the segments of a track. The memory of more is asked
-# from the system and given back for every batch, which takes a tenth to a fifth of the time.
+# Segments per batch, for models that do not fix the segments of a track. Larger batches are slower
+# on CPU (docs/results/speed-notes.md).
 BATCH_SIZE = 4
 MAX_BATCH_SIZE = 32
 FEW = 3  # segments that such models get one by one, as of a short file or a stream

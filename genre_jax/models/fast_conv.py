@@ -1,8 +1,9 @@
 """Train convolutions faster on CPU, with the parameters and results of `flax.linen.Conv`.
 
 If a gradient is computed and the platform is the CPU, each of output, input gradient and kernel
-gradient takes the form that was measured to be fastest there (docs/results/speed-notes.md). On
-other platforms, and in inference and exports, XLA's own convolution runs.
+gradient of `FastConv` and `conv_1d` takes the form that was measured to be fastest there
+(docs/results/speed-notes.md). On other platforms, and in inference and exports, XLA's own
+convolution runs. `musicnn.py` uses `blocks_1d` everywhere.
 """
 
 import functools

@@ -44,7 +44,7 @@ FRONTEND = FrontendConfig(
   frame_stride=1.0,
   num_frames=187,
 )
-# Below this share of its input a filter's normalized output is within rounding of a constant.
+# A filter is left out if no input of size 1 changes its normalized output by more than this.
 NO_EFFECT = 1e-6
 # XLA's convolution on CPU takes longer with fewer filters.
 FEWEST_FILTERS = 17
@@ -55,13 +55,14 @@ UsedFilters = tuple[tuple[str, tuple[int, ...]], ...]
 def find_used_filters(params: dict[str, Any]) -> UsedFilters:
   """Find the filters to compute: those with an effect. The output of the others is their bias.
 
-  Nine in ten of the released timbral and temporal filters are zero up to rounding.
+  Nine in ten timbral and temporal filters of `musicnn_msd` are zero up to rounding.
 
   Args:
     params: Parameters of a `Musicnn`, arrays.
 
   Returns:
-    (layer, numbers of its filters) for each convolution, as `Musicnn.used_filters` takes it.
+    (layer, numbers of its filters) for each convolution that has others, as
+    `Musicnn.used_filters` takes it.
   """
   found = []
   for name, values in sorted(params.items()):
@@ -71,7 +72,8 @@ def find_used_filters(params: dict[str, Any]) -> UsedFilters:
       effects = kernel.reshape(-1, len(scale)).sum(0) * scale / NORM_EPSILON**0.5
       least = FEWEST_FILTERS if name.startswith("timbral_") else 1
       count = max(int((effects > NO_EFFECT).sum()), least)
-      found.append((name, tuple(np.sort(np.argsort(-effects, kind="stable")[:count]).tolist())))
+      if count < len(scale):
+        found.append((name, tuple(np.sort(np.argsort(-effects, kind="stable")[:count]).tolist())))
   return tuple(found)
 
 
@@ -93,18 +95,28 @@ class _Conv(nn.Module):
 
   @nn.compact
   def __call__(self, x):
-    """Return dtype[..., used filters], and what the bias alone gives,
-    dtype[..., features]."""
+    """Return dtype[..., used filters]."""
     shape = (*self.kernel_size, x.shape[-1], self.features)
     kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
     bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
     x, kernel, bias = (value.astype(self.dtype) for value in (x, kernel, bias))
-    bias = bias.reshape((1,) * (x.ndim - 1) + (-1,))
+    form = self._convolve
+    if self.used is not None:
+      used = np.array(self.used)
+      kernel, bias = kernel[..., used], bias[used]
+      if kernel.shape[1:3] == (1, 1):
+        form = self._along_time
+    return nn.relu(form(x, kernel) + bias.reshape((1,) * (x.ndim - 1) + (-1,)))
+
+  def all_filters(self, y):
+    """Return dtype[..., features]: outputs of the used filters, and of the others their bias."""
     if self.used is None:
-      return nn.relu(self._convolve(x, kernel) + bias), nn.relu(bias)
-    used = np.array(self.used)
-    form = self._along_time if kernel.shape[1:3] == (1, 1) else self._convolve
-    return nn.relu(form(x, kernel[..., used]) + bias[..., used]), nn.relu(bias)
+      return y
+    bias = nn.relu(self.get_variable("params", "bias").astype(self.dtype))
+    bias = jnp.broadcast_to(bias.reshape((1,) * (y.ndim - 1) + (-1,)), (*y.shape[:-1], len(bias)))
+    order = len(self.used) + np.arange(self.features)
+    order[list(self.used)] = np.arange(len(self.used))
+    return jnp.concatenate([y, bias], -1)[..., order]
 
   def _convolve(self, x, kernel):
     names = ("NWC", "WIO", "NWC") if x.ndim == 3 else ("NHWC", "HWIO", "NHWC")
@@ -118,17 +130,6 @@ class _Conv(nn.Module):
     rows = x.swapaxes(1, 2).reshape(batch * bands, time, 1)
     y = blocks_1d(rows, kernel[:, 0], 1, ((frames - 1) // 2, frames // 2))
     return y.reshape(batch, bands, time, -1).swapaxes(1, 2)
-
-  def all_filters(self, y, constant):
-    """Return dtype[..., features], with the constants of the filters that are not in `y`."""
-    if self.used is None:
-      return y
-    constant = jnp.broadcast_to(
-      constant.reshape((1,) * (y.ndim - 1) + (-1,)), (*y.shape[:-1], self.features)
-    )
-    order = len(self.used) + np.arange(self.features)
-    order[list(self.used)] = np.arange(len(self.used))
-    return jnp.concatenate([y, constant], -1)[..., order]
 
 
 class Musicnn(nn.Module):
@@ -221,13 +222,13 @@ class Musicnn(nn.Module):
     def conv(x, channels, kernel, padding, name):
       layer = _Conv(channels, kernel, padding, self.dtype, used.get(name), name=name)
       normalize = norm(f"{name}_norm")
-      x, constant = layer(x)
+      x = layer(x)
       if train:  # Batch statistics are computed over the valid frames alone.
         return normalize(x, valid) if x.ndim == 3 else normalize(x, valid[..., None]).max(2)
       if x.ndim == 3:
-        return normalize(layer.all_filters(x, constant))
+        return normalize(layer.all_filters(x))
       # Each channel's normalization rises or falls, so the maximum is that of one of two values.
-      ends = [normalize(layer.all_filters(y, constant)) for y in (x.max(2), x.min(2))]
+      ends = [normalize(layer.all_filters(y)) for y in (x.max(2), x.min(2))]
       return jnp.maximum(*ends)
 
     def drop(x):

@@ -64,7 +64,6 @@ class DepthwiseConv(nn.Module):
     dtype: Dtype of the computation.
   """
 
-  grad_cam_layer = True  # Grad-CAM may show this layer's output
   stride: int
   dtype: jax.typing.DTypeLike = jnp.float32
 

@@ -137,7 +137,7 @@ def test_inference_leaves_out_filters_without_effect(small, rng):
   pruned = model.for_inference(params)
   used = dict(pruned.used_filters)
   assert (used["temporal_1"], used["mid_0"]) == ((0,), (0, 1, 2))
-  assert used["temporal_0"] == (0, 1, 2, 3, 4)
+  assert "temporal_0" not in used  # all of its filters have an effect
   log_mel = _input(rng)
   mask = jnp.arange(30)[None] < jnp.array([[30], [21]])
   np.testing.assert_allclose(

@@ -89,6 +89,8 @@ def test_every_network_has_maps_of_its_branches(name):
   branches = {m.branch for m in cam.maps}
   if "axis_features" in name:
     assert {"time", "frequency"} <= branches
+  if name == "musicnn":
+    assert {"timbral", "temporal"} <= branches
   mask = np.ones((3, frames), bool)
   mask[1, 15:] = False
   heats = cam(_noise(3, 1, (frames, bands)), mask, np.array([0, 1, 2]))
