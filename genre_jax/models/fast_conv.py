@@ -92,7 +92,7 @@ def _plain(x, kernel, padding="SAME"):
   )
 
 
-def _same(size):
+def same_padding(size):
   """Return (before, after), the 'SAME' padding of a kernel of `size`."""
   return (size - 1) // 2, size // 2
 
@@ -117,7 +117,7 @@ def _output(x, kernel, turned=False):
   Returns:
     float[B, T, F, D].
   """
-  padding = tuple(_same(n)[:: -1 if turned else 1] for n in kernel.shape[:2])
+  padding = tuple(same_padding(n)[:: -1 if turned else 1] for n in kernel.shape[:2])
   form = winograd.convolve if _few_products(kernel) else _widened
   return form(x, kernel, padding)
 
@@ -165,7 +165,9 @@ def _kernel_gradient(x, kernel, dy):
   """
   height, width, channels, features = kernel.shape
   if _few_products(kernel):
-    return winograd.kernel_gradient(x, dy, (height, width), (_same(height), _same(width)))
+    return winograd.kernel_gradient(
+      x, dy, (height, width), (same_padding(height), same_padding(width))
+    )
   if channels < _FEW and height > 1 and width > 1:
     return jax.vjp(lambda kernel: _plain(x, kernel), kernel)[1](dy)[0]
   if width == 1 < height:  # exchanging frames and bands makes it one row
@@ -178,7 +180,7 @@ def _kernel_gradient(x, kernel, dy):
       x.reshape(-1, bands, channels), kernel, (1,), "SAME", dimension_numbers=("NHC", "HIO", "NHC")
     )
 
-  x = jnp.pad(x, ((0, 0), _same(height), (0, 0), (0, 0)))
+  x = jnp.pad(x, ((0, 0), same_padding(height), (0, 0), (0, 0)))
   dy = dy.reshape(-1, bands, features)
   return jnp.stack(
     [

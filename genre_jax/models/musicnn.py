@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genre_jax.data.frontend import FrontendConfig
-from genre_jax.models.fast_conv import blocks_1d
+from genre_jax.models.fast_conv import blocks_1d, same_padding
 from genre_jax.models.layers import at_least_float32
 
 # Defaults of tf.layers.batch_normalization in TensorFlow 1, with which the weights were trained.
@@ -128,7 +128,7 @@ class _Conv(nn.Module):
     batch, time, bands, _ = x.shape
     frames = len(kernel)
     rows = x.swapaxes(1, 2).reshape(batch * bands, time, 1)
-    y = blocks_1d(rows, kernel[:, 0], 1, ((frames - 1) // 2, frames // 2))
+    y = blocks_1d(rows, kernel[:, 0], 1, same_padding(frames))
     return y.reshape(batch, bands, time, -1).swapaxes(1, 2)
 
 
