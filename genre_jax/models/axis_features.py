@@ -121,12 +121,12 @@ class AxisFeatures(nn.Module):
     frames, bands = log_mel.shape[1:3]
     shape = center_frames(log_mel, self.floor_db) / DB_SCALE
     level = log_mel / DB_SCALE
-    cepstra = cepstrum(shape[..., 0], self._cosine_kernel(bands))
+    first, fine = cepstrum(shape[..., 0], self._cosine_kernel(bands))
     parts = []
     if "frequency" in self.axes:
       differences = AxisDifferences("frequency", self.square, name="frequency")(shape)
       parts += [
-        cepstral_statistics(cepstra, mask),
+        cepstral_statistics(first, fine, mask),
         frequency_statistics(shape, differences, mask, self.square),
       ]
     if "time" in self.axes:
@@ -137,7 +137,7 @@ class AxisFeatures(nn.Module):
       ]
     if "frequency" in self.axes and "time" in self.axes:
       kernel = self._wave_kernel("cepstral_waves", CEPSTRAL_RATES, frames)
-      parts.append(cepstral_changes(cepstra, mask, self.square, kernel))
+      parts.append(cepstral_changes(first, mask, self.square, kernel))
     return jnp.concatenate(parts, -1)
 
 

@@ -23,7 +23,9 @@ from genre_jax.models.axis_kernels import (
   MODULATION_FRAMES,
   SQUARE_STRIDE,
 )
-from genre_jax.models.layers import mask_after, masked_statistics, pool_axis
+from genre_jax.models.layers import mask_after, masked_statistics
+
+BLOCK = 12  # frames of waves that one product computes
 
 _MIN_POWER = 1e-4  # added to modulation powers before the logarithm: 0.2 dB, squared
 _MIN_DEVIATION = 0.05  # added to standard deviations before dividing by them: 1 dB
@@ -39,12 +41,13 @@ def repeat_short_segments(log_mel, mask):
 
   Returns:
     (log_mel, mask). Rows with fewer than MODULATION_FRAMES valid frames repeat these frames, and
-    all frames of such rows are valid. A row without valid frames repeats its first frame.
+    all frames of such rows are valid. A row without valid frames repeats its first frame. The
+    invalid frames of other rows repeat their last valid frame.
   """
   count = jnp.maximum(mask.sum(1), 1).astype(jnp.int32)[:, None]
   short = count < MODULATION_FRAMES
   index = jnp.arange(mask.shape[1], dtype=count.dtype)[None]
-  index = jnp.where(short, index % count, index)
+  index = jnp.where(short, index % count, jnp.minimum(index, count - 1))
   log_mel = jax.vmap(lambda x, i: x.at[i].get(mode="promise_in_bounds"))(log_mel, index)
   return log_mel, jnp.where(short, 1, mask)
 
@@ -66,7 +69,8 @@ class AxisDifferences(nn.Module):
 
   def __call__(self, x):
     """Return float[B, T, M, lags] of float[B, T, M, 1]; 0 at the ends, which have no partner."""
-    return jnp.abs(_differences(x, self.axis, self.square))
+    offsets = _offsets(self.axis, self.square)
+    return jnp.stack([jnp.abs(_difference(x[..., 0], *offset)) for offset in offsets], -1)
 
 
 def _offsets(axis, square):
@@ -76,46 +80,57 @@ def _offsets(axis, square):
   return tuple((0, lag) if axis == "frequency" else (lag, 0) for lag in LAGS)
 
 
-def _differences(x, axis, square):
-  """Return float[B, T, M, lags]: the value at each offset minus the value of float[B, T, M, 1]."""
-  x, out = x[..., 0], []
-  for frames, bands in _offsets(axis, square):
-    frames = min(frames, x.shape[1])
-    low, high = x[:, : x.shape[1] - frames], x[:, frames:]
-    up, down = max(bands, 0), max(-bands, 0)
-    size = x.shape[2] - up - down
-    difference = high[..., up : up + size] - low[..., down : down + size]
-    out.append(jnp.pad(difference, ((0, 0), (0, frames), (0, up + down))))
-  return jnp.stack(out, -1)
+def _difference(x, frames, bands):
+  """Return float[B, T, M]: the value at an offset minus the value of float[B, T, M]."""
+  frames = min(frames, x.shape[1])
+  low, high = x[:, : x.shape[1] - frames], x[:, frames:]
+  up, down = max(bands, 0), max(-bands, 0)
+  size = x.shape[2] - up - down
+  difference = high[..., up : up + size] - low[..., down : down + size]
+  return jnp.pad(difference, ((0, 0), (0, frames), (0, up + down)))
 
 
-def _lags_as_batch(x):
-  """Reshape float[B, T, M, lags] to float[B * lags, T, M], so that one call reduces all lags."""
-  return jnp.moveaxis(x, 3, 1).reshape(-1, *x.shape[1:3])
+def _lag_mask(mask, frames):
+  """Return float[B, T]: 1 where both frames of a difference are valid."""
+  count = mask.sum(1, keepdims=True) - frames
+  return (jnp.arange(mask.shape[1], dtype=mask.dtype)[None] < count).astype(mask.dtype)
 
 
-def _lag_masks(mask, axis, square):
-  """Return float[B * lags, T]: 1 where both frames of a difference are valid, and at frame 0."""
-  rows = []
-  for frames, _ in _offsets(axis, square):
-    frames = min(frames, mask.shape[1])
-    rows.append(jnp.pad(mask[:, frames:], ((0, 0), (0, frames))))
-  return jnp.stack(rows, 1).reshape(-1, mask.shape[1]).at[:, 0].set(1)
+def _grouped(x, lag):
+  """Average neighboring bands of float[..., M], all but the last `lag`: float[..., GROUPS]."""
+  count = x.shape[-1] - abs(lag)
+  if count < 1:
+    raise ValueError(f"{x.shape[-1]} bands are too few: use {max(LAGS) + 1} or more")
+  group = np.where(np.arange(x.shape[-1]) < count, np.arange(x.shape[-1]) * GROUPS // count, GROUPS)
+  matrix = np.float32(group[:, None] == np.arange(GROUPS)[None])
+  return _product(x, matrix / np.maximum(matrix.sum(0, keepdims=True), 1))
 
 
-def _grouped(x, axis, square):
-  """Average neighboring bands: float[B * lags, T, GROUPS] of float[B * lags, T, M]."""
-  bands, matrices = x.shape[2], []
-  for _, lag in _offsets(axis, square):
-    count = bands - abs(lag)
-    if count < 1:
-      raise ValueError(f"{bands} bands are too few: use {max(LAGS) + 1} or more")
-    group = np.where(np.arange(bands) < count, np.arange(bands) * GROUPS // count, GROUPS)
-    matrix = np.float32(group[:, None] == np.arange(GROUPS)[None])
-    matrices.append(matrix / np.maximum(matrix.sum(0, keepdims=True), 1))
-  x = x.reshape(-1, len(LAGS), *x.shape[1:])
-  matrix = jnp.asarray(np.stack(matrices), x.dtype)
-  return jnp.einsum("bltm,lmg->bltg", x, matrix).reshape(-1, x.shape[2], GROUPS)
+def _mean(x, mask):
+  """Return float[B, D], the mean over the valid frames of float[B, T, D]; 0 if there is none.
+
+  Invalid values must be finite. A selection instead of this product would double the time of the
+  gradient.
+  """
+  return (x * mask[..., None]).sum(1) / jnp.maximum(mask.sum(1), 1)[:, None]
+
+
+def _product(x, matrix):
+  """Return float[..., K] of float[..., M] and float[M, K].
+
+  As a product of two matrices: for more dimensions, XLA's gradient takes twice as long.
+  """
+  y = x.reshape(-1, x.shape[-1]) @ jnp.asarray(matrix, x.dtype)
+  return y.reshape(*x.shape[:-1], matrix.shape[1])
+
+
+def _pooled(x, size):
+  """Average each `size` neighbors of float[..., M]: float[..., M // size]; the rest is dropped.
+
+  A product, because the gradient of XLA's pooling takes longer than all that it is used for here.
+  """
+  matrix = np.arange(x.shape[-1])[:, None] // size == np.arange(x.shape[-1] // size)[None]
+  return _product(x, np.float32(matrix) / size)
 
 
 def frequency_statistics(shape, differences, mask, square):
@@ -133,17 +148,17 @@ def frequency_statistics(shape, differences, mask, square):
   Returns:
     float[B, lags * 4 * GROUPS].
   """
-  valid = _lag_masks(mask, "frequency", square)
-  size = _grouped(_lags_as_batch(differences), "frequency", square)
-  signed = masked_statistics(
-    _lags_as_batch(_differences(shape, "frequency", square)), valid, ("mean",)
-  )
-  parts = [
-    masked_statistics(size, valid, ("mean", "std")),
-    _mean_step(size, valid),
-    _grouped(jnp.abs(signed)[:, None], "frequency", square)[:, 0],
-  ]
-  return jnp.concatenate(parts, -1).reshape(shape.shape[0], -1)
+  parts = []
+  for index, (frames, bands) in enumerate(_offsets("frequency", square)):
+    valid = _lag_mask(mask, frames)
+    size = _grouped(differences[..., index], bands)
+    signed = _mean(_difference(shape[..., 0], frames, bands), valid)
+    parts += [
+      masked_statistics(size, valid, ("mean", "std")),
+      _mean_step(size, valid),
+      _grouped(jnp.abs(signed), bands),
+    ]
+  return jnp.concatenate(parts, -1)
 
 
 def time_statistics(level, differences, mask, square):
@@ -161,28 +176,33 @@ def time_statistics(level, differences, mask, square):
   Returns:
     float[B, lags * 3 * GROUPS].
   """
-  valid = _lag_masks(mask, "time", square)
-  size = _grouped(_lags_as_batch(differences), "time", square)
-  signed = _lags_as_batch(_differences(level, "time", square))
-  second, third = (masked_statistics(signed**k, valid, ("mean",)) for k in (2, 3))
-  skewness = third / (second * jnp.sqrt(second + 1e-9) + _MIN_CUBE)
-  parts = [
-    masked_statistics(size, valid, ("mean", "std")),
-    _grouped(skewness[:, None], "time", square)[:, 0],
-  ]
-  return jnp.concatenate(parts, -1).reshape(level.shape[0], -1)
+  parts = []
+  for index, (frames, bands) in enumerate(_offsets("time", square)):
+    valid = _lag_mask(mask, frames)
+    size = _grouped(differences[..., index], bands)
+    signed = _difference(level[..., 0], frames, bands)
+    second, third = (_mean(signed**k, valid) for k in (2, 3))
+    skewness = third / (second * jnp.sqrt(second + 1e-9) + _MIN_CUBE)
+    parts += [masked_statistics(size, valid, ("mean", "std")), _grouped(skewness, bands)]
+  return jnp.concatenate(parts, -1)
 
 
 def cepstrum(shape, kernel):
-  """Multiply each frame of float[B, T, M] by the kernels: float[B, T, M - 1]."""
-  return shape @ jnp.asarray(kernel, shape.dtype)
+  """Multiply each frame of float[B, T, M] by the kernels, float[M, M - 1].
+
+  Returns:
+    The first CEPSTRA coefficients, float[B, T, CEPSTRA], and the others. As parts of one product
+    their gradients would be padded and added, which takes longer than the products.
+  """
+  return _product(shape, kernel[:, :CEPSTRA]), _product(shape, kernel[:, CEPSTRA:])
 
 
-def cepstral_statistics(cepstra, mask):
+def cepstral_statistics(first, fine, mask):
   """Compute mean, deviation, skewness and correlations of cepstra over time.
 
   Args:
-    cepstra: float[B, T, M - 1].
+    first: float[B, T, CEPSTRA].
+    fine: float[B, T, D], the other coefficients.
     mask: float[B, T].
 
   Returns:
@@ -190,11 +210,9 @@ def cepstral_statistics(cepstra, mask):
     absolute value of higher ones in groups of 4, and, for the first CORRELATED coefficients, the
     skewness and the correlation of each pair.
   """
-  fine, first = cepstra[..., CEPSTRA:], cepstra[..., :CORRELATED]
-  parts = [masked_statistics(cepstra[..., :CEPSTRA], mask, ("mean", "std"))]
-  parts += [
-    pool_axis(masked_statistics(x, mask, ("mean",)), 4, 1, "mean") for x in (fine, jnp.abs(fine))
-  ]
+  parts = [masked_statistics(first, mask, ("mean", "std"))]
+  first = first[..., :CORRELATED]
+  parts += [_pooled(_mean(x, mask), 4) for x in (fine, jnp.abs(fine))]
   weight = mask[..., None]
   count = weight.sum(1)
   centered = (first - ((first * weight).sum(1) / count)[:, None]) * weight
@@ -208,11 +226,11 @@ def cepstral_statistics(cepstra, mask):
   return jnp.concatenate(parts, -1)
 
 
-def cepstral_changes(cepstra, mask, square, kernel):
+def cepstral_changes(first, mask, square, kernel):
   """Compute how cepstra change in time: mean absolute steps of each lag, and modulation power.
 
   Args:
-    cepstra: float[B, T, M - 1].
+    first: float[B, T, CEPSTRA].
     mask: float[B, T].
     square: See `AxisDifferences`.
     kernel: From `axis_kernels.wave_kernel`, of CEPSTRAL_RATES.
@@ -220,18 +238,22 @@ def cepstral_changes(cepstra, mask, square, kernel):
   Returns:
     float[B, D].
   """
-  steps = _lags_as_batch(jnp.abs(_differences(cepstra[..., :CEPSTRA, None], "time", square)))
-  steps = masked_statistics(steps, _lag_masks(mask, "time", square), ("mean",))
-  waves = _wave_power(cepstra[..., :CORRELATED], mask, kernel)
-  return jnp.concatenate([steps.reshape(cepstra.shape[0], -1), waves], -1)
+  parts, count = [], first.shape[1]
+  # Padded once: a gradient that adds one padded array per lag takes eight times as long.
+  later = jnp.pad(first, ((0, 0), (0, max(LAGS)), (0, 0)), "edge")
+  for frames, orders in _offsets("time", square):
+    size = first.shape[2] + orders
+    steps = jnp.abs(later[:, frames : frames + count, :size] - first[..., -orders:])
+    mean = _mean(steps, _lag_mask(mask, frames))
+    parts.append(jnp.pad(mean, ((0, 0), (0, -orders))))
+  return jnp.concatenate([*parts, _wave_power(first[..., :CORRELATED], mask, kernel)], -1)
 
 
 def _mean_step(x, mask):
   """Return float[B, D], the mean absolute step between frames of float[B, T, D]; 0 if T is 1."""
   if x.shape[1] == 1:
     return jnp.zeros((x.shape[0], x.shape[2]), x.dtype)
-  steps = jnp.abs(x[:, 1:] - x[:, :-1])
-  return masked_statistics(steps, mask_after(mask, 2).at[:, 0].set(1), ("mean",))
+  return _mean(jnp.abs(x[:, 1:] - x[:, :-1]), mask_after(mask, 2))
 
 
 def modulations(level, mask, kernel):
@@ -245,27 +267,42 @@ def modulations(level, mask, kernel):
   Returns:
     float[B, GROUPS * rates].
   """
-  groups = pool_axis(level, max(1, level.shape[2] // GROUPS), 2, "mean")
-  return _wave_power(groups, mask, kernel)
+  return _wave_power(_pooled(level, max(1, level.shape[2] // GROUPS)), mask, kernel)
 
 
 def _wave_power(x, mask, kernel):
   """Return float[B, D * rates]: log power of each column of float[B, T, D] at each rate."""
-  filter_waves, stride = (_along_time, 1) if kernel.ndim == 2 else (_along_both, SQUARE_STRIDE)
-  waves = filter_waves(x, jnp.asarray(kernel, x.dtype))
-  valid = mask_after(mask, kernel.shape[0], stride).at[:, 0].set(1)
-  power = jnp.square(waves).reshape(*waves.shape[:3], -1, 2).sum(-1)  # cosine and sine
-  power = power.reshape(*power.shape[:2], -1)
-  return jnp.log(masked_statistics(power, valid, ("mean",)) + _MIN_POWER)
+  if kernel.ndim == 2:
+    waves, valid = _along_time(x, jnp.asarray(kernel, x.dtype)), mask_after(mask, kernel.shape[0])
+    valid = jnp.pad(valid, ((0, 0), (0, waves.shape[2] - valid.shape[1])))
+  else:
+    waves = _along_both(x, jnp.asarray(kernel, x.dtype)).swapaxes(1, 2)
+    valid = mask_after(mask, kernel.shape[0], SQUARE_STRIDE)
+  power = (jnp.square(waves) * valid[:, None, :, None]).sum(2)
+  power = power.reshape(*power.shape[:2], -1, 2).sum(-1)  # cosine and sine
+  power = power / jnp.maximum(valid.sum(1), 1)[:, None, None]
+  return jnp.log(power + _MIN_POWER).reshape(x.shape[0], -1)
 
 
 def _along_time(x, kernel):
-  """Filter the columns of float[B, T, D] with float[length, K]: float[B, T', D, K]."""
-  columns = x.swapaxes(1, 2).reshape(-1, x.shape[1], 1)
-  waves = jax.lax.conv_general_dilated(
-    columns, kernel[:, None], (1,), "VALID", dimension_numbers=("NWC", "WIO", "NWC")
-  )
-  return waves.reshape(x.shape[0], x.shape[2], -1, kernel.shape[1]).swapaxes(1, 2)
+  """Filter the columns of float[B, T, D] with float[length, K].
+
+  It is a product of blocks of the columns with a matrix of shifted kernels. XLA's convolution of
+  one channel takes up to three times as long.
+
+  Returns:
+    float[B, D, T', K], of which the first T - length + 1 frames are full.
+  """
+  length, num_kernels = kernel.shape
+  blocks = -(-(x.shape[1] - length + 1) // BLOCK)
+  size = BLOCK + length - 1  # frames that a block needs
+  end = (blocks - 1) * BLOCK + size - x.shape[1]
+  columns = jnp.pad(x.swapaxes(1, 2), ((0, 0), (0, 0), (0, end)))
+  columns = jnp.stack([columns[..., i * BLOCK : i * BLOCK + size] for i in range(blocks)], 2)
+  frame, shift = np.arange(size)[:, None, None], np.arange(BLOCK)[:, None]
+  place = jnp.asarray(frame - shift == np.arange(length), kernel.dtype)
+  waves = _product(columns, _product(place, kernel).reshape(size, -1))
+  return waves.reshape(*columns.shape[:2], -1, num_kernels)
 
 
 def _along_both(x, kernel):

@@ -182,16 +182,16 @@ def test_layers_for_grad_cam_are_marked():
 def test_the_cepstrum_is_scipys():
   x = np.random.default_rng(0).normal(size=(2, 5, 64)).astype(np.float32)
   expected = scipy.fft.dct(x, axis=2, norm="ortho")[..., 1:]
-  np.testing.assert_allclose(
-    lib.cepstrum(jnp.asarray(x), kernels.cosine_kernel(64)), expected, atol=1e-5
-  )
+  parts = lib.cepstrum(jnp.asarray(x), kernels.cosine_kernel(64))
+  np.testing.assert_allclose(jnp.concatenate(parts, -1), expected, atol=1e-5)
 
 
 def test_statistics_cover_the_valid_frames_only():
   rng = np.random.default_rng(0)
   cepstra = rng.normal(size=(2, 50, 64)).astype(np.float32)
   mask = (np.arange(50)[None] < np.array([[50], [33]])).astype(np.float32)
-  out = np.asarray(lib.cepstral_statistics(jnp.asarray(cepstra), jnp.asarray(mask)))
+  parts = np.split(cepstra, [kernels.CEPSTRA], -1)
+  out = np.asarray(lib.cepstral_statistics(*map(jnp.asarray, parts), jnp.asarray(mask)))
   valid = cepstra[1, :33]
   count, groups = kernels.CORRELATED, (64 - kernels.CEPSTRA) // 4
   np.testing.assert_allclose(out[1, :30], valid[:, :30].mean(0), atol=1e-5)
@@ -203,6 +203,26 @@ def test_statistics_cover_the_valid_frames_only():
   np.testing.assert_allclose(out[1, 60 + 2 * groups + count :], expected, atol=1e-4)
   skewness = (centered**3).mean(0) / deviation**3
   np.testing.assert_allclose(out[1, 60 + 2 * groups : 60 + 2 * groups + count], skewness, atol=1e-4)
+
+
+@pytest.mark.parametrize("frames", [24, 26, 36, 96])
+def test_the_power_of_waves_is_that_of_numpys_correlation(frames):
+  rng = np.random.default_rng(0)
+  level = rng.normal(size=(2, frames, 128)).astype(np.float32)
+  valid = np.array([frames, (frames + 24) // 2])
+  kernel = kernels.wave_kernel(kernels.RATES, frames, False)
+  mask = (np.arange(frames)[None] < valid[:, None]).astype(np.float32)
+  out = lib.modulations(jnp.asarray(level), jnp.asarray(mask), kernel)
+  groups = level.reshape(2, frames, kernels.GROUPS, -1).mean(3)
+  expected = [
+    [
+      np.log(sum((np.correlate(column, kernel[:, 2 * i + j]) ** 2).mean() for j in (0, 1)) + 1e-4)
+      for column in x[:count].T
+      for i in range(len(kernels.RATES))
+    ]
+    for x, count in zip(groups, valid, strict=True)
+  ]
+  np.testing.assert_allclose(out, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("number", [3, 5, 8])
