@@ -152,7 +152,5 @@ def get_config() -> ConfigDict:
   config.train.patience = 0
   # Write eval/report.html after the evaluation.
   config.train.report = True
-  # Segments in the shuffle buffer of the input pipeline.
-  config.train.shuffle_buffer = 8192
 
   return config.lock()

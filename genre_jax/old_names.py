@@ -26,7 +26,8 @@ KEYS = {
 }
 # Removed config fields, with the values at which they had no effect.
 REMOVED_FIELDS = {
-  "augment": {"gain_db": 0.0, "frame_drop": 0.0, "noise_db": 0.0, "noise_floor_db": 0.0}
+  "augment": {"gain_db": 0.0, "frame_drop": 0.0, "noise_db": 0.0, "noise_floor_db": 0.0},
+  "train": {"shuffle_buffer": 8192},
 }
 # Later config fields, with the values at which they have no effect.
 ADDED_FIELDS = {"augment": {"low_pass_db": 0.0, "low_pass_bands": 3}}

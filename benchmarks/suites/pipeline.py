@@ -67,7 +67,6 @@ class Training:
       per_track=config.segments.train_per_track,
       random=True,
       seed=0,
-      shuffle_buffer=config.train.shuffle_buffer,
     )
     self._mesh, self._shard = steps.device_mesh(), steps.shard_batch
     model = build_model(config.model.to_dict(), len(source.classes))

@@ -107,7 +107,7 @@ def _grouped(x, lag):
 
 
 def _mean(x, mask):
-  """Return float[B, D], the mean over the valid frames of float[B, T, D]; 0 if there is none.
+  """Return float[B, D], the mean over the valid frames of float[B, T, D]; 0 without any.
 
   Invalid values must be finite. A selection instead of this product would double the time of the
   gradient.

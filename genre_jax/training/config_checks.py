@@ -31,7 +31,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   require(segments.train in ("random", "fixed"), "segments.train", "random or fixed")
   require(segments.train_per_track >= 1, "segments.train_per_track", "1 or more")
   require(segments.eval_per_track >= 0, "segments.eval_per_track", "0 or more")
-  for name in ("batch_size", "epochs", "eval_every_epochs", "shuffle_buffer"):
+  for name in ("batch_size", "epochs", "eval_every_epochs"):
     require(train[name] >= 1, f"train.{name}", "1 or more")
   metric = "pr_auc" if config.task == "multi_label" else "accuracy"
   require(

@@ -96,7 +96,6 @@ def _train(experiment, folder, mesh, checkpointer, step_ended) -> None:
     per_track=config.segments.train_per_track,
     random=config.segments.train == "random",
     seed=config.seed,
-    shuffle_buffer=config.train.shuffle_buffer,
     start_step=step,
     part=processes.part(),
   )

@@ -52,7 +52,7 @@ def assignment(made):
 
 
 def _take(made, assignment, count, **changes):
-  settings = dict(batch_size=5, per_track=2, random=True, seed=0, shuffle_buffer=100) | changes
+  settings = dict(batch_size=5, per_track=2, random=True, seed=0) | changes
   batches, steps = pipeline.train_batches(made, assignment, **settings)
   return list(itertools.islice(batches, count)), steps
 
