@@ -14,6 +14,7 @@ from genre_jax.models.axis_features import (
   AxisFeaturesFrequency,
   AxisFeaturesTime,
 )
+from genre_jax.models.axis_features_student import AxisFeaturesStudent
 from genre_jax.models.baseline import Baseline
 from genre_jax.models.musicnn import Musicnn
 from genre_jax.models.musicnn_yamnet import MusicnnYamnet
@@ -33,6 +34,7 @@ MODELS: dict[str, type[nn.Module]] = {
   "split_cnn": SplitCnn,
   "square_cnn": SquareCnn,
   "split_cnn_musicnn": SplitCnnMusicnn,
+  "axis_features_student": AxisFeaturesStudent,
   "musicnn": Musicnn,
   "yamnet": Yamnet,
   "musicnn_yamnet": MusicnnYamnet,

@@ -20,6 +20,7 @@ SAME = {
   "axis_features_frequency",
   "axis_features_2d",
   "square_cnn",
+  "axis_features_student",
   "published_baseline",
 }
 

@@ -1,0 +1,216 @@
+"""Train the layer `student` of axis_features_student on free music.
+
+    python tools/free_recordings.py --out=FOLDER --kind=music
+    genre-jax pretrained fetch
+    python tools/distill.py --recordings=FOLDER --out=DIR [--examples=FILE]
+
+The layer predicts, from the statistics of `axis_features` of 7.4 s, the embedding that musicnn and
+YAMNet compute from the 9 s around them. No label is used. Examples of all recordings take half an
+hour on one core; they are stored in FILE after each recording, so the tool can be interrupted. It
+prints how much of the variance is explained in packages that were left out, then trains on all and
+writes DIR, which `config.init_from` takes.
+"""
+
+import dataclasses
+import pathlib
+import sys
+import time
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl import flags
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
+from genre_jax import command_line
+from genre_jax.data.audio import read_blocks
+from genre_jax.data.frontend import FrontendConfig
+from genre_jax.data.log_mel import log_mel_blocks
+from genre_jax.errors import UserError
+from genre_jax.inference.model import load
+from genre_jax.inference.model_dir import write_model
+from genre_jax.inference.published import MUSICNN_YAMNET
+from genre_jax.models.axis_features import AxisFeatures
+from genre_jax.models.axis_features_student import AxisFeaturesStudent
+from genre_jax.training.augment import equalizer
+from tools.genre_features import FEATURES, PARTS_OF, recordings
+
+RECORDINGS = flags.DEFINE_string("recordings", None, "Folder of recordings.csv.", required=True)
+EXAMPLES = flags.DEFINE_string("examples", "distill.npz", "File for examples.")
+OUT = flags.DEFINE_string("out", None, "Directory to write.", required=True)
+
+FRONTEND = FrontendConfig(num_frames=96)  # of experiments/base.py
+ALL_FRAMES = dataclasses.replace(FRONTEND, frame_stride=1.0)
+PIECE, MOST = 9.0, 24  # seconds of a piece of a recording, and most pieces of one
+TEACHER_SEGMENTS = 3  # that a piece has
+SEGMENTS = 6  # random ones of a piece, for the layer
+EQ_DB, EQ_KNOTS = 4.0, 6  # as in experiments/axis_features.py
+STEPS, BATCH, WARMUP, RATE, DECAY, DROPOUT = 3000, 256, 200, 2e-3, 1e-3, 0.1
+CLIP = 5.0  # of the standardized embedding
+LEFT_OUT = 10  # one package of so many is left out to measure
+
+
+class Student(nn.Module):
+  """Statistics, standardized, to units and to the embedding of the teachers."""
+
+  units: int = AxisFeaturesStudent.student
+
+  @nn.compact
+  def __call__(self, x, *, train=False):
+    """Return float32[batch, FEATURES] of float32[batch, statistics]."""
+    drop = nn.Dropout(DROPOUT, deterministic=not train)
+    x = nn.BatchNorm(not train, momentum=0.98, use_scale=False, use_bias=False, name="input")(x)
+    x = nn.Dense(self.units, use_bias=False, name="student")(drop(x))
+    x = nn.relu(nn.BatchNorm(not train, momentum=0.98, name="norm")(x))
+    return nn.Dense(FEATURES, name="embedding")(drop(x))
+
+  @staticmethod
+  def folded(variables) -> tuple[np.ndarray, np.ndarray]:
+    """Return kernel and bias of the layer with both normalizations in them."""
+    variables = jax.tree.map(np.float64, variables)
+    norm, stats = variables["params"]["norm"], variables["batch_stats"]
+    before = 1 / np.sqrt(stats["input"]["var"] + 1e-5)
+    after = norm["scale"] / np.sqrt(stats["norm"]["var"] + 1e-5)
+    kernel = variables["params"]["student"]["kernel"] * before[:, None] * after
+    bias = norm["bias"] - stats["norm"]["mean"] * after - stats["input"]["mean"] @ kernel
+    return np.float32(kernel), np.float32(bias)
+
+
+class Statistics(AxisFeatures):
+  """The statistics alone, after a random equalizer."""
+
+  @nn.compact
+  def __call__(self, log_mel, key):
+    """Return float32[batch, statistics] of float32[batch, time, frequency] in dB."""
+    log_mel = equalizer(key, log_mel, EQ_DB, EQ_KNOTS)[..., None]
+    return self._statistics(log_mel, jnp.ones(log_mel.shape[:2]))
+
+
+def examples_of(path: str, teacher, statistics, rng) -> tuple[np.ndarray, np.ndarray]:
+  """Return statistics, float16[pieces, SEGMENTS, D], and embeddings, float16[pieces, FEATURES]."""
+  rate, hop = FRONTEND.sample_rate, FRONTEND.hop_length
+  log_mel = log_mel_blocks(read_blocks(path, rate, block_seconds=10.0, notes=[]), ALL_FRAMES)
+  audio = np.concatenate(
+    list(read_blocks(path, teacher.frontend.sample_rate, block_seconds=10.0, notes=[]))
+  )
+  frames, samples = teacher.frontend.num_frames, teacher.frontend.hop_length
+  seconds = min(len(log_mel) * hop / rate, len(audio) / teacher.frontend.sample_rate) - 0.05
+  count = min(MOST, int(seconds / PIECE))
+  starts = (np.arange(count) + 0.5) / max(count, 1) * (seconds - PIECE)
+  kept = np.floor(np.arange(FRONTEND.num_frames) * FRONTEND.frame_stride).astype(int)
+  xs, heard, length = [], [], TEACHER_SEGMENTS * frames * samples
+  for start in starts:
+    first = int(start * teacher.frontend.sample_rate)
+    heard.append(audio[first : first + length].reshape(TEACHER_SEGMENTS, frames, samples))
+    at = round(start * rate / hop) + rng.integers(0, int(PIECE * rate / hop) - kept[-1], SEGMENTS)
+    key = jax.random.key(rng.integers(2**31))
+    xs.append(statistics(log_mel[at[:, None] + kept[None]], key))
+  if not count:
+    return np.zeros((0, SEGMENTS, 0), np.float16), np.zeros((0, FEATURES), np.float16)
+  segments = np.concatenate(heard)
+  embedding = teacher.infer(segments, np.full(len(segments), frames))[1]
+  return np.float16(xs), np.float16(embedding.reshape(count, TEACHER_SEGMENTS, -1).mean(1))
+
+
+def all_examples(rows, store: pathlib.Path):
+  """Return statistics, embeddings and the package of each piece; computed ones are stored."""
+  known = dict(np.load(store)) if store.exists() else {}
+  teacher, saved = load(MUSICNN_YAMNET), time.monotonic()
+  module, rng = Statistics(num_classes=1), np.random.default_rng(0)
+  statistics = jax.jit(lambda log_mel, key: module.apply({}, log_mel, key))
+  for number, row in enumerate(rows):
+    name = row["path"]
+    if f"x {name}" not in known:
+      print(f"{number + 1} of {len(rows)}: {name}", file=sys.stderr)
+      try:
+        known[f"x {name}"], known[f"y {name}"] = examples_of(name, teacher, statistics, rng)
+      except UserError as error:
+        print(f"left out: {error}", file=sys.stderr)
+        continue
+      if time.monotonic() - saved > 120:
+        np.savez(store, allow_pickle=False, **known)
+        saved = time.monotonic()
+  np.savez(store, allow_pickle=False, **known)
+  used = [row for row in rows if len(known.get(f"x {row['path']}", ()))]
+  if not used:
+    raise UserError(f"--recordings={RECORDINGS.value}: no recording of {PIECE:g} s or more")
+  x = np.concatenate([known[f"x {row['path']}"] for row in used])
+  y = np.concatenate([known[f"y {row['path']}"] for row in used])
+  counts = [len(known[f"x {row['path']}"]) for row in used]
+  return x, y, np.repeat([row["package"] for row in used], counts)
+
+
+def fit(x: np.ndarray, y: np.ndarray, seed: int = 0):
+  """Train on statistics, [pieces, SEGMENTS, D], and embeddings; return network and variables."""
+  network = Student()
+  variables = network.init(jax.random.key(seed), jnp.zeros((2, x.shape[2])))
+  tx = optax.adamw(optax.warmup_cosine_decay_schedule(0.0, RATE, WARMUP, STEPS), weight_decay=DECAY)
+  params, stats = variables["params"], variables["batch_stats"]
+  state, rng = tx.init(params), np.random.default_rng(seed)
+
+  @jax.jit
+  def step(params, stats, state, number, x, y):
+    def loss_of(params):
+      out, new = network.apply(
+        {"params": params, "batch_stats": stats},
+        x.astype(jnp.float32),
+        train=True,
+        rngs={"dropout": jax.random.fold_in(jax.random.key(seed), number)},
+        mutable=["batch_stats"],
+      )
+      return jnp.square(out - y).mean(), new["batch_stats"]
+
+    (_, stats), gradient = jax.value_and_grad(loss_of, has_aux=True)(params)
+    updates, state = tx.update(gradient, state, params)
+    return optax.apply_updates(params, updates), stats, state
+
+  for number in range(STEPS):
+    rows = rng.integers(0, len(x), BATCH)
+    cut = x[rows, rng.integers(0, x.shape[1], BATCH)]
+    params, stats, state = step(params, stats, state, jnp.int32(number), cut, y[rows])
+  return network, {"params": params, "batch_stats": stats}
+
+
+def main(argv: list[str]) -> None:
+  """Compute examples, measure, train and write."""
+  if len(argv) > 1:
+    raise UserError(f"unexpected argument {argv[1]!r}: flags begin with --")
+  rows = [row for row in recordings(pathlib.Path(RECORDINGS.value)) if row["kind"] == "music"]
+  x, y, package = all_examples(rows, pathlib.Path(EXAMPLES.value))
+  y = np.float32(y)
+  y = np.clip((y - y.mean(0)) / (y.std(0) + 1e-2), -CLIP, CLIP)
+  names = np.random.default_rng(0).permutation(np.unique(package))
+  left_out = np.isin(package, names[: max(1, len(names) // LEFT_OUT)])
+  network, variables = fit(x[~left_out], y[~left_out])
+  found = network.apply(variables, jnp.asarray(x[left_out, 0], jnp.float32))
+  print(f"{(~left_out).sum()} pieces; explained variance of {left_out.sum()} pieces left out:")
+  for name, part in PARTS_OF.items():
+    rest = np.square(found[:, part] - y[left_out, part]).sum()
+    print(
+      f"  {name:16} {1 - rest / np.square(y[left_out, part] - y[left_out, part].mean(0)).sum():.2f}"
+    )
+  kernel, bias = Student.folded(fit(x, y)[1])
+  write_model(
+    pathlib.Path(OUT.value),
+    {
+      "name": "student",
+      "model": {"name": "axis_features_student"},
+      "frontend": FRONTEND.to_dict(),
+      "classes": [],
+      "provenance": {
+        "source": "tools/distill.py",
+        "trained_on": f"{len(x)} pieces of {PIECE:g} s of free recordings of Debian packages",
+        "license": "Apache-2.0",
+        "citation": "see musicnn and YAMNet, whose embeddings it predicts",
+      },
+    },
+    {"params/student/kernel": kernel, "params/student/bias": bias},
+  )
+  print(f"written to {OUT.value}")
+
+
+if __name__ == "__main__":
+  command_line.run(main)
