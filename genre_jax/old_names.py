@@ -24,7 +24,8 @@ KEYS = {
   "material": "dataset_id",
   "licence": "license",
 }
-# Removed config fields, with the values at which they had no effect.
+# Removed config fields, with the values at which they changed no result. The shuffle buffer changed
+# the order of training alone: an unfinished run that resumes gets the new order.
 REMOVED_FIELDS = {
   "augment": {"gain_db": 0.0, "frame_drop": 0.0, "noise_db": 0.0, "noise_floor_db": 0.0},
   "train": {"shuffle_buffer": 8192},

@@ -98,7 +98,7 @@ def report(options: Options) -> str:
 
   alone, stepping, together = [], [], []
   with contextlib.closing(Training(options.folder, CLIPS)) as training:
-    for _ in range(2 * training.steps_per_epoch):  # the first epoch fills the cache
+    for _ in range(2 * training.steps_per_epoch):  # fill the queue and warm up
       batch = training.next_batch()
     for _ in range(options.repeats):
       begun = time.perf_counter()

@@ -1,4 +1,4 @@
-"""From a prepared set to NumPy batches with tf.data: cut, shuffle and batch segments.
+"""From a prepared set to NumPy batches: tf.data plans shuffled batches, NumPy cuts their segments.
 
 The order of the training examples and the start of each random segment depend on (seed, epoch,
 clip) alone. A run that resumes at any step therefore gets the batches of an uninterrupted run.

@@ -7,7 +7,8 @@ time. The statistics are taken over the segment.
 Two things are left out. The level of single bands identifies recordings better than genres
 (measured: docs/results/notebook.md). What a gain changes is left out as well.
 
-Masks are float[B, T], 1 where a frame is valid, with at least one valid frame per row.
+Masks are float[B, T], 1 where a frame is valid. Valid frames come first, at least MODULATION_FRAMES
+of them or all, and the others are finite: `repeat_short_segments` sees to that.
 """
 
 import flax.linen as nn
@@ -240,7 +241,7 @@ def cepstral_changes(first, mask, square, kernel):
   """
   parts, count = [], first.shape[1]
   # Padded once: a gradient that adds one padded array per lag takes eight times as long.
-  later = jnp.pad(first, ((0, 0), (0, max(LAGS)), (0, 0)), "edge")
+  later = jnp.pad(first, ((0, 0), (0, max(LAGS)), (0, 0)))
   for frames, orders in _offsets("time", square):
     size = first.shape[2] + orders
     steps = jnp.abs(later[:, frames : frames + count, :size] - first[..., -orders:])

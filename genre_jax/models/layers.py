@@ -125,8 +125,8 @@ def mask_after(mask, kernel, stride=1):
   return mask[:, kernel - 1 : kernel + (length - 1) * stride : stride]
 
 
-def pool_axis(x, size, axis, kind="max"):
-  """Pool without overlap along one axis and drop the remainder.
+def pool_axis(x, size, axis):
+  """Take maxima without overlap along one axis and drop the remainder.
 
   It reshapes and reduces, because XLA's window reductions are slow on CPU.
 
@@ -134,7 +134,6 @@ def pool_axis(x, size, axis, kind="max"):
     x: float[...].
     size: Elements per output.
     axis: The axis, not negative.
-    kind: 'max' or 'mean'.
 
   Returns:
     float[...], `size` times shorter along `axis`.
@@ -144,7 +143,7 @@ def pool_axis(x, size, axis, kind="max"):
   length = x.shape[axis] // size
   x = jax.lax.slice_in_dim(x, 0, length * size, axis=axis)
   x = x.reshape(*x.shape[:axis], length, size, *x.shape[axis + 1 :])
-  return x.max(axis + 1) if kind == "max" else x.mean(axis + 1)
+  return x.max(axis + 1)
 
 
 class Conv(nn.Module):
