@@ -7,7 +7,7 @@ import pytest
 
 from genre_jax.models.axis_features import AxisFeatures
 from genre_jax.models.axis_features_student import AxisFeaturesStudent
-from tools import distill
+from tools import distill_fit
 
 SEGMENT = (2, 48, 128, 1)
 
@@ -44,7 +44,7 @@ def test_units_join_the_statistics(log_mel):
 
 
 def test_the_layer_of_the_tool_contains_its_normalizations():
-  network = distill.Student(units=4)
+  network = distill_fit.Student(units=4)
   x = np.random.default_rng(0).normal(3, 2, (5, 6)).astype(np.float32)
   variables = network.init(jax.random.key(0), x)
   variables = jax.tree.map(
@@ -53,7 +53,7 @@ def test_the_layer_of_the_tool_contains_its_normalizations():
     ),
     variables,
   )
-  kernel, bias = distill.Student.folded(variables)
+  kernel, bias = distill_fit.Student.folded(variables)
   last = jax.tree.map(np.asarray, variables["params"]["embedding"])
   expected = np.maximum(x @ kernel + bias, 0) @ last["kernel"] + last["bias"]
   np.testing.assert_allclose(network.apply(variables, x), expected, atol=1e-4)
