@@ -51,7 +51,7 @@ TEACHER_SEGMENTS = 3  # that a piece has
 SEGMENTS = 6  # random ones of a piece, for the layer
 EQ_DB, EQ_KNOTS = 4.0, 6  # as in experiments/axis_features.py
 CLIP = 5.0  # of the standardized embedding
-LEFT_OUT = 10  # one package of so many is left out to measure
+LEFT_OUT = 10  # every tenth package is used to measure, not to train
 
 
 class Statistics(AxisFeatures):
@@ -77,12 +77,13 @@ def examples_of(path: str, teacher, statistics) -> tuple[np.ndarray, np.ndarray]
   count = max(1, min(MOST, int(seconds / PIECE)))
   starts = np.maximum((np.arange(count) + 0.5) / count * (seconds - PIECE), 0)
   rng = np.random.default_rng(zlib.crc32(pathlib.Path(path).name.encode()))
-  kept = np.floor(np.arange(FRONTEND.num_frames) * FRONTEND.frame_stride).astype(int)
+  piece_frames = int(PIECE * rate / hop)
+  kept = FRONTEND.frame_indices(piece_frames)[: FRONTEND.num_frames]
   xs, pieces, length = [], [], TEACHER_SEGMENTS * frames * samples
   for start in starts:
     first = int(start * teacher_rate)
     pieces.append(audio[first : first + length].reshape(TEACHER_SEGMENTS, frames, samples))
-    at = round(start * rate / hop) + rng.integers(0, int(PIECE * rate / hop) - kept[-1], SEGMENTS)
+    at = round(start * rate / hop) + rng.integers(0, piece_frames - kept[-1], SEGMENTS)
     key = jax.random.key(rng.integers(2**31))
     xs.append(statistics(log_mel[at[:, None] + kept[None]], key))
   segments = np.concatenate(pieces)
