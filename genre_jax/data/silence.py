@@ -27,6 +27,7 @@ QUIET_TRACK_POWER = 1e-3
 HOP_MARGIN = 4.0
 SILENT_PEAK = 2.0**-15  # one step of 16-bit audio: below it is digital silence, maybe with dither
 GROUP_HOPS = 50
+ROUNDING_SHARE = 1e-9  # of the square of equal samples: more than rounding adds to their variance
 HOPS = 1000  # in which the power of samples is measured, per second
 
 
@@ -211,7 +212,8 @@ class SilenceCutter:
     squares, firsts = (sums[:, self._hops + 1 :] - sums[:, 1 : -self._hops]) / self._hops
     loudest = np.maximum.accumulate(np.maximum(squares - firsts**2, self.loudest))
     self._recent, self.loudest = known[:, -self._hops :], float(loudest[-1])
-    quiet = (power <= _limit(loudest)) & ~self._ends_in_digital_silence(hops)
+    quiet = (power <= _limit(loudest)) & ~self._ends_in_digital_silence(hops, power, means)
+    quiet = _without_pauses(quiet, self._hops)
     groups = np.arange(0, len(power), GROUP_HOPS)
     self._groups.append(np.maximum.reduceat(power, groups))
     self._group_hops.append(np.diff(np.append(groups, len(power))))
@@ -232,18 +234,21 @@ class SilenceCutter:
       self._quiet, self._quiet_samples = [], 0
     return np.concatenate(results)
 
-  def _ends_in_digital_silence(self, hops):
+  def _ends_in_digital_silence(self, hops, power, means):
     """Return which hops have both sound and samples of digital silence, which may be beside them.
 
     They count as sound, of which the constant samples are cut; as silence, their sound would be.
     """
-    following = self._rest[: self._hop]
-    low = np.append(hops.min(1), following.min())
-    high = np.append(hops.max(1), following.max())
-    constant = np.concatenate([[self._constant_before], low == high])
+    constant = np.zeros(len(hops) + 2, bool)
+    constant[0], constant[-1] = self._constant_before, np.ptp(self._rest[: self._hop]) == 0
+    # Of equal samples, the variance is what rounding leaves. Few hops are so even.
+    even = np.flatnonzero(power <= ROUNDING_SHARE * means**2)
+    constant[1 + even] = np.ptp(hops[even], axis=1) == 0
     self._constant_before = bool(constant[-2])
-    beside = constant[:-2] | constant[2:]
-    return beside & (high - low > 2 * SILENT_PEAK)[:-1]
+    beside = np.flatnonzero(constant[:-2] | constant[2:])
+    ends = np.zeros(len(hops), bool)
+    ends[beside] = np.ptp(hops[beside], axis=1) > 2 * SILENT_PEAK
+    return ends
 
   def _add_quiet(self, samples):
     if not len(samples):
@@ -315,6 +320,20 @@ def _limit(loudest: np.ndarray) -> np.ndarray:
   hiss = HOP_MARGIN * np.minimum(HISS_POWER, loudest * HISS_SHARE)
   absolute = np.where(loudest >= QUIET_TRACK_POWER, np.maximum(hiss, SILENT_PEAK**2), 0)
   return np.maximum(HOP_MARGIN * SHARE * loudest, absolute)
+
+
+def _without_pauses(quiet: np.ndarray, hops: int) -> np.ndarray:
+  """Return quiet hops without the runs that end before they are a silent stretch.
+
+  Args:
+    quiet: bool[n].
+    hops: Length of a silent stretch.
+  """
+  edges = np.concatenate([[0], np.flatnonzero(quiet[1:] != quiet[:-1]) + 1, [len(quiet)]])
+  lengths, is_quiet = np.diff(edges), quiet[edges[:-1]]
+  # The first and the last may continue; each side may get equal samples of the hop beside it.
+  is_quiet[1:-1] &= lengths[1:-1] >= hops - 2
+  return np.repeat(is_quiet, lengths)
 
 
 def _constant(samples, value):
