@@ -54,9 +54,9 @@ class ModelFlags:
 
     Print a hint if there is a better one.
     """
-    from genre_jax.inference import model, model_dir
+    from genre_jax.inference import kept_programs, model, model_dir
 
-    model.keep_compiled_programs()
+    kept_programs.keep()
     loaded = model.load(name or self._model.value, self._labels.value)
     small = (self._model.value, loaded.name) == (model_dir.DEFAULT_MODEL, model_dir.SMALL_MODEL)
     if small and sys.stderr.isatty():

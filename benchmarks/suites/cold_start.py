@@ -26,6 +26,8 @@ except SystemExit as end:
 print("tensorflow", "tensorflow" in sys.modules)
 """
 
+ADDITION = "import jax, flax.linen, av; jax.jit(lambda x: x + 1)(1.0)"
+
 
 def command(*arguments: str):
   """Return the setup of a contender that runs Python with these arguments.
@@ -61,8 +63,8 @@ def command(*arguments: str):
 CONTENDERS = {
   "predict FILE": Contender("genre_jax", command("-m", "genre_jax.predict", "{file}"), role="ours"),
   "import jax alone": Contender("genre_jax", command("-c", "import jax"), role="floor"),
-  "import numpy, scipy.signal, soundfile alone": Contender(
-    "genre_jax", command("-c", "import numpy, scipy.signal, soundfile"), role="floor"
+  "import jax, flax, av and add two numbers": Contender(
+    "genre_jax", command("-c", ADDITION), role="floor"
   ),
   "import torch and librosa alone": Contender(
     "peers", command("-c", "import torch, librosa; librosa.feature")

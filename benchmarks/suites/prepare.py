@@ -17,7 +17,7 @@ TARGET = (
 )
 NOTES = "input-pipeline-and-prepared-sets"
 THREADS = ("all",)
-REPEATS = 3
+REPEATS = 2
 FILES, SECONDS = {22050: 1000, 44100: 250}, 30.0  # by rate
 FRONTEND = FrontendConfig()
 KINDS = {"FLAC at 22.05 kHz": ("flac", 22050), "MP3 at 44.1 kHz": ("mp3", 44100)}

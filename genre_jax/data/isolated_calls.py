@@ -6,7 +6,6 @@ workers do not import the main module of the program.
 
 import collections
 import concurrent.futures
-import importlib
 import multiprocessing
 import os
 import queue
@@ -193,10 +192,8 @@ def _spawn(ours, theirs, modules, memory):
 
 
 def _fork(ours, theirs, modules, memory):
-  for module in modules:
-    importlib.import_module(module)
   process = multiprocessing.get_context("fork").Process(
-    target=_forked, args=(ours, theirs, memory), daemon=True
+    target=_forked, args=(ours, theirs, modules, memory), daemon=True
   )
   with warnings.catch_warnings():
     # Python counts the threads of OpenBLAS, which handles forks.
@@ -205,9 +202,9 @@ def _fork(ours, theirs, modules, memory):
   return process
 
 
-def _forked(ours, theirs, memory):
+def _forked(ours, theirs, modules, memory):
   ours.close()
   nothing = os.open(os.devnull, os.O_RDWR)
   os.dup2(nothing, 0)
   os.dup2(nothing, 1)
-  worker_process.serve(theirs.detach(), (), memory)
+  worker_process.serve(theirs.detach(), modules, memory)

@@ -171,9 +171,9 @@ def _kept(name, labels, sha256, reader):
 
   calls = IsolatedCalls([reader])
   calls.start()
-  from genre_jax.inference import model
+  from genre_jax.inference import kept_programs, model
 
-  model.keep_compiled_programs()
+  kept_programs.keep()
   loaded = model.load(name, labels)
   if model_hash(loaded) != sha256:
     raise UserError(

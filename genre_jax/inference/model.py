@@ -6,9 +6,7 @@ the same probabilities everywhere.
 
 import dataclasses
 import functools
-import hashlib
-import os
-import platform
+import pathlib
 from typing import Any
 
 import flax.linen as nn
@@ -22,8 +20,7 @@ from genre_jax.data.source import TASKS
 from genre_jax.errors import UserError
 from genre_jax.evaluation.calibration import apply_temperature
 from genre_jax.evaluation.metrics import sigmoid, softmax
-from genre_jax.files import cache_dir
-from genre_jax.inference import model_dir
+from genre_jax.inference import kept_programs, model_dir
 from genre_jax.models.registry import build_model
 
 UNKNOWN = "unknown"
@@ -52,6 +49,7 @@ class Model:
       threshold; then the most probable of these is the only one. Empty if none does.
     eval_per_track: Segments of a track in evaluation; 0 for adjacent segments.
     provenance: Origin of the weights: 'source', 'trained_on', 'license' and others.
+    programs: Folder of the traced programs of `infer`; None if they are not kept.
   """
 
   name: str
@@ -65,6 +63,7 @@ class Model:
   eval_per_track: int
   provenance: dict[str, Any]
   least: tuple[float, ...] = ()
+  programs: pathlib.Path | None = None
 
   def infer(self, log_mel: np.ndarray, num_frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Compute probabilities and embeddings of segments, in batches of one or two sizes.
@@ -87,7 +86,8 @@ class Model:
         size = 1
       # Fill the last batch: each batch size needs a compiled program.
       rows = np.minimum(np.arange(start, start + size), len(log_mel) - 1)
-      logits, embedding = self._apply(self.variables, log_mel[rows, ..., None], num_frames[rows])
+      arguments = self.variables, log_mel[rows, ..., None], num_frames[rows]
+      logits, embedding = self._program(arguments)(*arguments)
       count = min(size, left)
       probabilities.append(self.probabilities(np.asarray(logits)[:count]))
       embeddings.append(np.asarray(embedding)[:count])
@@ -142,6 +142,19 @@ class Model:
       tags = [self.classes[i] for i in order if probabilities[i] >= least[i]][:1]
     return ";".join(tags) or UNKNOWN, confidence
 
+  def _program(self, arguments):
+    """Return the program of `_apply` for arguments of these shapes."""
+    if self.programs is None:
+      return self._apply
+    key = tuple((array.shape, array.dtype) for array in arguments[1:])
+    if key not in self._traced:
+      self._traced[key] = kept_programs.traced(self._apply, self.programs, *arguments)
+    return self._traced[key]
+
+  @functools.cached_property
+  def _traced(self):
+    return {}
+
   @functools.cached_property
   def _apply(self):
     def apply(variables, log_mel, num_frames):
@@ -193,7 +206,9 @@ def load(name: str | Model = model_dir.DEFAULT_MODEL, labels: str = "") -> Model
         raise ValueError(f"{len(values)} {key} for {len(classes)} classes")
     frontend = FrontendConfig.from_dict(metadata["frontend"])
     network = build_model(metadata["model"], len(classes))
-    _check_shapes(network, frontend, variables)
+    programs = kept_programs.folder_of(metadata)
+    if programs is None or not programs.exists():  # else an earlier process has checked this model
+      _check_shapes(network, frontend, variables)
     if hasattr(network, "for_inference"):
       network = network.for_inference(variables["params"])
     return Model(
@@ -208,6 +223,7 @@ def load(name: str | Model = model_dir.DEFAULT_MODEL, labels: str = "") -> Model
       eval_per_track=max(0, int(metadata.get("eval_per_track", 0))),
       provenance=dict(metadata.get("provenance", {})),
       least=least,
+      programs=programs,
     )
   except Exception as error:  # a value of any type can be anywhere in the description
     reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
@@ -241,25 +257,3 @@ def _check_shapes(network: nn.Module, frontend: FrontendConfig, variables: dict[
       raise ValueError(f"{name} has shape {stored[name].shape}, the network needs {shape}")
     if not np.isfinite(stored[name]).all():
       raise ValueError(f"{name} contains NaN or infinity")
-
-
-def keep_compiled_programs() -> None:
-  """Store compiled XLA programs in the user's cache, so that the next start is faster."""
-  if jax.config.values["jax_compilation_cache_dir"]:
-    return
-  # One folder per processor type: machines that share a home folder may have different ones.
-  try:
-    with open("/proc/cpuinfo") as lines:
-      flags = next(line for line in lines if line.startswith(("flags", "Features")))
-  except (OSError, StopIteration):
-    flags = platform.processor()
-  kind = hashlib.sha256(f"{platform.machine()} {jax.__version__} {flags}".encode()).hexdigest()[:12]
-  folder = cache_dir() / "compiled" / kind
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-  except OSError:
-    return
-  if os.access(folder, os.W_OK):
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

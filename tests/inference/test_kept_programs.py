@@ -1,0 +1,74 @@
+"""Test that kept programs give what newly traced ones give, and are used only for their model."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from genre_jax.inference import kept_programs, load, model
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+  """Keep traced programs in an empty folder; what XLA compiles stays where it is kept already."""
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+  monkeypatch.setattr(kept_programs, "_folder", None)
+  with monkeypatch.context() as during:
+    during.setattr(jax.config, "update", lambda name, value: None)
+    kept_programs.keep()
+  return next((tmp_path / "cache" / "genre_jax" / "compiled").iterdir())
+
+
+def segments(loaded, count=5):
+  shape = count, loaded.frontend.num_frames, loaded.frontend.n_mels
+  log_mel = np.random.default_rng(0).normal(-30, 10, shape).astype(np.float32)
+  return log_mel, np.full(count, loaded.frontend.num_frames)
+
+
+def assert_equal(results, expected):
+  for ours, theirs in zip(results, expected, strict=True):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_results_of_traced_kept_and_damaged_programs(cache, monkeypatch, small_model):
+  with monkeypatch.context() as during:
+    during.setattr(kept_programs, "_folder", None)
+    plain = load(str(small_model))
+  assert plain.programs is None
+  expected = plain.infer(*segments(plain))
+
+  first = load(str(small_model))
+  assert_equal(first.infer(*segments(first)), expected)
+  (program,) = first.programs.iterdir()
+  assert program.is_relative_to(cache)
+
+  with monkeypatch.context() as during:  # both trace
+    during.setattr(model, "_check_shapes", None)
+    during.setattr(jax.export, "export", None)
+    second = load(str(small_model))
+    assert_equal(second.infer(*segments(second)), expected)
+
+  program.write_bytes(program.read_bytes()[:100])
+  third = load(str(small_model))
+  assert_equal(third.infer(*segments(third)), expected)
+  assert program.stat().st_size > 1000
+
+
+def test_another_model_or_setting_has_other_programs(cache, small_model):
+  metadata = json.loads((small_model / "model.json").read_text())
+  folder = kept_programs.folder_of(metadata)
+  assert folder == kept_programs.folder_of(dict(metadata))
+  assert folder != kept_programs.folder_of({**metadata, "weights_sha256": "0"})
+  assert folder != kept_programs.folder_of({**metadata, "frontend": {}})
+  with jax.default_matmul_precision("bfloat16"):
+    assert folder != kept_programs.folder_of(metadata)
+  del metadata["weights_sha256"]  # as of a run, whose checkpoint may change
+  assert kept_programs.folder_of(metadata) is None
+
+
+def test_a_cache_that_cannot_be_written_is_not_used(cache, small_model):
+  loaded = load(str(small_model))
+  cache.rmdir()
+  assert len(loaded.infer(*segments(loaded))[0]) == 5
+  assert not loaded.programs.exists()
