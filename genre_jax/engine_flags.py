@@ -32,7 +32,8 @@ class EngineFlags:
       self._workers = flags.DEFINE_integer(
         "workers",
         0,
-        f"{command} --engine=pool: processes that decode audio; 0: one per core.",
+        f"{command} --engine=pool: files at a time, each with a process that decodes and a thread"
+        " that predicts; 0: one per core.",
         lower_bound=0,
       )
 

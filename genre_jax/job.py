@@ -81,7 +81,9 @@ def _run(directory, paths, calls):
   from genre_jax.data import objects
   from genre_jax.distributed import job, manifest, pool, ray_tasks
   from genre_jax.inference import predict_files
+  from genre_jax.inference.model import compute_in_calling_thread
 
+  compute_in_calling_thread()
   model = MODEL.load()
   settings = manifest.settings_of(
     model,

@@ -166,16 +166,18 @@ def _scan(roots: list[str]) -> int:
 def _scan_with(calls, roots):
   """Scan with worker processes, or on a Ray cluster if there are none."""
   from genre_jax.distributed import ray_tasks
+  from genre_jax.inference.model import compute_in_calling_thread
   from genre_jax.library import read_song, scan
 
   seconds = FILE_SECONDS.value
   with _library(create=True, write=True) as db:
     known = None if MODEL.chosen else _known_model(db)
+    compute_in_calling_thread()
     model = MODEL.load_same(known) if known else MODEL.load()
 
-    def read(paths):
+    def read(paths, then):
       if calls is not None:
-        return read_song.read_songs(paths, model.frontend, calls, ENGINE.workers, seconds)
+        return read_song.read_songs(paths, model.frontend, calls, ENGINE.workers, seconds, then)
       everywhere = MODEL.everywhere(model, known["name"] if known else "")
       return ray_tasks.read_songs(
         paths, everywhere, seconds, PARTITION_FILES.value, address=ENGINE.address

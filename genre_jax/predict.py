@@ -49,7 +49,10 @@ EMBEDDINGS = flags.DEFINE_string(
   "embeddings", "", "Parquet file for embeddings of the penultimate layer."
 )
 WORKERS = flags.DEFINE_integer(
-  "workers", 0, "Processes that decode audio; 0: one per core.", lower_bound=0
+  "workers",
+  0,
+  "Files at a time, each with a process that decodes and a thread that predicts; 0: one per core.",
+  lower_bound=0,
 )
 
 FILE_SECONDS = flags.DEFINE_float(
@@ -97,8 +100,13 @@ def _predict(argv, calls):
 
   from genre_jax.inference import parquet_writer, playlists, predict_files, prediction_rows
   from genre_jax.inference.lines_writer import LinesWriter
+  from genre_jax.inference.model import compute_in_calling_thread
   from genre_jax.inference.prediction_table import PredictionTable
 
+  passed_over: collections.Counter[str] = collections.Counter()
+  found = list(predict_files.find_files(argv[1:], passed_over))
+  if WORKERS.value or len(found) >= (os.cpu_count() or 1):
+    compute_in_calling_thread()
   model = MODEL.load()
   timeline = TIMELINE.value
   out = pathlib.Path(OUT.value) if OUT.value else None
@@ -116,8 +124,6 @@ def _predict(argv, calls):
     prediction_rows.check_continued(sink.existing, model, MIN_CONFIDENCE.value)
   lists = playlists.playlist_folder(PLAYLISTS.value) if PLAYLISTS.value else None
 
-  passed_over: collections.Counter[str] = collections.Counter()
-  found = list(predict_files.find_files(argv[1:], passed_over))
   # Predict a file again if any of the output files lacks it.
   existing = [sink.existing for sink in sinks] if out else []
   known, todo, rows_done = 0, [], []

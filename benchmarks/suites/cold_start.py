@@ -15,6 +15,7 @@ TITLE = (
 TARGET = "at most 1 s; TensorFlow not imported; compilation cached on disk"
 NOTES = "cold-start"
 THREADS = ("all",)
+REPEATS = 5
 # Runs the command in a process that then prints whether it imported TensorFlow.
 IMPORTED = """
 import runpy, sys

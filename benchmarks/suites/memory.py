@@ -10,6 +10,7 @@ import time
 import numpy as np
 
 from benchmarks.harness import ROOT, Options
+from benchmarks.process_memory import descendants, proportional_bytes
 from benchmarks.synthetic_audio import music, write_files
 
 TITLE = "Memory: preparing many clips, predicting a long file"
@@ -45,7 +46,8 @@ def watch(command: list[str], cwd: pathlib.Path = ROOT) -> MemoryTrace:
   ):
     begun, samples = time.monotonic(), []
     while process.poll() is None:
-      samples.append((time.monotonic() - begun, sum(map(_megabytes, _tree(process.pid)))))
+      tree = process.pid, *descendants(process.pid)
+      samples.append((time.monotonic() - begun, sum(map(proportional_bytes, tree)) / 1e6))
       time.sleep(INTERVAL)
     output.seek(0)
     lines = output.read().strip().splitlines()
@@ -53,28 +55,6 @@ def watch(command: list[str], cwd: pathlib.Path = ROOT) -> MemoryTrace:
   if process.returncode:
     raise RuntimeError(f"{' '.join(command[2:4])} ended with {process.returncode}: {last}")
   return MemoryTrace(*np.array(samples).T, last)
-
-
-def _tree(pid):
-  """Yield the ids of a process and of all its descendants."""
-  yield pid
-  try:
-    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
-      for child in (task / "children").read_text().split():
-        yield from _tree(int(child))
-  except OSError:  # the process has just ended
-    return
-
-
-def _megabytes(pid):
-  """Return the proportional set size of a process in MB."""
-  try:
-    text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
-  except OSError:
-    return 0.0
-  return next(
-    (int(line.split()[1]) / 1e3 for line in text.splitlines() if line.startswith("Pss:")), 0.0
-  )
 
 
 def row(task: str, trace: MemoryTrace) -> str:
@@ -90,7 +70,7 @@ def row(task: str, trace: MemoryTrace) -> str:
 def report(options: Options) -> str:
   """Measure both commands, plot their memory over time, and return a table in Markdown."""
   songs = options.folder / "songs"
-  write_files(songs, "flac", 22050, channels=1, count=options.clips, seconds=30.0)
+  write_files(songs, "flac", 22050, channels=1, count=options.clips, seconds=10.0)
   preparing = watch(
     [
       sys.executable,
@@ -108,7 +88,7 @@ def report(options: Options) -> str:
   plot(
     options.plots / "memory.png",
     {
-      f"preparing {options.clips:,} clips of 30 s": preparing,
+      f"preparing {options.clips:,} clips of 10 s": preparing,
       f"predicting a file of {options.hours:g} h": predicting,
     },
   )
@@ -116,7 +96,7 @@ def report(options: Options) -> str:
     [
       "| task | time | peak | medians of the quarters of the run time, MB | last line of output |",
       "|---|---|---|---|---|",
-      row(f"preparing {options.clips:,} clips of 30 s (FLAC)", preparing),
+      row(f"preparing {options.clips:,} clips of 10 s (FLAC)", preparing),
       row(
         f"predicting a file of {options.hours:g} h (stereo, {RATE} Hz, RF64,"
         f" {long.stat().st_size / 1e9:.1f} GB)",

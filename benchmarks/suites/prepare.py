@@ -1,5 +1,6 @@
 """Audio files to a prepared set, against decoding, resampling and log-mel alone."""
 
+import dataclasses
 import pathlib
 import shutil
 import tempfile
@@ -18,7 +19,7 @@ TARGET = (
 NOTES = "input-pipeline-and-prepared-sets"
 THREADS = ("all",)
 REPEATS = 2
-FILES, SECONDS = {22050: 1000, 44100: 250}, 30.0  # by rate
+FILES, SECONDS = {22050: 1000, 44100: 100}, 30.0  # by rate
 FRONTEND = FrontendConfig()
 KINDS = {"FLAC at 22.05 kHz": ("flac", 22050), "MP3 at 44.1 kHz": ("mp3", 44100)}
 
@@ -36,9 +37,9 @@ def prepared_set(kind: str, rate: int, workers: int):
       shutil.rmtree(root, ignore_errors=True)
       return np.array(prepare(source, FRONTEND, root, workers=workers).num_frames)
 
-    run()
-    prepared = prepare(source, FRONTEND, root)  # reads the existing set
-    _, first = next(pipeline.read_clips(prepared, np.arange(FILES[rate]) == 0).as_numpy_iterator())
+    few = dataclasses.replace(source, clips=source.clips[:4])
+    prepared = prepare(few, FRONTEND, root, workers=workers)
+    _, first = next(pipeline.read_clips(prepared, np.arange(4) == 0).as_numpy_iterator())
     np.testing.assert_array_equal(first["log_mel"], source.log_mel(source.clips[0], FRONTEND))
     return run
 

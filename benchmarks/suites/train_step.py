@@ -21,7 +21,7 @@ TARGET = (
 )
 NOTES = "training-step"
 THREADS = ("one", "all")
-REPEATS = 5
+REPEATS = 3
 
 # As in experiments/*.py, except for published_tf_split. There its batches have 256 segments, 8
 # TFLOP a step, and at its rate of 1e-3 the loss after three updates depends on rounding.

@@ -71,8 +71,12 @@ class IsolatedCalls:
     tasks: Iterable[tuple],
     workers: int,
     seconds: float = 0.0,
+    then: Callable[[tuple, Any], Any] | None = None,
   ) -> Generator[Any]:
     """Yield `function(*task)` for each task, in order.
+
+    A thread of this process waits for each worker, and calls `then` while the worker waits. So no
+    more than `workers` threads compute at a time.
 
     Args:
       function: A function at the top level of a module other than the main module. It may call
@@ -81,6 +85,8 @@ class IsolatedCalls:
       workers: Number of processes.
       seconds: Time for a call, plus a tenth of the seconds of audio that it has processed; 0 for no
         limit.
+      then: Called in this process with each task and its result; returns the result to yield. Its
+        errors are raised here.
 
     Yields:
       The result, or the reason, a str, if the call raised, ended its process or took too long.
@@ -91,7 +97,7 @@ class IsolatedCalls:
     threads = concurrent.futures.ThreadPoolExecutor(workers)
     try:
       for task in tasks:
-        waiting.append(threads.submit(self._call, function, task, seconds, busy, stopped))
+        waiting.append(threads.submit(self._call, function, task, seconds, busy, stopped, then))
         if len(waiting) >= 4 * workers:
           yield waiting.popleft().result()
       while waiting:
@@ -103,7 +109,7 @@ class IsolatedCalls:
         worker.end()
       threads.shutdown()
 
-  def _call(self, function, task, seconds, busy, stopped):
+  def _call(self, function, task, seconds, busy, stopped, then):
     try:
       worker = self._idle.get_nowait()
     except queue.Empty:
@@ -124,7 +130,7 @@ class IsolatedCalls:
       self._all.discard(worker)
     else:
       self._idle.put(worker)
-    return result
+    return then(task, result) if then else result
 
   def _new(self, fork=False):
     worker = _Worker(self._modules, self._memory, fork)

@@ -25,7 +25,7 @@ def predict_all(
     partitions: Number and files of each partition; consumed as needed.
     model: The model of the manifest.
     calls: Processes that decode; they remain open.
-    workers: Number of processes that decode; 0 for one per core.
+    workers: Files at a time; 0 for one per core.
 
   Yields:
     The number of each partition whose file was written.

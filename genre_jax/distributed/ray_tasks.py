@@ -112,8 +112,10 @@ def songs_task(model, file_seconds, paths) -> list:
   from genre_jax.library.read_song import read_songs
 
   loaded, calls = _kept(*model, "genre_jax.library.read_song")
-  with contextlib.closing(read_songs(paths, loaded.frontend, calls, 1, file_seconds)) as songs:
-    return [with_analysis(path, song, loaded) for path, song in songs]
+  then = functools.partial(with_analysis, model=loaded)
+  songs = read_songs(paths, loaded.frontend, calls, 1, file_seconds, then)
+  with contextlib.closing(songs):
+    return [song for _, song in songs]
 
 
 def write_shards(work, shards: Iterable[tuple[int, Sequence]], *, address: str) -> Iterator[int]:
@@ -165,7 +167,6 @@ def _kept(name, labels, sha256, reader):
   """Return the model and the decoder of this process, which later tasks use too."""
   # A task has one core, and no accelerator: the networks are small.
   os.environ.setdefault("JAX_PLATFORMS", "cpu")
-  os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
   from genre_jax.data.isolated_calls import IsolatedCalls
   from genre_jax.inference.model_dir import model_hash
 
@@ -174,6 +175,7 @@ def _kept(name, labels, sha256, reader):
   from genre_jax.inference import kept_programs, model
 
   kept_programs.keep()
+  model.compute_in_calling_thread()
   loaded = model.load(name, labels)
   if model_hash(loaded) != sha256:
     raise UserError(

@@ -70,7 +70,7 @@ def folder_of(metadata: dict[str, Any]) -> pathlib.Path | None:
 
 
 def traced(function: jax.stages.Wrapped, folder: pathlib.Path, *arguments: Any) -> Callable:
-  """Return a compiled function for arguments of these shapes, traced now or by an earlier process.
+  """Compile a function for arguments of these shapes, traced now or by an earlier process.
 
   Args:
     function: A function of arrays that `jax.jit` returned.
@@ -84,7 +84,7 @@ def traced(function: jax.stages.Wrapped, folder: pathlib.Path, *arguments: Any) 
   except Exception:  # absent, or damaged in one of many ways
     exported = jax.export.export(function)(*shapes)
     _write(path, exported.serialize())
-  return jax.jit(exported.call)
+  return jax.jit(exported.call).lower(*shapes).compile()
 
 
 def _write(path, content):

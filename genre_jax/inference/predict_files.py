@@ -1,7 +1,7 @@
 """Predict the genre of audio files and folders: `predict`.
 
-Other processes decode the files; the network runs in this one. A file that cannot be used, crashes
-the decoder or takes too long gives a prediction with status 'failed' and the reason.
+Other processes decode the files; the network runs in threads of this one. A file that cannot be
+used, crashes the decoder or takes too long gives a prediction with status 'failed' and the reason.
 """
 
 import collections
@@ -24,8 +24,7 @@ from genre_jax.inference.audio_inputs import copy_standard_input
 from genre_jax.inference.model import Model, load
 from genre_jax.inference.track_log_mel import TrackLogMel, read_track_log_mel
 
-# Up to this many files, starting further processes takes longer than they save.
-MAX_FILES_FOR_ONE_WORKER = 8
+MAX_FILES_READ_HERE = 8  # up to which starting processes takes longer than they save
 # Time to read a file, plus a tenth of its length. Reading takes about a hundredth.
 FILE_SECONDS = 60.0
 # Length of the clips in training and evaluation. A longer track gets the segments of one clip for
@@ -172,8 +171,9 @@ def predict(
       means the number used in evaluation for each 30 s.
     timeline: Also predict the genre over time.
     min_confidence: Below this probability the genre is 'unknown'.
-    workers: Processes that decode audio. 0 for one per core if there are many files; up to 8 files
-      are then decoded in this process, which a crash of the decoder would end.
+    workers: Files at a time, each with a process that decodes and a thread of this process that
+      predicts. 0 for one per core if there are many files; up to 8 files are then decoded in this
+      process, which a crash of the decoder would end.
     file_seconds: Time to read a file, plus a tenth of its length; 0 for no limit. Applies to files
       that are decoded in other processes.
     excerpts: Number of excerpts of 30 s to read of each file, evenly spaced, by seeking; 0 for the
@@ -229,48 +229,52 @@ def predict_found(
   if excerpts and timeline:
     raise UserError("--excerpts leaves out parts of a file, and --timeline needs all of it")
   files = list(files)
-  if not workers and len(files) > MAX_FILES_FOR_ONE_WORKER:
-    workers = os.cpu_count() or 1
-  elif not workers and calls:
-    workers = 1
+  if not workers and (calls or len(files) > MAX_FILES_READ_HERE):
+    workers = max(1, min(os.cpu_count() or 1, len(files)))
 
-  def read_all(tasks):
+  def predict_read(path, track):
+    if isinstance(track, str):
+      return _failed(path, model, track)
+    return predict_track(
+      path,
+      track.opened(),
+      model,
+      segments=segments,
+      timeline=timeline,
+      min_confidence=min_confidence,
+    )
+
+  def compute(tasks, then):
+    if not workers:
+      yield from (then(task, read_track_log_mel(*task)) for task in tasks)
+      return
     own = IsolatedCalls([read_track_log_mel.__module__]) if calls is None else None
     with own or contextlib.nullcontext(calls) as opened:
-      yield from opened.results(read_track_log_mel, tasks, workers, file_seconds)
+      yield from opened.results(read_track_log_mel, tasks, workers, file_seconds, then)
 
-  read = read_all if workers else _read_here
-  return _predictions(files, model, read, segments, timeline, min_confidence, excerpts)
-
-
-def _read_here(tasks):
-  for task in tasks:
-    yield read_track_log_mel(*task)
+  return _predictions(files, model, compute, predict_read, excerpts)
 
 
-def _predictions(files, model, read, segments, timeline, min_confidence, excerpts):
+def _predictions(files, model, compute, predict_read, excerpts):
   with contextlib.ExitStack() as stack:
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="genre_jax-"))
-    arguments = model.frontend, folder, 0.0, None, excerpts, True
+    copy = copy_standard_input(folder) if ("-", "") in files else None
     tasks = [
-      (copy_standard_input(folder) if path == "-" else path, *arguments)
+      (copy if path == "-" else path, model.frontend, folder, 0.0, None, excerpts, True)
       for path, fault in files
       if not fault
     ]
-    tracks = stack.enter_context(contextlib.closing(read(tasks)))
+
+    def then(task, track):
+      return predict_read("-" if task[0] == copy else task[0], track)
+
+    predicted = stack.enter_context(contextlib.closing(compute(tasks, then)))
     for path, fault in files:
-      track = fault or next(tracks)
-      if isinstance(track, str):
-        yield Prediction(printable_path(path), path, "failed", model.name, error=track)
-      else:
-        yield predict_track(
-          path,
-          track.opened(),
-          model,
-          segments=segments,
-          timeline=timeline,
-          min_confidence=min_confidence,
-        )
+      yield _failed(path, model, fault) if fault else next(predicted)
+
+
+def _failed(path, model, reason):
+  return Prediction(printable_path(path), path, "failed", model.name, error=reason)
 
 
 def predict_track(

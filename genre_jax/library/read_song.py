@@ -5,7 +5,7 @@ import dataclasses
 import hashlib
 import os
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from genre_jax.data.frontend import FrontendConfig
@@ -91,6 +91,7 @@ def read_songs(
   calls: IsolatedCalls,
   workers: int,
   seconds: float,
+  then: Callable[[str, Song | str], Song | str] = lambda path, song: song,
 ) -> Generator[tuple[str, Song | str]]:
   """Read files in worker processes.
 
@@ -98,8 +99,9 @@ def read_songs(
     paths: The files.
     frontend: The front end.
     calls: Worker processes; they remain open.
-    workers: Number of them; 0 for one per core.
+    workers: Number of them, and of threads; 0 for one per core.
     seconds: Time to read a file, plus a tenth of its length; 0 for no limit.
+    then: Gets each path and song in a thread of this process, and returns the song to yield.
 
   Yields:
     Each path and its song, or the reason why the file was not read, in order.
@@ -107,5 +109,8 @@ def read_songs(
   workers = workers or min(os.cpu_count() or 1, max(1, len(paths)))
   with tempfile.TemporaryDirectory(prefix="genre_jax-") as folder:
     tasks = ((path, frontend, folder) for path in paths)
-    with contextlib.closing(calls.results(read_song, tasks, workers, seconds)) as songs:
+    results = calls.results(
+      read_song, tasks, workers, seconds, lambda task, song: then(task[0], song)
+    )
+    with contextlib.closing(results) as songs:
       yield from zip(paths, songs, strict=True)

@@ -1,8 +1,8 @@
 """Bring a library up to date with the files in folders: `library scan`.
 
-Unchanged files are skipped. Worker processes read the others; the network runs in this process, and
-only for sound that the model has not analyzed yet, or on the machines of a Ray cluster. Work is
-committed as it is done, so that an interrupted scan resumes.
+Unchanged files are skipped. Worker processes read the others; the network runs in threads of this
+process, and only for sound that the model has not analyzed yet, or on the machines of a Ray
+cluster. Work is committed as it is done, so that an interrupted scan resumes.
 """
 
 import collections
@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import pathlib
 import sqlite3
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -18,11 +19,12 @@ from tqdm import tqdm
 
 from genre_jax.inference.model import Model
 from genre_jax.inference.predict_files import find_files
-from genre_jax.library import corrections, messages
-from genre_jax.library.analysis import analyze
+from genre_jax.library import corrections, database, messages
+from genre_jax.library.analysis import analyze, with_analysis
 from genre_jax.library.database import beneath, register_model, transaction
 from genre_jax.library.read_song import Analysis, Song, stat_of
 
+Then = Callable[[str, Song | str], Song | str]
 SAME_SECONDS = 1.0  # between the lengths of a song and of its new encoding
 
 
@@ -46,7 +48,7 @@ def run(
   db: sqlite3.Connection,
   model: Model,
   roots: Sequence[str],
-  read: Callable[[list[str]], Generator[tuple[str, Song | str]]],
+  read: Callable[[list[str], Then], Generator[tuple[str, Song | str]]],
   retry: bool,
 ) -> int:
   """Scan folders with a progress bar, print what was done, and return the exit status.
@@ -55,7 +57,7 @@ def run(
     db: The library.
     model: The loaded model.
     roots: Folders and files.
-    read: Reads files in any order, as `read_song.read_songs`.
+    read: Reads files in any order and calls the function for each, as `read_song.read_songs`.
     retry: As of `Scan`.
   """
   report = Report()
@@ -63,7 +65,7 @@ def run(
   todo = scan.find(roots)
   try:
     with (
-      contextlib.closing(read(todo)) as songs,
+      contextlib.closing(read(todo, scan.with_new_analysis)) as songs,
       contextlib.closing(scan.store(songs)) as done,
     ):
       for _ in tqdm(done, total=len(todo), unit="file", disable=None, leave=False):
@@ -88,6 +90,7 @@ class Scan:
   def __init__(self, db: sqlite3.Connection, model: Model, report: Report, retry: bool = False):
     self._db, self._model, self._report, self._retry = db, model, report, retry
     self._id = register_model(db, model)
+    self._path = pathlib.Path(db.execute("PRAGMA database_list").fetchone()[2])
     self._seen: set[int] = set()
 
   def find(self, roots: Sequence[str]) -> list[str]:
@@ -172,6 +175,19 @@ class Scan:
       ).fetchone()
     )
 
+  def with_new_analysis(self, path: str, song: Song | str) -> Song | str:
+    """Return a song with its analysis, unless its sound was analyzed before; from any thread."""
+    if isinstance(song, Song) and song.sound:
+      # A connection belongs to the thread that opened it.
+      with contextlib.closing(database.open_database(self._path)) as db:
+        if db.execute(
+          "SELECT 1 FROM file JOIN analysis ON analysis.file = file.id"
+          " WHERE file.sound = ? AND analysis.model = ?",
+          (song.sound, self._id),
+        ).fetchone():
+          return song
+    return with_analysis(path, song, self._model)
+
   def store(self, songs: Iterable[tuple[str, Song | str]]) -> Generator[str]:
     """Analyze and store songs.
 
@@ -205,7 +221,7 @@ class Scan:
       self._report.counts[done or "tags read again"] += 1
       return
     analysis = song.track
-    if not isinstance(analysis, Analysis):
+    if not isinstance(analysis, Analysis):  # that of an equal sound is gone
       analysis = analyze(path, analysis, self._model)
     if analysis.error:
       self._db.execute(

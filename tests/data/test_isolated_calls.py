@@ -3,6 +3,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -70,6 +71,27 @@ def test_an_error_is_a_result():
   with IsolatedCalls() as calls:
     assert list(calls.results(fail, [("reason",)], 1)) == ["RuntimeError: reason"]
     assert "make_lambda" in next(calls.results(make_lambda, [()], 1))
+
+
+def test_what_follows_a_call_runs_here_in_as_many_threads_as_workers():
+  running, most = set(), 0
+
+  def follow(task, result):
+    nonlocal most
+    running.add(threading.get_ident())
+    most = max(most, len(running))
+    time.sleep(0.05)
+    running.discard(threading.get_ident())
+    return task, result[0], os.getpid()
+
+  with IsolatedCalls() as calls:
+    results = list(calls.results(echo, [(number,) for number in range(8)], 2, then=follow))
+    assert results == [((number,), number, os.getpid()) for number in range(8)]
+    assert 1 <= most <= 2
+    [reason] = calls.results(fail, [("reason",)], 1, then=lambda task, result: (task, result))
+    assert reason == (("reason",), "RuntimeError: reason")
+    with pytest.raises(ZeroDivisionError):
+      list(calls.results(echo, [(0,)], 1, then=lambda task, result: 1 / result[0]))
 
 
 @pytest.mark.slow

@@ -23,9 +23,9 @@ from tests.inference.conftest import small_model, sound  # noqa: F401
 class CallsHere:
   """Compute the calls of worker processes in this process."""
 
-  def results(self, function, tasks, workers, seconds):
+  def results(self, function, tasks, workers, seconds, then=lambda task, result: result):
     for task in tasks:
-      yield function(*task)
+      yield then(task, function(*task))
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +47,7 @@ def scan(db, model, *roots, **options):
   report = Report()
   scan = Scan(db, model, report, **options)
   paths = scan.find(list(map(str, roots)))
-  songs = read_songs(paths, model.frontend, CallsHere(), 1, 0.0)
+  songs = read_songs(paths, model.frontend, CallsHere(), 1, 0.0, scan.with_new_analysis)
   for _ in scan.store(songs):
     pass
   scan.mark_missing()

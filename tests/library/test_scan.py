@@ -13,6 +13,7 @@ import soundfile
 from genre_jax.errors import UserError
 from genre_jax.inference.model import load
 from genre_jax.library import database
+from genre_jax.library import scan as scan_module
 from tests.inference.conftest import sound, write_small_model
 from tests.library.conftest import rows, scan, stereo, tag, undo_last, write_songs
 
@@ -73,6 +74,16 @@ def test_only_other_sound_is_analyzed_again(tmp_path, db, model):
   assert counts == {"tags read again": 2, "analyzed": 1}
   (text,) = db.execute("SELECT tags FROM file WHERE path = ?", (os.fsencode(first),)).fetchone()
   assert '"Vorbis comment": ["Rock"]' in text and '"artist": "Someone"' in text
+
+
+def test_the_network_does_not_run_for_known_sound(tmp_path, db, model, monkeypatch):
+  (song,) = write_songs(tmp_path / "a", 1)
+  scan(db, model, tmp_path / "a")
+  os.utime(song)
+  (tmp_path / "b").mkdir()
+  shutil.copyfile(song, tmp_path / "b" / "song.flac")
+  monkeypatch.setattr(scan_module, "with_analysis", None)
+  assert scan(db, model, tmp_path)[0] == {"tags read again": 1, "copied": 1}
 
 
 def test_an_encoding_without_loss_has_the_same_sound(tmp_path, db, model):
