@@ -7,9 +7,11 @@ processes that run or wait for a core, once the first file is done. Prints the s
 """
 
 import collections
+import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import time
 
 from absl import flags
@@ -42,13 +44,19 @@ def main(argv: list[str]) -> None:
   command = [sys.executable, "-m", "genre_jax.predict", argv[1], "--format=csv"]
   command += [f"--workers={WORKERS.value}", f"--model={MODEL.value}"]
   counts: collections.Counter[int] = collections.Counter()
-  with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-    for _ in range(2):  # the header and the first file
-      process.stdout.readline()
-    begun = time.monotonic()
+  begun = None
+  with (
+    tempfile.TemporaryFile() as output,
+    subprocess.Popen(command, stdout=output) as process,
+  ):
     while process.poll() is None:
-      counts[running(process.pid)] += 1
+      if begun:
+        counts[running(process.pid)] += 1
+      elif os.pread(output.fileno(), 1 << 16, 0).count(b"\n") > 1:  # the header and the first file
+        begun = time.monotonic()
       time.sleep(INTERVAL)
+  if not counts:
+    raise UserError(f"{argv[1]}: too few songs to count")
   print(f"{time.monotonic() - begun:.0f} s, {counts.total()} counts")
   for number, count in sorted(counts.items()):
     print(f"{number} threads: {100 * count / counts.total():.1f} %")

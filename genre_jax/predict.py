@@ -88,7 +88,7 @@ def main(argv: list[str]) -> int:
     flags.FLAGS["format"].value = end
   from genre_jax.data.isolated_calls import IsolatedCalls
 
-  # SciPy is imported by the first log-mel, and that late only in this process, which computes none.
+  # The first log-mel imports SciPy.
   with IsolatedCalls(["genre_jax.inference.track_log_mel", "scipy.fft", "scipy.sparse"]) as calls:
     calls.start()  # imports its modules while this process imports JAX
     return _predict(argv, calls)

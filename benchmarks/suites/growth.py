@@ -43,7 +43,8 @@ def preparing(folder: pathlib.Path, count: int, seconds: float, repeats: int) ->
   from genre_jax.data.sources.registry import open_source
 
   songs, root = folder / f"{count}-{seconds:g}", folder / "prepared"
-  write_files(songs, "flac", RATE, channels=1, count=count, seconds=seconds, distinct=4)
+  if not songs.exists():
+    write_files(songs, "flac", RATE, channels=1, count=count, seconds=seconds, distinct=4)
   source = open_source("audio_folder", str(songs), "all")
 
   def run():

@@ -56,6 +56,7 @@ DTYPES = {
   "flt": np.float32,
   "dbl": np.float64,
 }
+SMALL_FRAME = 500  # samples; those of usual codecs have more
 # Faults of the demuxer in one file, after which reading it ends.
 MAX_DEMUXER_FAULTS = 100
 # Time stamps of an Ogg file without damage have smaller gaps.
@@ -318,14 +319,16 @@ def _blocks(frames, facts, block_seconds):
 
 
 def _samples(frame) -> list[np.ndarray]:
-  """Return the samples of each plane of a frame, not copied.
+  """Return the samples of each plane of a frame; large frames are not copied.
 
   PyAV's `to_ndarray` copies each frame, which costs a tenth of reading an MP3, and lacks 64-bit
-  integers.
+  integers. A frame that is kept needs a kilobyte besides its samples.
   """
   name = frame.format.name
   count = frame.samples * (1 if name.endswith("p") else frame.layout.nb_channels)
-  return [np.frombuffer(plane, DTYPES[name.removesuffix("p")], count) for plane in frame.planes]
+  dtype = DTYPES[name.removesuffix("p")]
+  planes = [np.frombuffer(plane, dtype, count) for plane in frame.planes]
+  return [plane.copy() for plane in planes] if frame.samples < SMALL_FRAME else planes
 
 
 def _block(parts, key) -> np.ndarray:

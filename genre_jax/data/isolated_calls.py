@@ -29,6 +29,15 @@ SHARE = 0.1
 CRASHED = "ended the process that read it: the decoder crashed or memory was insufficient"
 
 
+_current = threading.local()
+
+
+def check_stopped() -> None:
+  """Raise CancelledError in a `then` of `IsolatedCalls.results` whose result is not needed."""
+  if hasattr(_current, "stopped") and _current.stopped.is_set():
+    raise concurrent.futures.CancelledError
+
+
 class IsolatedCalls:
   """Worker processes that compute calls in order, with limits of time and memory.
 
@@ -130,7 +139,10 @@ class IsolatedCalls:
       self._all.discard(worker)
     else:
       self._idle.put(worker)
-    return then(task, result) if then else result
+    if then is None or stopped.is_set():
+      return result
+    _current.stopped = stopped
+    return then(task, result)
 
   def _new(self, fork=False):
     worker = _Worker(self._modules, self._memory, fork)

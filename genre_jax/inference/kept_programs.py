@@ -13,13 +13,16 @@ import tempfile
 from collections.abc import Callable
 from typing import Any
 
+import flax
 import jax
 
 import genre_jax
 from genre_jax.files import cache_dir
 
-TRACED_CODE = ("models", "inference/model.py")  # what a traced program depends on
+# Folders and files that a traced program depends on.
+TRACED_CODE = ("data", "models", "inference/model.py")
 
+DIGEST = 32  # bytes of a hash before each program: a damaged constant would change results
 
 _folder: pathlib.Path | None = None  # of this process, once it keeps programs
 
@@ -66,6 +69,7 @@ def folder_of(metadata: dict[str, Any]) -> pathlib.Path | None:
   parts = [path.read_bytes() for path in files]
   parts += [json.dumps(metadata, sort_keys=True).encode()]
   parts += [repr(sorted(jax.config.values.items())).encode(), jax.default_backend().encode()]
+  parts += [flax.__version__.encode()]
   return _folder / f"traced-{_hash(*parts)}"
 
 
@@ -79,21 +83,33 @@ def traced(function: jax.stages.Wrapped, folder: pathlib.Path, *arguments: Any) 
   """
   shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), arguments)
   path = folder / f"{_hash(repr(shapes).encode())}.bin"
+
+  def compile(exported):
+    return jax.jit(exported.call).lower(*shapes).compile()
+
   try:
-    exported = jax.export.deserialize(bytearray(path.read_bytes()))
-  except Exception:  # absent, or damaged in one of many ways
+    kept = path.read_bytes()
+    if kept[:DIGEST] == hashlib.sha256(kept[DIGEST:]).digest():
+      return compile(jax.export.deserialize(bytearray(kept[DIGEST:])))
+  except OSError:
+    pass
+  try:
     exported = jax.export.export(function)(*shapes)
-    _write(path, exported.serialize())
-  return jax.jit(exported.call).lower(*shapes).compile()
+    content = exported.serialize()
+  except Exception:  # a backend may have operations that JAX does not export
+    return function
+  _write(path, hashlib.sha256(content).digest() + content)
+  return compile(exported)
 
 
 def _write(path, content):
   """Write a file whole, unless the cache cannot be written."""
   try:
     path.parent.mkdir(exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-      file.write(content)
-    os.replace(file.name, path)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+      new = pathlib.Path(folder) / path.name
+      new.write_bytes(content)
+      os.replace(new, path)
   except OSError:
     pass
 

@@ -31,7 +31,6 @@ THRESHOLD = 0.5  # probability from which a tag counts, for models without thres
 # on CPU (docs/results/speed-notes.md).
 BATCH_SIZE = 4
 MAX_BATCH_SIZE = 32
-ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
 FEW = 3  # segments that such models get one by one, as of a short file or a stream
 
 
@@ -67,6 +66,8 @@ class Model:
   provenance: dict[str, Any]
   least: tuple[float, ...] = ()
   programs: pathlib.Path | None = None
+  _traced: dict = dataclasses.field(default_factory=dict, init=False, repr=False)
+  _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock, init=False, repr=False)
 
   def infer(self, log_mel: np.ndarray, num_frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Compute probabilities and embeddings of segments, in batches of one or two sizes.
@@ -150,15 +151,10 @@ class Model:
     if self.programs is None:
       return self._apply
     key = tuple((array.shape, array.dtype) for array in arguments[1:])
-    lock, traced = self._traced
-    with lock:
-      if key not in traced:
-        traced[key] = kept_programs.traced(self._apply, self.programs, *arguments)
-      return traced[key]
-
-  @functools.cached_property
-  def _traced(self):
-    return threading.Lock(), {}
+    with self._lock:
+      if key not in self._traced:
+        self._traced[key] = kept_programs.traced(self._apply, self.programs, *arguments)
+      return self._traced[key]
 
   @functools.cached_property
   def _apply(self):
@@ -177,8 +173,8 @@ def compute_in_calling_thread() -> None:
   With a song in each thread, that uses cores better than a song in all threads.
   """
   flags = os.environ.get("XLA_FLAGS", "")
-  if ONE_THREAD not in flags:
-    os.environ["XLA_FLAGS"] = f"{flags} {ONE_THREAD}".strip()
+  if "xla_cpu_multi_thread_eigen" not in flags:
+    os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false".strip()
   jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from genre_jax.data import objects
-from genre_jax.data.isolated_calls import IsolatedCalls
+from genre_jax.data.isolated_calls import IsolatedCalls, check_stopped
 from genre_jax.data.names import printable_path
 from genre_jax.data.recognize import is_audio_name, is_hidden
 from genre_jax.errors import UserError
@@ -321,8 +321,8 @@ def predict_track(
 
 
 def _infer(model, track, ranges):
-  """Yield probabilities and embeddings of segments, some at a time."""
   for first in range(0, len(ranges), SEGMENTS_AT_ONCE):
+    check_stopped()
     yield model.infer(*track.segments(ranges[first : first + SEGMENTS_AT_ONCE]))
 
 

@@ -24,7 +24,6 @@ from genre_jax.library.analysis import analyze, with_analysis
 from genre_jax.library.database import beneath, register_model, transaction
 from genre_jax.library.read_song import Analysis, Song, stat_of
 
-Then = Callable[[str, Song | str], Song | str]
 SAME_SECONDS = 1.0  # between the lengths of a song and of its new encoding
 
 
@@ -48,7 +47,7 @@ def run(
   db: sqlite3.Connection,
   model: Model,
   roots: Sequence[str],
-  read: Callable[[list[str], Then], Generator[tuple[str, Song | str]]],
+  read: Callable[..., Generator[tuple[str, Song | str]]],
   retry: bool,
 ) -> int:
   """Scan folders with a progress bar, print what was done, and return the exit status.
@@ -57,7 +56,7 @@ def run(
     db: The library.
     model: The loaded model.
     roots: Folders and files.
-    read: Reads files in any order and calls the function for each, as `read_song.read_songs`.
+    read: Reads files in any order and calls `then` for each, as `read_song.read_songs`.
     retry: As of `Scan`.
   """
   report = Report()
@@ -65,7 +64,7 @@ def run(
   todo = scan.find(roots)
   try:
     with (
-      contextlib.closing(read(todo, scan.with_new_analysis)) as songs,
+      contextlib.closing(read(todo, then=scan.with_new_analysis)) as songs,
       contextlib.closing(scan.store(songs)) as done,
     ):
       for _ in tqdm(done, total=len(todo), unit="file", disable=None, leave=False):
@@ -90,7 +89,8 @@ class Scan:
   def __init__(self, db: sqlite3.Connection, model: Model, report: Report, retry: bool = False):
     self._db, self._model, self._report, self._retry = db, model, report, retry
     self._id = register_model(db, model)
-    self._path = pathlib.Path(db.execute("PRAGMA database_list").fetchone()[2])
+    (path,) = db.execute("SELECT CAST(file AS BLOB) FROM pragma_database_list").fetchone()
+    self._path = pathlib.Path(os.fsdecode(path))
     self._seen: set[int] = set()
 
   def find(self, roots: Sequence[str]) -> list[str]:
@@ -268,7 +268,7 @@ class Scan:
       )
       return row[0], ""
     others, done = [], ""
-    if song.sound and (row is None or row[1] != song.sound):
+    if song.sound:
       others = self._db.execute(
         "SELECT id, path FROM file WHERE sound = ?", (song.sound,)
       ).fetchall()

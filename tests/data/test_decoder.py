@@ -5,6 +5,7 @@ import shutil
 import struct
 import subprocess
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -30,6 +31,20 @@ def read(path, rate=RATE):
   """Return float32[samples] and the notes."""
   notes: list[str] = []
   return np.concatenate(list(read_blocks(path, rate, notes=notes, plain_mean=True))), notes
+
+
+@pytest.mark.parametrize("count", [100, 5000])
+@pytest.mark.parametrize("planar", ["", "p"])
+@pytest.mark.parametrize(
+  ("name", "dtype"), [("u8", "u1"), ("s16", "i2"), ("s32", "i4"), ("flt", "f4"), ("dbl", "f8")]
+)
+def test_samples_of_a_frame(name, dtype, planar, count):
+  shape = (2, count) if planar else (1, 2 * count)
+  values = np.random.default_rng(0).integers(0, 100, shape).astype(dtype)
+  frame = av.AudioFrame.from_ndarray(values, name + planar, "stereo")
+  planes = decoder._samples(frame)
+  np.testing.assert_array_equal(np.stack(planes), values)
+  assert planes[0].dtype == values.dtype and planes[0].flags.owndata == (count == 100)
 
 
 @pytest.fixture(scope="module")

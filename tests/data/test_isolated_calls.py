@@ -5,12 +5,13 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import CancelledError
 
 import numpy as np
 import pytest
 
 from genre_jax.data import worker_process
-from genre_jax.data.isolated_calls import CRASHED, IsolatedCalls
+from genre_jax.data.isolated_calls import CRASHED, IsolatedCalls, check_stopped
 
 
 def echo(value, delay=0.0):
@@ -74,10 +75,11 @@ def test_an_error_is_a_result():
 
 
 def test_what_follows_a_call_runs_here_in_as_many_threads_as_workers():
-  running, most = set(), 0
+  running, threads, most = set(), set(), 0
 
   def follow(task, result):
     nonlocal most
+    threads.add(threading.get_ident())
     running.add(threading.get_ident())
     most = max(most, len(running))
     time.sleep(0.05)
@@ -87,11 +89,33 @@ def test_what_follows_a_call_runs_here_in_as_many_threads_as_workers():
   with IsolatedCalls() as calls:
     results = list(calls.results(echo, [(number,) for number in range(8)], 2, then=follow))
     assert results == [((number,), number, os.getpid()) for number in range(8)]
-    assert 1 <= most <= 2
+    assert 1 <= most <= 2 and threading.get_ident() not in threads
     [reason] = calls.results(fail, [("reason",)], 1, then=lambda task, result: (task, result))
     assert reason == (("reason",), "RuntimeError: reason")
     with pytest.raises(ZeroDivisionError):
       list(calls.results(echo, [(0,)], 1, then=lambda task, result: 1 / result[0]))
+
+
+def test_what_follows_is_told_when_nobody_waits_for_it():
+  stopped = threading.Event()
+
+  def follow(task, result):
+    if task[0]:
+      try:
+        while True:
+          check_stopped()
+          time.sleep(0.01)
+      except CancelledError:
+        stopped.set()
+    return result
+
+  with IsolatedCalls() as calls:
+    results = calls.results(echo, [(0,), (1,), (2,)], 2, then=follow)
+    assert next(results)[0] == 0
+    time.sleep(0.2)
+    results.close()
+  assert stopped.is_set()
+  check_stopped()  # does nothing elsewhere
 
 
 @pytest.mark.slow

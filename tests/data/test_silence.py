@@ -71,6 +71,18 @@ def noise(seconds, level, seed=0, rate=8000):
   return (level * rng.standard_normal(round(seconds * rate))).astype(np.float32)
 
 
+@pytest.mark.parametrize("hiss", [0.0, 1e-5])
+@pytest.mark.parametrize("samples", [100, 7960, 7976, 7984, 7992, 8000, 8008])
+def test_pauses_of_about_a_second_do_not_depend_on_blocks(samples, hiss):
+  pause = noise(2, hiss, 1)[:samples]
+  audio = np.concatenate([noise(3, 0.1), pause, noise(2, 0.1, 2), pause[:50], noise(1, 0.1, 3)])
+  kept, cutter = cut(audio)
+  in_blocks, other = cut(audio, sizes=(80,))  # whose runs of quiet hops all reach an edge
+  np.testing.assert_array_equal(kept, in_blocks)
+  assert cutter.pieces == other.pieces
+  assert len(kept) == len(audio) - (samples if samples >= 8000 else 0)
+
+
 @pytest.mark.parametrize("hiss", [0.0, 1e-5, 3e-4])
 @pytest.mark.parametrize("sizes", [(10**9,), (7, 8000, 1), (80,)])
 def test_silence_after_and_inside_is_cut_exactly(hiss, sizes):

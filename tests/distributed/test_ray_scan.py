@@ -47,15 +47,15 @@ def test_a_killed_node_gives_the_rows_of_a_local_scan(
 
   everywhere = str(small_model), "", model_hash(model)
 
-  def read_and_kill(paths):
+  def read_and_kill(paths, then):
     found = ray_tasks.read_songs(paths, everywhere, 60.0, 2, address=cluster.address)
     for number, song in enumerate(found):
       if number == 8:
         cluster.remove_node(second_node, allow_graceful=False)
       yield song
 
-  def read(paths):
-    return read_songs(paths, model.frontend, calls, 1, 60.0)
+  def read(paths, then):
+    return read_songs(paths, model.frontend, calls, 1, 60.0, then)
 
   for name, reader in (("ray.db", read_and_kill), ("local.db", read)):
     with contextlib.closing(database.open_database(tmp_path / name, create=True)) as db:
@@ -95,7 +95,7 @@ def test_a_file_that_ends_ray_workers_is_a_failed_one(
   for seed, name in enumerate(("a.wav", "deadly.wav", "e.wav")):
     soundfile.write(tmp_path / name, sound(2, seed=seed), 8000)
 
-  def read(paths):
+  def read(paths, then):
     everywhere = str(small_model), "", model_hash(model)
     return ray_tasks.read_songs(paths, everywhere, 60.0, 9, address=cluster.address)
 

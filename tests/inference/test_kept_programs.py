@@ -49,18 +49,43 @@ def test_results_of_traced_kept_and_damaged_programs(cache, monkeypatch, small_m
     second = load(str(small_model))
     assert_equal(second.infer(*segments(second)), expected)
 
-  program.write_bytes(program.read_bytes()[:100])
-  third = load(str(small_model))
-  assert_equal(third.infer(*segments(third)), expected)
-  assert program.stat().st_size > 1000
+  whole = program.read_bytes()
+  middle = len(whole) // 2
+  for damaged in (whole[:100], whole[:middle] + bytes(500) + whole[middle + 500 :]):
+    program.write_bytes(damaged)
+    third = load(str(small_model))
+    assert_equal(third.infer(*segments(third)), expected)
+    assert program.stat().st_size > 1000 and program.read_bytes() != damaged
+  assert list(first.programs.iterdir()) == [program]
+
+  with monkeypatch.context() as during:  # as on a backend with operations that JAX cannot export
+    during.setattr(jax.export, "export", None)
+    program.unlink()
+    fourth = load(str(small_model))
+    assert_equal(fourth.infer(*segments(fourth)), expected)
 
 
-def test_another_model_or_setting_has_other_programs(cache, small_model):
+def test_another_model_code_or_setting_has_other_programs(
+  cache, small_model, tmp_path, monkeypatch
+):
   metadata = json.loads((small_model / "model.json").read_text())
   folder = kept_programs.folder_of(metadata)
   assert folder == kept_programs.folder_of(dict(metadata))
   assert folder != kept_programs.folder_of({**metadata, "weights_sha256": "0"})
   assert folder != kept_programs.folder_of({**metadata, "frontend": {}})
+  package = tmp_path / "genre_jax"
+  for name in kept_programs.TRACED_CODE:
+    (package / name).parent.mkdir(parents=True, exist_ok=True)
+  code = package / "data" / "mel.py"
+  code.parent.mkdir()
+  folders = set()
+  monkeypatch.setattr(kept_programs.genre_jax, "__file__", str(package / "__init__.py"))
+  (package / "inference" / "model.py").write_text("")
+  for text in ("a = 1", "a = 2"):
+    code.write_text(text)
+    folders.add(kept_programs.folder_of(metadata))
+  assert len(folders) == 2
+  monkeypatch.undo()
   with jax.default_matmul_precision("bfloat16"):
     assert folder != kept_programs.folder_of(metadata)
   del metadata["weights_sha256"]  # as of a run, whose checkpoint may change
