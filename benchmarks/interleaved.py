@@ -22,6 +22,7 @@ from benchmarks.harness import ENVIRONMENTS, ROOT, Outcome
 from genre_jax.errors import UserError
 
 RUN_SECONDS = 0.1  # approximate least length of a run: short tasks are called several times
+LONG_SECONDS = 5.0  # of a first call that needs no second one before it is timed
 PAUSE_SECONDS = 0.05  # between runs, until threads that wait busily have gone to sleep
 
 
@@ -120,7 +121,7 @@ def measure(
     repeats: number of runs of each contender.
     limit: seconds after which a contender that does not reply has failed.
   """
-  outcome, workers, outputs, calls = Outcome(), {}, {}, {}
+  outcome, workers, outputs, calls, replies = Outcome(), {}, {}, {}, {}
   contenders = {name: one for name, one in suite.CONTENDERS.items() if one.case == case}
   with tempfile.TemporaryDirectory(prefix="genre_jax-bench-") as folder:
     try:
@@ -133,7 +134,7 @@ def measure(
         except UserError as error:
           outcome.failures[name] = str(error)
           continue
-        reply = workers[name].request(do="setup", output=path)
+        replies[name] = reply = workers[name].request(do="setup", output=path)
         if "error" in reply:
           outcome.failures[name] = reply["error"]
         elif reply["output"]:
@@ -142,7 +143,9 @@ def measure(
       for name in outcome.failures.keys() & workers.keys():
         workers.pop(name).close()
       for name, worker in workers.items():  # a warm call determines the number of calls per run
-        reply = worker.request(do="time", calls=1)
+        reply = replies[name]
+        if reply["seconds"] < LONG_SECONDS:
+          reply = worker.request(do="time", calls=1)
         calls[name] = max(1, round(RUN_SECONDS / max(reply.get("seconds", 1.0), 1e-6)))
       for number in range(repeats):
         for name in list(workers):

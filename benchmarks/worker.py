@@ -3,7 +3,7 @@
 `benchmarks.run` starts it in the contender's environment. Requests and replies are lines of JSON on
 standard input and output:
 
-    {"do": "setup", "output": FILE.npy}  ->  {"output": true | false}
+    {"do": "setup", "output": FILE.npy}  ->  {"output": true | false, "seconds": S}  of a first call
     {"do": "time", "calls": N}           ->  {"seconds": S}  of one call, the mean of N
                                              {"error": REASON}  to either
 """
@@ -32,8 +32,9 @@ def main(suite: str, name: str, threads: str) -> None:
       with contextlib.redirect_stdout(sys.stderr):
         if request["do"] == "setup":
           run = importlib.import_module(suite).CONTENDERS[name].setup()
+          begun = time.perf_counter()
           output = run()
-          reply = {"output": output is not None}
+          reply = {"output": output is not None, "seconds": time.perf_counter() - begun}
           if output is not None:
             np.save(request["output"], np.asarray(output))
         else:
