@@ -29,16 +29,19 @@ TOLERANCE = 0.05
 
 
 def whole(kind: str, name: str, excerpts: int = 0):
-  """Return the setup of `predict`, with the model loaded."""
+  """Return the setup of `predict`, with the model loaded and the process that decodes started."""
 
   def setup():
-    from genre_jax.inference import load, predict
+    from genre_jax.data.isolated_calls import IsolatedCalls
+    from genre_jax.inference import load
+    from genre_jax.inference.predict_files import find_files, predict_found
 
     paths = _files(kind)
-    model = load(name)
+    model, calls = load(name), IsolatedCalls()
 
     def run():
-      predictions = list(predict(paths, model, workers=1, excerpts=excerpts))
+      found = find_files(paths)
+      predictions = list(predict_found(found, model, workers=1, excerpts=excerpts, calls=calls))
       assert all(prediction.status == "ok" for prediction in predictions)
       return np.array([list(one.probabilities.values()) for one in predictions])
 
