@@ -84,8 +84,7 @@ class IsolatedCalls:
   ) -> Generator[Any]:
     """Yield `function(*task)` for each task, in order.
 
-    A thread of this process waits for each worker, and calls `then` while the worker waits. So no
-    more than `workers` threads compute at a time.
+    A thread of this process waits for each worker, and calls `then` while the worker waits.
 
     Args:
       function: A function at the top level of a module other than the main module. It may call
