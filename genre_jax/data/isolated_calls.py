@@ -32,6 +32,11 @@ CRASHED = "ended the process that read it: the decoder crashed or memory was ins
 _current = threading.local()
 
 
+def workers_for(tasks: int) -> int:
+  """Return the number of workers for a number of tasks: one per core, or one per task."""
+  return max(1, min(os.cpu_count() or 1, tasks))
+
+
 def check_stopped() -> None:
   """Raise CancelledError in a `then` of `IsolatedCalls.results` whose result is not needed."""
   if hasattr(_current, "stopped") and _current.stopped.is_set():

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from genre_jax.data import objects
-from genre_jax.data.isolated_calls import IsolatedCalls, check_stopped
+from genre_jax.data.isolated_calls import IsolatedCalls, check_stopped, workers_for
 from genre_jax.data.names import printable_path
 from genre_jax.data.recognize import is_audio_name, is_hidden
 from genre_jax.errors import UserError
@@ -230,7 +230,7 @@ def predict_found(
     raise UserError("--excerpts leaves out parts of a file, and --timeline needs all of it")
   files = list(files)
   if not workers and (calls or len(files) > MAX_FILES_READ_HERE):
-    workers = max(1, min(os.cpu_count() or 1, len(files)))
+    workers = workers_for(len(files))
 
   def predict_read(path, track):
     if isinstance(track, str):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from genre_jax.data.frontend import FrontendConfig
-from genre_jax.data.isolated_calls import IsolatedCalls
+from genre_jax.data.isolated_calls import IsolatedCalls, workers_for
 from genre_jax.inference.track_log_mel import TrackLogMel, read_track_log_mel
 from genre_jax.library import tags
 
@@ -106,7 +106,7 @@ def read_songs(
   Yields:
     Each path and its song, or the reason why the file was not read, in order.
   """
-  workers = workers or min(os.cpu_count() or 1, max(1, len(paths)))
+  workers = workers or workers_for(len(paths))
   with tempfile.TemporaryDirectory(prefix="genre_jax-") as folder:
     tasks = ((path, frontend, folder) for path in paths)
     results = calls.results(
