@@ -70,11 +70,13 @@ class DroppedFile:
     name: Name of the file.
     timeline: Its genres.
     plot: Log-mel and genres over time as PNG, in base64.
+    explains: Whether the model can show its evidence.
   """
 
   name: str
   timeline: Timeline
   plot: str
+  explains: bool
 
 
 SENT_FILE = {  # OpenAPI's description of a file as the body of a request
@@ -143,7 +145,8 @@ def build_app(
       timeline, plot = await asyncio.wrap_future(
         predictor.submit(predictor.timeline_and_plot, path)
       )
-    return DroppedFile(_valid(name), timeline, base64.b64encode(plot).decode())
+    encoded = base64.b64encode(plot).decode()
+    return DroppedFile(_valid(name), timeline, encoded, predictor.explains)
 
   @app.post("/evidence", openapi_extra=SENT_FILE, response_class=Response)
   async def evidence(request: Request, label: Annotated[str, Query(max_length=200)]) -> Response:

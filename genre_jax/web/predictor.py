@@ -98,6 +98,15 @@ class Predictor:
     """
     return self._loaded.result()
 
+  @property
+  def explains(self) -> bool:
+    """Whether `evidence` can be computed: the model reads a log-mel, not a waveform.
+
+    Raises:
+      UserError: If the model cannot be loaded.
+    """
+    return self.model.frontend.compression != "waveform"
+
   def timeline(self, path: str) -> Timeline:
     """Predict a file over time.
 
@@ -135,6 +144,11 @@ class Predictor:
     model = self.model
     if label not in model.classes:
       raise UserError(f"label={label!r}: give one of {', '.join(model.classes)}")
+    if not self.explains:
+      raise UserError(
+        f"{model.name} reads a waveform, in which Grad-CAM shows nothing: start the page with"
+        " --model=axis_features_10"
+      )
     with tempfile.TemporaryDirectory(prefix="genre_jax-") as folder:
       track = self._read(path, folder)
       ranges = track.track_ranges(model.eval_per_track)[:SHOWN_SEGMENTS]

@@ -1,5 +1,6 @@
 """Test the JSON of `library serve`: songs, similar songs, paths, sound, corrections, refusals."""
 
+import dataclasses
 import io
 import json
 
@@ -10,6 +11,7 @@ from genre_jax.errors import UserError
 from genre_jax.library import database, tags
 from genre_jax.library.label_names import read_names
 from genre_jax.library.tagging import Options
+from genre_jax.models import musicnn_yamnet
 from tests.library.conftest import CallsHere, model, undo_last  # noqa: F401
 from tests.web.conftest import need, small_model, write_library  # noqa: F401
 
@@ -251,10 +253,20 @@ def test_a_dropped_file(client, library):
   answer = client.post("/predict", params={"name": "x<y>.flac"}, content=content).json()
   assert answer["name"] == "x<y>.flac" and answer["timeline"]["seconds"] == 4
   assert answer["plot"].startswith("iVBOR")  # PNG
+  assert answer["explains"]
+  assert client.post("/evidence?label=loud", content=content).content.startswith(b"\x89PNG")
   assert client.post("/evidence?label=no", content=content).status_code == 400
   assert "it is not audio" in client.post("/predict", content=b"words " * 50).json()["detail"]
   assert client.post("/predict", content=b"").status_code == 400
   assert client.post("/predict", content=bytes(3 << 20)).status_code == 413
+
+
+def test_a_model_of_waveforms_explains_nothing(library, model, tmp_path):  # noqa: F811
+  waveforms = dataclasses.replace(model, frontend=musicnn_yamnet.FRONTEND)
+  client = client_of(library, waveforms, tmp_path)
+  content = (library.parent / "music" / "000.flac").read_bytes()
+  answer = client.post("/evidence?label=loud", content=content)
+  assert answer.status_code == 400 and "reads a waveform" in answer.json()["detail"]
 
 
 def test_live_sound(client):

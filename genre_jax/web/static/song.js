@@ -132,7 +132,7 @@ function settle(id, track, text, fault) {
 }
 
 // Shows the prediction of a file that was dropped on the page.
-export function openFile(file, { name, timeline, plot }) {
+export function openFile(file, { name, timeline, plot, explains }) {
   requested += 1;
   const wasPlaying = open(name, `${clock(timeline.seconds)} · ${timeline.note}`.replace(/ · $/, ""));
   current = null;
@@ -145,6 +145,7 @@ export function openFile(file, { name, timeline, plot }) {
   byId("pictures").hidden = false;
   byId("overview").src = `data:image/png;base64,${plot}`;
   byId("evidence").hidden = true;
+  byId("explain").hidden = !explains;
   byId("explain").disabled = false;
   byId("explain").onclick = async () => {
     byId("explain").disabled = true;
