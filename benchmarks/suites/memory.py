@@ -105,7 +105,8 @@ def report(options: Options) -> str:
       "",
       "![memory over time](plots/memory.png)",
       "",
-      "Memory of a command with all its processes; shared pages count once.",
+      "Memory of a command with all its processes. Pages that they share count once, and pages that"
+      " other programs share, in part.",
       "",
     ]
   ).replace(f"{options.folder}/", "")
