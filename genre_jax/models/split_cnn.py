@@ -48,7 +48,7 @@ class SplitCnn(AxisFeatures):
     first = (shape[0] - start.shape[0]) // 2  # a segment can be shorter than the kernel
     change = change[first : first + start.shape[0]]
     # The sum stays 0: a gain changes no logit.
-    return self._changed(start, change - change.mean(range(change.ndim - 1), keepdims=True))
+    return self._changed(start, change - change.mean(tuple(range(change.ndim - 1)), keepdims=True))
 
   def _changed(self, start, change):
     if not self.kernel_scale:

@@ -193,26 +193,44 @@ def test_a_tflite_and_its_documented_program(tmp_path, small_model):
   assert list(pathlib.Path(tmp_path).glob(".m*")) == []
 
 
-def test_an_onnx_and_its_documented_program(tmp_path, small_model):
-  python = ROOT / ".venv-onnx" / "bin" / "python"
-  if not python.exists():
-    pytest.skip("needs the environment of requirements-onnx.txt in .venv-onnx")
-  soundfile.write(tmp_path / "x.wav", sound(10), 8000, subtype="FLOAT")
+ONNX_PYTHON = ROOT / ".venv-onnx" / "bin" / "python"
+needs_onnx = pytest.mark.skipif(
+  not ONNX_PYTHON.exists(),
+  reason="needs the environment of requirements-onnx.txt in .venv-onnx",
+)
+
+
+def _export_onnx(model, folder):
+  """Export a model directory to m.onnx by the command, which compares the two."""
   command = [
-    python,
+    ONNX_PYTHON,
     "-m",
     "genre_jax.export",
-    f"--model={small_model}",
+    f"--model={model}",
     "--format=onnx",
-    f"--out={tmp_path / 'm.onnx'}",
+    f"--out={folder / 'm.onnx'}",
     "--seconds=10",
   ]
-  for _ in range(2):  # an export may be replaced
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+  done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+  assert done.returncode == 0, done.stderr
   assert "largest difference" in done.stdout and done.stderr == ""
+
+
+@needs_onnx
+@pytest.mark.parametrize("network", ["split_cnn", "square_cnn"])
+def test_networks_with_learned_kernels_become_onnx(tmp_path, network):
+  _export_onnx(write_small_model(tmp_path, network=network), tmp_path)
+
+
+@needs_onnx
+def test_an_onnx_and_its_documented_program(tmp_path, small_model):
+  soundfile.write(tmp_path / "x.wav", sound(10), 8000, subtype="FLOAT")
+  for _ in range(2):  # an export may be replaced
+    _export_onnx(small_model, tmp_path)
   prediction = next(predict(tmp_path / "x.wav", str(small_model)))
-  lines = _lines(tmp_path, "onnxruntime", tmp_path / "m.onnx", tmp_path / "x.wav", python=python)
+  lines = _lines(
+    tmp_path, "onnxruntime", tmp_path / "m.onnx", tmp_path / "x.wav", python=ONNX_PYTHON
+  )
   # predict filters the offset of a file.
   assert lines == pytest.approx(prediction.probabilities, abs=1e-3)
 
