@@ -120,7 +120,7 @@ PROTOCOLS = {
     "log_mel.npz",
     "test",
     "segment",
-    _same_recipe("leaky_tf_split", 5)
+    _same_recipe("leaky_tf_split", 3)
     + (
       Entry(f"published_baseline, {OWN}", "leaky_published_baseline", 5),
       Entry(f"published_tf_split, {OWN}", "leaky_published_tf_split", 3),
