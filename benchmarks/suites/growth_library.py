@@ -18,28 +18,33 @@ TIMES = (1, 4, 16, 64)
 SCANNED, SIMILAR, LEARNED = 8, 4000, 500  # songs, the smallest number of each
 SECONDS, RATE = 10.0, 22050  # of the shortest song
 MODEL = "axis_features_10"
+PARTITION = 8  # files
 FEATURES, GENRES, SEARCHES = 128, 10, 9
 
 
-def scanning(folder: pathlib.Path, counts: list[int]) -> list[float]:
-  """Return the seconds to scan each number of FLAC files, with workers that have started."""
+def write_songs(folder: pathlib.Path, count: int) -> list[pathlib.Path]:
+  """Write FLAC files of different lengths, because equal sound is analyzed once."""
   import soundfile
 
+  folder.mkdir()
+  paths = [folder / f"{number:04}.flac" for number in range(count)]
+  for number, path in enumerate(paths):
+    soundfile.write(path, music(SECONDS + number / 100, RATE, number), RATE)
+  return paths
+
+
+def scanning(folder: pathlib.Path, songs: list[pathlib.Path], counts: list[int]) -> list[float]:
+  """Return the seconds to scan each number of songs, with workers that have started."""
   from genre_jax.data.isolated_calls import IsolatedCalls
   from genre_jax.inference import load
   from genre_jax.library import database, read_song, scan
 
-  songs, some = folder / "songs", folder / "some"
-  songs.mkdir()
-  for number in range(counts[-1]):  # of different lengths: equal sound is analyzed once
-    sound = music(SECONDS + number / 100, RATE, number)
-    soundfile.write(songs / f"{number:04}.flac", sound, RATE)
-  paths, model, times = sorted(songs.iterdir()), load(MODEL), []
+  some, model, times = folder / "some", load(MODEL), []
   with IsolatedCalls([read_song.__name__]) as calls:
     for count in (counts[0], *counts):  # the first one warms up
       shutil.rmtree(some, ignore_errors=True)
       some.mkdir()
-      for path in paths[:count]:
+      for path in songs[:count]:
         (some / path.name).hardlink_to(path)
       read = functools.partial(
         read_song.read_songs, frontend=model.frontend, calls=calls, workers=0, seconds=0.0
@@ -49,6 +54,27 @@ def scanning(folder: pathlib.Path, counts: list[int]) -> list[float]:
         begun = time.perf_counter()
         scan.run(db, model, [str(some)], read, retry=False)
         times.append(time.perf_counter() - begun)
+  return times[1:]
+
+
+def partitioning(folder: pathlib.Path, songs: list[pathlib.Path], counts: list[int]) -> list[float]:
+  """Return the seconds of a job of each number of songs, with workers that have started."""
+  from genre_jax.data.isolated_calls import IsolatedCalls
+  from genre_jax.distributed import job, manifest, pool
+  from genre_jax.inference import load, track_log_mel
+
+  model, times = load(MODEL), []
+  settings = manifest.settings_of(
+    model, segments=None, timeline=False, min_confidence=0.0, partition_files=PARTITION
+  )
+  with IsolatedCalls([track_log_mel.__name__]) as calls:
+    engine = functools.partial(pool.predict_all, model=model, calls=calls, workers=0)
+    for count in (counts[0], *counts):  # the first one warms up
+      work, files = folder / "job", [(str(path), "") for path in songs[:count]]
+      shutil.rmtree(work, ignore_errors=True)
+      begun = time.perf_counter()
+      job.run(work, settings, files, engine, file_seconds=0.0, num_failures=1)
+      times.append(time.perf_counter() - begun)
   return times[1:]
 
 
@@ -110,11 +136,15 @@ def report(options: Options) -> str:
   def sizes(smallest):
     return [max(2, round(smallest * options.scale)) * times for times in TIMES]
 
+  files = sizes(SCANNED)
+  songs = write_songs(options.folder / "songs", files[-1])
   loading, searches = searching(options.folder, sizes(SIMILAR))
+  flac = f"FLAC of {SECONDS:g} s and more"
   curves = {
-    f"`scan`, FLAC of {SECONDS:g} s and more": (
-      sizes(SCANNED),
-      scanning(options.folder, sizes(SCANNED)),
+    f"`scan`, {flac}": (files, scanning(options.folder, songs, files)),
+    f"`job`, {flac}, {PARTITION} a partition": (
+      files,
+      partitioning(options.folder, songs, files),
     ),
     "`similar`: load the embeddings": (sizes(SIMILAR), loading),
     "`similar`: search": (sizes(SIMILAR), searches),
