@@ -4,6 +4,8 @@ JAX keeps what XLA compiles. Tracing a network to a program for XLA takes longer
 short file, and JAX does not keep that: this module does, with `jax.export`.
 """
 
+import contextlib
+import ctypes
 import hashlib
 import json
 import os
@@ -99,7 +101,15 @@ def traced(function: jax.stages.Wrapped, folder: pathlib.Path, *arguments: Any) 
   except Exception:  # a backend may have operations that JAX does not export
     return function
   _write(path, hashlib.sha256(content).digest() + content)
-  return compile(exported)
+  program = compile(exported)
+  _return_memory()
+  return program
+
+
+def _return_memory():
+  """Return to the system what compiling has freed: glibc would keep 200 MB of it."""
+  with contextlib.suppress(OSError, TypeError, AttributeError):  # another C library
+    ctypes.CDLL(None).malloc_trim(0)
 
 
 def _write(path, content):
