@@ -8,10 +8,13 @@ The data are pairs of real songs of different genres, mixed at random gains or j
 Training and evaluation share no artist (genre_jax/data/sources/mixtures.py). To compare networks,
 set --config.model.name=square_cnn or baseline.
 
-Cost: not measured with today's `split_cnn`.
+Cost: 0.6 minutes of training on one shared CPU core.
 
-Result: not measured with today's `split_cnn`. The n = 784 mixtures of the validation list are the
-development set: they were used to choose the number of epochs.
+Result: macro PR-AUC 0.532 [0.469, 0.591] of n = 784 mixtures of validation clips, mean of 3 seeds;
+the two true genres have the two highest probabilities in 13.0 % [6.1, 23.3] of them, where guessing
+gives 0.250 and 2.2 % (mixtures in docs/results). The brackets are 95 % intervals of a bootstrap
+over artists. The mixtures are the development set: they were used to choose the number of epochs
+(18 and 36 have 0.519 and 0.506, seed 0).
 """
 
 from genre_jax.experiments import base
