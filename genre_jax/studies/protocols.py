@@ -180,6 +180,7 @@ PROTOCOLS = {
     "validation",
     "track",
     _same_recipe("axis_features_10", 5, frontend__num_frames="26"),
+    pairs=(LEARNED_PAIR,),
   ),
   "four": Protocol(
     "Four genres, the fault-filtered lists",
