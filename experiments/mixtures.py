@@ -14,7 +14,7 @@ Result: macro PR-AUC 0.532 [0.469, 0.591] of n = 784 mixtures of validation clip
 the two true genres have the two highest probabilities in 13.0 % [6.1, 23.3] of them, where guessing
 gives 0.250 and 2.2 % (mixtures in docs/results). The brackets are 95 % intervals of a bootstrap
 over artists. The mixtures are the development set: they were used to choose the number of epochs
-(18 and 36 have 0.519 and 0.506, seed 0).
+(notebook, rows 113 to 115).
 """
 
 from genre_jax.experiments import base

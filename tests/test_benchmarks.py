@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks import gpu_suite, harness, interleaved, similarity
+from benchmarks.suites import growth_library
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
@@ -100,6 +101,14 @@ def test_every_suite_is_complete_and_importable():
       assert one.environment in harness.ENVIRONMENTS and one.role in harness.ROLES
     firsts = {one.case: one.role for one in reversed(suite.CONTENDERS.values())}
     assert set(firsts.values()) == {"ours"}
+
+
+def test_a_job_grows_with_its_partitions(tmp_path):
+  songs = growth_library.write_songs(tmp_path / "songs", 10)
+  assert [path.stat().st_size > 0 for path in songs] == [True] * 10
+  for measure in (growth_library.scanning, growth_library.partitioning):
+    assert min(measure(tmp_path, songs, [2, 10])) > 0
+  assert len(list((tmp_path / "job" / "partitions").iterdir())) == 2
 
 
 def test_shares_of_the_nearest():

@@ -16,20 +16,20 @@ TITLE = "Growth of the cost of a library"
 TARGET = "proportional growth, a slope of 1 on logarithmic axes; the slope is stated"
 TIMES = (1, 4, 16, 64)
 SCANNED, SIMILAR, LEARNED = 8, 4000, 500  # songs, the smallest number of each
-SECONDS, RATE = 10.0, 22050  # of the shortest song
+SECONDS, RATE = 10.0, 22050
 MODEL = "axis_features_10"
 PARTITION = 8  # files
 FEATURES, GENRES, SEARCHES = 128, 10, 9
 
 
 def write_songs(folder: pathlib.Path, count: int) -> list[pathlib.Path]:
-  """Write FLAC files of different lengths, because equal sound is analyzed once."""
+  """Write FLAC files of equal length and different sound: equal sound is analyzed once."""
   import soundfile
 
   folder.mkdir()
   paths = [folder / f"{number:04}.flac" for number in range(count)]
   for number, path in enumerate(paths):
-    soundfile.write(path, music(SECONDS + number / 100, RATE, number), RATE)
+    soundfile.write(path, music(SECONDS, RATE, number), RATE)
   return paths
 
 
@@ -52,8 +52,10 @@ def scanning(folder: pathlib.Path, songs: list[pathlib.Path], counts: list[int])
       (folder / "scan.db").unlink(missing_ok=True)
       with contextlib.closing(database.open_database(folder / "scan.db", create=True)) as db:
         begun = time.perf_counter()
-        scan.run(db, model, [str(some)], read, retry=False)
+        status = scan.run(db, model, [str(some)], read, retry=False)
         times.append(time.perf_counter() - begun)
+        if status:
+          raise RuntimeError(f"a scan of {count} songs failed")
   return times[1:]
 
 
@@ -73,8 +75,10 @@ def partitioning(folder: pathlib.Path, songs: list[pathlib.Path], counts: list[i
       work, files = folder / "job", [(str(path), "") for path in songs[:count]]
       shutil.rmtree(work, ignore_errors=True)
       begun = time.perf_counter()
-      job.run(work, settings, files, engine, file_seconds=0.0, num_failures=1)
+      done = job.run(work, settings, files, engine, file_seconds=0.0, num_failures=1)
       times.append(time.perf_counter() - begun)
+      if done.failed:
+        raise RuntimeError(f"job of {count} songs: {done}")
   return times[1:]
 
 
@@ -137,14 +141,14 @@ def report(options: Options) -> str:
     return [max(2, round(smallest * options.scale)) * times for times in TIMES]
 
   files = sizes(SCANNED)
-  songs = write_songs(options.folder / "songs", files[-1])
+  paths = write_songs(options.folder / "songs", files[-1])
   loading, searches = searching(options.folder, sizes(SIMILAR))
-  flac = f"FLAC of {SECONDS:g} s and more"
+  flac = f"FLAC of {SECONDS:g} s"
   curves = {
-    f"`scan`, {flac}": (files, scanning(options.folder, songs, files)),
+    f"`scan`, {flac}": (files, scanning(options.folder, paths, files)),
     f"`job`, {flac}, {PARTITION} a partition": (
       files,
-      partitioning(options.folder, songs, files),
+      partitioning(options.folder, paths, files),
     ),
     "`similar`: load the embeddings": (sizes(SIMILAR), loading),
     "`similar`: search": (sizes(SIMILAR), searches),

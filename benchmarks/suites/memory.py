@@ -15,6 +15,7 @@ from benchmarks.synthetic_audio import music, write_files
 
 TITLE = "Memory: preparing many clips, predicting a long file"
 TARGET = "constant; preparing 10,000 clips below 1.5 GB, predicting a 10-hour file below 700 MB"
+NOTES = "memory"
 INTERVAL = 0.25  # seconds between samples
 RATE = 44100
 

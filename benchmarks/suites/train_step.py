@@ -134,7 +134,8 @@ def ours(name: str, settings: dict[str, Any]):
   )
   state = state.replace(params=params, opt_state=tx.init(params))
   state = steps.replicate(state, mesh)
-  inputs, step = steps.shard_batch(inputs, mesh), steps.make_train_step(model, tx, config)
+  inputs = jax.device_put(steps.shard_batch(inputs, mesh))  # as PyTorch's tensors are there
+  step = steps.make_train_step(model, tx, config)
 
   def run():
     nonlocal state

@@ -12,6 +12,7 @@ import os
 import pathlib
 import platform
 import tempfile
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ from genre_jax.files import cache_dir
 # Folders and files that a traced program depends on.
 TRACED_CODE = ("data", "models", "inference/model.py")
 
+SLOW = 0.5  # seconds: JAX's cache did not have the program, or it is large
 DIGEST = 32  # bytes of a hash before each program: a damaged constant would change results
 
 _folder: pathlib.Path | None = None  # of this process, once it keeps programs
@@ -87,7 +89,11 @@ def traced(function: jax.stages.Wrapped, folder: pathlib.Path, *arguments: Any) 
   path = folder / f"{_hash(repr(shapes).encode())}.bin"
 
   def compile(exported):
-    return jax.jit(exported.call).lower(*shapes).compile()
+    begun = time.perf_counter()
+    program = jax.jit(exported.call).lower(*shapes).compile()
+    if time.perf_counter() - begun > SLOW:
+      _return_memory()
+    return program
 
   try:
     kept = path.read_bytes()
@@ -101,15 +107,13 @@ def traced(function: jax.stages.Wrapped, folder: pathlib.Path, *arguments: Any) 
   except Exception:  # a backend may have operations that JAX does not export
     return function
   _write(path, hashlib.sha256(content).digest() + content)
-  program = compile(exported)
-  _return_memory()
-  return program
+  return compile(exported)
 
 
 def _return_memory():
   """Return to the system what compiling has freed: glibc would keep 200 MB of it."""
   with contextlib.suppress(OSError, TypeError, AttributeError):  # another C library
-    ctypes.CDLL(None).malloc_trim(0)
+    ctypes.CDLL(None).malloc_trim(ctypes.c_size_t(0))
 
 
 def _write(path, content):

@@ -310,7 +310,7 @@ def _along_both(x, kernel):
   """Filter float[B, T, D] with square float[length, columns, K]: float[B, T', D, K]."""
   half = kernel.shape[1] // 2
   first, last = (jnp.repeat(column, half, 2) for column in (x[..., :1], x[..., -1:]))
-  x = jnp.concatenate([first, x, last], 2)  # jax2onnx converts jnp.pad's "edge" wrongly
+  x = jnp.concatenate([first, x, last], 2)  # jax2onnx 0.17.1 converts jnp.pad's "edge" wrongly
   return jax.lax.conv_general_dilated(
     x[..., None],
     kernel[:, :, None],

@@ -185,7 +185,8 @@ def _never_correct(protocol: Protocol, stored: dict[str, Any] | None) -> list[st
     return []
   units, count, n = f"{protocol.unit}s", stored["count"], stored["n"]
   if not count:
-    return [paragraphs(f"At least one seed of one network is right on each of the {n} {units}.")]
+    text = f"Each of the {n} {units} is classified correctly by at least one seed of one network."
+    return [paragraphs(text)]
   text = (
     f"No seed of any of {len(stored['entries'])} networks classifies {count} of {n} {units}"
     f" correctly. A perfect choice among them would reach {100 * (1 - count / n):.1f} %."

@@ -54,7 +54,7 @@ def device_mesh() -> Mesh:
 def shard_batch(
   batch: dict[str, np.ndarray], mesh: Mesh
 ) -> dict[str, jax.Array] | dict[str, np.ndarray]:
-  """Put the entries that the steps read on the devices, sharded along the first axis.
+  """Return the entries that the steps read, on the devices, sharded along the first axis.
 
   Args:
     batch: Arrays of one batch by name, at least DEVICE_FIELDS, and perhaps 'stop'. If the mesh has
@@ -62,7 +62,8 @@ def shard_batch(
     mesh: The devices.
 
   Returns:
-    The entries DEVICE_FIELDS, and 'stop' if it is there; as they are if the device is one CPU.
+    The entries DEVICE_FIELDS, and 'stop' if it is there. If the device is one CPU, they are the
+    given arrays, which must not change until the step has ended.
 
   Raises:
     UserError: If the devices cannot share the batch equally.

@@ -146,8 +146,8 @@ class Predictor:
       raise UserError(f"label={label!r}: give one of {', '.join(model.classes)}")
     if not self.explains:
       raise UserError(
-        f"{model.name} reads a waveform, in which Grad-CAM shows nothing: start the page with"
-        " --model=axis_features_10"
+        f"{model.name} reads a waveform, and Grad-CAM needs a model that reads a log-mel, as"
+        " axis_features_10"
       )
     with tempfile.TemporaryDirectory(prefix="genre_jax-") as folder:
       track = self._read(path, folder)

@@ -217,8 +217,8 @@ def _export_onnx(model, folder):
 
 
 @needs_onnx
-@pytest.mark.parametrize("network", ["split_cnn", "square_cnn"])
-def test_networks_with_learned_kernels_become_onnx(tmp_path, network):
+@pytest.mark.parametrize("network", ["split_cnn", "square_cnn", "axis_features_2d"])
+def test_networks_of_axis_kernels_become_onnx(tmp_path, network):
   _export_onnx(write_small_model(tmp_path, network=network), tmp_path)
 
 

@@ -125,6 +125,18 @@ def test_average_follows_the_parameters():
   assert new.variables() is new.ema
 
 
+def test_a_step_takes_host_arrays_and_device_arrays_alike():
+  model, tx, batch = Baseline(3), optax.adam(0.1), _batch()
+  step = steps.make_train_step(model, tx, _config())
+  one = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",))
+  shared = steps.shard_batch({**batch, "track": np.arange(8)}, one)
+  assert shared.keys() == batch.keys()
+  (a, first), (b, second) = (
+    step(_state(model, tx, batch), given) for given in (shared, jax.device_put(batch))
+  )
+  jax.tree.map(np.testing.assert_array_equal, (a, first), (b, second))
+
+
 def test_a_batch_that_devices_cannot_share_is_refused():
   mesh = jax.sharding.AbstractMesh((3,), ("data",))
   with pytest.raises(UserError, match="multiple of 3"):
