@@ -8,10 +8,11 @@ The default tests new takes of known speakers (split.name=takes). For new speake
 --config.split.name=speaker_kfold and --config.split.fold=0 to 5. To compare networks, set
 --config.model.name=square_cnn or baseline.
 
-Cost: not measured with today's `split_cnn`.
+Cost: 1.4 minutes of training on one shared CPU core.
 
-Result: not measured with today's `split_cnn`. Takes 5 to 9, n = 300 recordings of known speakers,
-are the development set: they were used to choose the recipe.
+Result: 99.6 % [98.7, 100.0] of takes 5 to 9, n = 300 recordings of known speakers, mean of 3 seeds
+(digits in docs/results); `baseline` has the same. The brackets are the 95 % interval of a bootstrap
+over recordings and seeds. These takes are the development set: they were used to choose the recipe.
 """
 
 from genre_jax.experiments import base
