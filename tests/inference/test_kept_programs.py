@@ -1,6 +1,7 @@
 """Test that kept programs give what newly traced ones give, and are used only for their model."""
 
 import json
+import types
 
 import jax
 import numpy as np
@@ -97,3 +98,17 @@ def test_a_cache_that_cannot_be_written_is_not_used(cache, small_model):
   cache.rmdir()
   assert len(loaded.infer(*segments(loaded))[0]) == 5
   assert not loaded.programs.exists()
+
+
+@pytest.mark.parametrize("error", [None, OSError, TypeError, AttributeError])
+def test_memory_is_returned_where_the_c_library_can(monkeypatch, error):
+  called = []
+
+  def library(name):
+    if error:
+      raise error
+    return types.SimpleNamespace(malloc_trim=called.append)
+
+  monkeypatch.setattr(kept_programs.ctypes, "CDLL", library)
+  kept_programs._return_memory()
+  assert len(called) == (error is None)

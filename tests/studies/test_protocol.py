@@ -15,6 +15,7 @@ from genre_jax.studies import (
   mfcc_reference,
   protocol_runs,
   protocols,
+  results_page,
   stored_results,
 )
 from tests.conftest import ROOT
@@ -159,6 +160,11 @@ def test_damaged_results_are_named(tmp_path):
   (tmp_path / "P2.json").write_text('{"rows": [')
   with pytest.raises(UserError, match="P2.json is not a file of results"):
     protocol_runs.write_page(str(tmp_path), str(tmp_path / "page.md"))
+
+
+def test_each_track_is_right_once():
+  stored = {"rows": [], "never_correct": {"entries": ["a", "b"], "count": 0, "n": 3, "tracks": {}}}
+  assert "Each of the 3 tracks is classified correctly" in results_page.section("P3", stored)
 
 
 def test_the_page_is_that_of_the_stored_results(tmp_path):
