@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -174,3 +175,22 @@ def test_words():
     for number, line in enumerate(path.read_text().splitlines(), 1):
       found = FORBIDDEN.search(line)
       assert not found, f"{path.relative_to(ROOT)}:{number}: {found[0]!r} (docs: plain words)"
+
+
+@pytest.mark.slow
+def test_the_example_of_predict_is_what_it_prints(gtzan, tmp_path):
+  songs = tmp_path / "songs"
+  songs.mkdir()
+  for name in ("blues.00000", "jazz.00001", "metal.00000"):
+    shutil.copy(gtzan / "audio" / name.split(".")[0] / f"{name}.flac", songs)
+  done = subprocess.run(
+    [sys.executable, "-m", "genre_jax", "predict", "--model=axis_features_10", "songs"],
+    cwd=tmp_path,
+    env={**os.environ, "PYTHONPATH": str(ROOT)},
+    capture_output=True,
+    text=True,
+  )
+  table = "".join(f"    {line}\n" for line in done.stdout.splitlines())
+  assert table.count("\n") == 4
+  for page in ("README.md", "docs/index.md", "docs/start/quickstart.md", "docs/how-to/predict.md"):
+    assert table in (ROOT / page).read_text(), f"{page}: {table}"
