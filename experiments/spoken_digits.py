@@ -13,6 +13,8 @@ Cost: 1.4 minutes of training on one shared CPU core.
 Result: 99.6 % [98.7, 100.0] of takes 5 to 9, n = 300 recordings of known speakers, mean of 3 seeds
 (digits in docs/results); `baseline` has the same. The brackets are the 95 % interval of a bootstrap
 over recordings and seeds. These takes are the development set: they were used to choose the recipe.
+Of new speakers, n = 2,700, it classifies 81.1 % [70.8, 89.1] (two seeds, bootstrap over six
+speakers), 5.8 points [1.7, 12.4] less than `square_cnn`.
 """
 
 from genre_jax.experiments import base

@@ -223,6 +223,7 @@ PROTOCOLS = {
     _same_recipe(
       "spoken_digits", 2, (0, 1, 2, 3, 4, 5), networks=FEW_NETWORKS, split__name="speaker_kfold"
     ),
+    pairs=(LEARNED_PAIR,),
     corpus="fsdd",
     groups="speakers",
   ),

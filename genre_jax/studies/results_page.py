@@ -12,6 +12,8 @@ from genre_jax.studies.markdown import interval, number, paragraphs, percent, ta
 from genre_jax.studies.protocols import PROTOCOLS, Protocol
 from genre_jax.studies.stored_results import read_results
 
+NAMED_TRACKS = 50  # of those that no network classifies correctly
+
 HEADER = """# Results of the protocols
 
 `python -m genre_jax.protocol` generates this page from the files of `results/`. A protocol is a
@@ -191,7 +193,9 @@ def _never_correct(protocol: Protocol, stored: dict[str, Any] | None) -> list[st
     f"No seed of any of {len(stored['entries'])} networks classifies {count} of {n} {units}"
     f" correctly. A perfect choice among them would reach {100 * (1 - count / n):.1f} %."
   )
-  if stored["tracks"]:
+  if len(stored["tracks"]) > NAMED_TRACKS:
+    text += f" The stored results name these {units}."
+  elif stored["tracks"]:
     source = stored["predictions_of"]
     text += f" These {units}, with the prediction of seed {source['seed']} of {source['entry']}: "
     text += ", ".join(f"{track} ({label})" for track, label in stored["tracks"].items()) + "."
