@@ -44,8 +44,10 @@ def write_shards(
   tasks = [(work.reader, work.frontend, clip) for _, clips in parts for clip in clips]
   log_mels = in_order(log_mel_of, tasks, workers if len(tasks) > 8 else 1)
   with contextlib.closing(log_mels):
+    # The first result starts the workers, which go on while TensorFlow is imported for writing.
+    results = itertools.chain(list(itertools.islice(log_mels, 1)), log_mels)
     for number, clips in parts:
-      write_shard(work, number, clips, itertools.islice(log_mels, len(clips)))
+      write_shard(work, number, clips, itertools.islice(results, len(clips)))
       yield number
 
 
@@ -70,8 +72,6 @@ def write_prepared(
   Raises:
     UserError: If the source has no tracks, or none can be read.
   """
-  import tensorflow_datasets as tfds
-
   clips = list(source.clips)
   if not clips:
     raise UserError(f"the source {source.name} has no tracks to prepare")
@@ -87,6 +87,8 @@ def write_prepared(
   ) as bar:
     for number in engine(work, [(i, parts[i]) for i in missing]):
       bar.update(len(parts[number]))
+  import tensorflow_datasets as tfds  # here: the workers start before it
+
   for path in partial.glob(".*.tmp"):  # of processes that were killed
     path.unlink(missing_ok=True)
 

@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+IN_FLIGHT = 64  # tasks per worker: they last while the caller imports TensorFlow
+
 
 def _follow_parent() -> None:
   """Ignore Ctrl-C in a worker, which the parent handles, and end when the parent ends."""
@@ -46,7 +48,7 @@ def in_order(function: Callable[..., Any], tasks: Iterable[tuple], workers: int)
     try:
       for task in tasks:
         waiting.append(pool.submit(function, *task))
-        if len(waiting) >= 4 * workers:
+        if len(waiting) >= IN_FLIGHT * workers:
           yield waiting.popleft().result()
       while waiting:
         yield waiting.popleft().result()
