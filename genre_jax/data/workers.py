@@ -1,4 +1,4 @@
-"""Process many clips in several processes, with results in order and few tasks in flight."""
+"""Process many clips in several processes, with results in order and a limit of tasks in flight."""
 
 import collections
 import concurrent.futures
