@@ -152,7 +152,7 @@ PROTOCOLS = {
       Entry(
         f"published_tf_split, {OWN}, fold 0",
         "leaky_published_tf_split",
-        1,
+        3,
         (0,),
         {"split.name": "artist_kfold"},
       ),
