@@ -8,10 +8,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genre_jax.models.fast_conv import FastConv
 from genre_jax.models.layers import (
   at_least_float32,
   masked_statistics,
-  pool_axis,
+  max_pool,
   standardize_window,
 )
 
@@ -48,12 +49,12 @@ class Baseline(nn.Module):
     mask = jnp.ones(log_mel.shape[:2], bool) if frame_mask is None else frame_mask
     mask = mask.astype(self.dtype)
     for i, channels in enumerate(self.channels):
-      x = nn.Conv(channels, (3, 3), use_bias=False, dtype=self.dtype, name=f"conv_{i}")(x)
+      x = FastConv(channels, (3, 3), use_bias=False, dtype=self.dtype, name=f"conv_{i}")(x)
       # Pooling before normalization gives the same up to the sign of the scale, and needs a quarter
       # of the operations.
       x = jnp.where(mask[..., None, None] > 0, x, jnp.finfo(self.dtype).min)
-      x = pool_axis(pool_axis(x, 2, 1), 2, 2)
-      mask = pool_axis(mask, 2, 1)
+      x = max_pool(x)
+      mask = mask[:, : 2 * x.shape[1] : 2]  # padding is at the end
       norm = nn.BatchNorm(
         use_running_average=not train, momentum=0.9, dtype=self.dtype, name=f"norm_{i}"
       )

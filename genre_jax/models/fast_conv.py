@@ -22,7 +22,7 @@ _WIDE = 32
 # In one dimension: outputs times channels of a block, and input channels that rule out blocks.
 _BLOCK, _BLOCK_CHANNELS = 128, 8
 # With fewer input channels XLA's own gradient for a two-dimensional kernel is faster.
-_FEW = 16
+_FEW = 32
 
 
 class FastConv(nn.Module):
@@ -31,12 +31,14 @@ class FastConv(nn.Module):
   Attributes:
     features: Number of output channels.
     kernel: (frames, bands).
+    use_bias: False for no bias.
     dtype: Dtype of the computation.
   """
 
   grad_cam_layer = True  # Grad-CAM may show this layer's output
   features: int
   kernel: tuple[int, int]
+  use_bias: bool = True
   dtype: jax.typing.DTypeLike = jnp.float32
 
   @nn.compact
@@ -48,7 +50,9 @@ class FastConv(nn.Module):
       (*self.kernel, x.shape[-1], self.features),
       jnp.float32,
     )
-    bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+    bias = jnp.zeros(self.features, jnp.float32)
+    if self.use_bias:
+      bias = self.param("bias", nn.initializers.zeros, bias.shape, bias.dtype)
     return conv(*(value.astype(self.dtype) for value in (x, kernel, bias)))
 
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from genre_jax.models.fast_conv import FastConv
-from genre_jax.models.layers import at_least_float32, pool_axis, standardize_window
+from genre_jax.models.layers import at_least_float32, max_pool, standardize_window
 
 
 class PublishedBaseline(nn.Module):
@@ -49,7 +49,7 @@ class PublishedBaseline(nn.Module):
     x = standardize_window(log_mel, frame_mask).astype(self.dtype)
     for i, channels in enumerate(self.channels):
       x = FastConv(channels, (5, 5), dtype=self.dtype, name=f"conv_{i}")(x)
-      x = nn.relu(_pool(x))
+      x = nn.relu(max_pool(x))
     x = x.reshape(x.shape[0], -1)
     x = nn.relu(nn.Dense(50, dtype=self.dtype, name="hidden")(x))
     self.sow("intermediates", "embedding", x)
@@ -100,21 +100,13 @@ class PublishedTfSplit(nn.Module):
         FastConv(channels, kernel, dtype=self.dtype, name=f"{name}_{i}")
         for i, channels in enumerate(self.channels)
       )
-      branches.append(dropout(nn.relu(_pool(second(nn.relu(first(x))))), self.pool_dropout))
+      branches.append(dropout(nn.relu(max_pool(second(nn.relu(first(x))))), self.pool_dropout))
     x = jnp.concatenate(branches, axis=-1)
     x = nn.relu(FastConv(256, (5, 5), dtype=self.dtype, name="merged_0")(x))
-    x = _pool(FastConv(256, (5, 5), dtype=self.dtype, name="merged_1")(x))
+    x = max_pool(FastConv(256, (5, 5), dtype=self.dtype, name="merged_1")(x))
     x = dropout(nn.relu(x), self.pool_dropout)
     x = x.reshape(x.shape[0], -1)
     x = nn.relu(nn.Dense(50, dtype=self.dtype, name="hidden")(x))
     self.sow("intermediates", "embedding", x)
     x = nn.Dense(self.num_classes, dtype=self.dtype, name="logits")(dropout(x, self.dropout))
     return x.astype(at_least_float32(self.dtype))
-
-
-def _pool(x):
-  """Return the maximum over 2 x 2 places.
-
-  Before a ReLU it gives the same as after it, and the ReLU then has less to do.
-  """
-  return pool_axis(pool_axis(x, 2, 1), 2, 2)

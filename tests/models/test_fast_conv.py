@@ -32,10 +32,10 @@ def _output_and_gradients(layer, variables, x):
   return jax.tree.leaves(jax.jit(run)(variables, x))
 
 
-def _pair(shape, kernel, dtype=jnp.float32):
-  """Return (our layer, Flax's layer, variables with a bias, x)."""
-  ours = fast_conv.FastConv(kernel[-1], kernel[:2], dtype=dtype)
-  theirs = nn.Conv(kernel[-1], kernel[:2], dtype=dtype, precision="highest")
+def _pair(shape, kernel, dtype=jnp.float32, use_bias=True):
+  """Return (our layer, Flax's layer, variables, x)."""
+  ours = fast_conv.FastConv(kernel[-1], kernel[:2], use_bias=use_bias, dtype=dtype)
+  theirs = nn.Conv(kernel[-1], kernel[:2], use_bias=use_bias, dtype=dtype, precision="highest")
   x = jax.random.normal(jax.random.key(0), shape)
   return ours, theirs, random_variables(theirs, x), x
 
@@ -65,6 +65,10 @@ def test_initial_parameters_equal_flax(kernel):
 )
 def test_output_and_gradients_equal_flax(shape, kernel):
   _assert_equal(*_pair(shape, kernel), 1e-5)
+
+
+def test_without_bias_equals_flax():
+  _assert_equal(*_pair((2, 6, 9, 3), (3, 3, 3, 4), use_bias=False), 1e-5)
 
 
 @pytest.mark.parametrize("channels", [pytest.param(1, marks=pytest.mark.slow), 8])

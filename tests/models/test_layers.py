@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genre_jax.models.layers import BatchNorm, Conv, center_frames, masked_statistics, pool_axis
+from genre_jax.models.layers import BatchNorm, Conv, center_frames, masked_statistics, max_pool
 
 
 def test_centered_frames_have_mean_zero_and_a_floor(log_mel):
@@ -56,5 +56,6 @@ def test_statistics_of_valid_frames():
 
 
 def test_pooling_drops_the_remainder():
-  x = jnp.arange(14.0).reshape(1, 7, 2)
-  np.testing.assert_array_equal(pool_axis(x, 3, 1), [[[4.0, 5.0], [10.0, 11.0]]])
+  x = jnp.arange(2 * 5 * 3 * 1.0).reshape(2, 5, 3, 1)
+  first = [[[4.0], [10.0]], [[19.0], [25.0]]]
+  np.testing.assert_array_equal(max_pool(x)[..., 0], first)
