@@ -8,7 +8,6 @@ A module of `benchmarks/suites` defines
     CONTENDERS   {name: Contender}
     REPEATS      optional: upper limit of the interleaved runs, for slow tasks
     NOTES        optional: anchor of the section of docs/results/speed-notes.md about this suite
-    VARIABLES    optional: environment variables of the contenders' processes
     remarks(outcomes)  optional: lines below the table, from {(case, threads): Outcome}
 
 A suite without interleaved runs defines TITLE, TARGET and `report(options)`, which measures and

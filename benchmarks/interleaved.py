@@ -30,7 +30,7 @@ class Worker:
   """The process of one contender.
 
   Args:
-    suite: the contender's suite.
+    suite: module name of the contender's suite.
     name: key of the contender in CONTENDERS.
     environment: a key of ENVIRONMENTS.
     threads: 'one' restricts it to one core.
@@ -39,13 +39,7 @@ class Worker:
   """
 
   def __init__(
-    self,
-    suite: types.ModuleType,
-    name: str,
-    environment: str,
-    threads: str,
-    limit: float,
-    folder: str,
+    self, suite: str, name: str, environment: str, threads: str, limit: float, folder: str
   ):
     self._limit = limit
     python = python_of(environment)
@@ -53,7 +47,7 @@ class Worker:
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
     self._errors = tempfile.TemporaryFile()
     self._process = subprocess.Popen(
-      [python, "-m", "benchmarks.worker", suite.__name__, name, threads],
+      [python, "-m", "benchmarks.worker", suite, name, threads],
       cwd=ROOT,
       bufsize=0,
       stdin=subprocess.PIPE,
@@ -65,7 +59,6 @@ class Worker:
         **dict.fromkeys(names, count),
         "TMPDIR": folder,
         "TF_CPP_MIN_LOG_LEVEL": "2",
-        **getattr(suite, "VARIABLES", {}),
       },
     )
     self._pending = b""
@@ -137,7 +130,7 @@ def measure(
         path = os.path.join(folder, f"{number}.npy")
         _progress(f"{name}: setting up")
         try:
-          workers[name] = Worker(suite, name, one.environment, threads, limit, folder)
+          workers[name] = Worker(suite.__name__, name, one.environment, threads, limit, folder)
         except UserError as error:
           outcome.failures[name] = str(error)
           continue

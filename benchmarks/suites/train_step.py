@@ -17,15 +17,11 @@ from benchmarks.harness import Contender, cores, format_ratio
 TITLE = "Training step"
 TARGET = (
   "1.3 x PyTorch for the project's own networks, as fast for the published ones; eager or compiled,"
-  " channels first or last, whichever is fastest; all with large pages"
-  " (`GLIBC_TUNABLES=glibc.malloc.hugetlb=1`)"
+  " channels first or last, whichever is fastest"
 )
 NOTES = "training-step"
 THREADS = ("one", "all")
 REPEATS = 3
-# All contenders get large pages. XLA and PyTorch request the memory of large arrays anew in each
-# step, and the page faults take up to a fifth of it.
-VARIABLES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 # PyTorch compiled took 1.1 x its eager time in two runs, or gave another loss.
 SLOW_COMPILED = "published_tf_split"
 
