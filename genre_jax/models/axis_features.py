@@ -89,14 +89,14 @@ class AxisFeatures(nn.Module):
     if frame_mask is not None:
       log_mel, mask = repeat_short_segments(log_mel, mask)
     x = self._statistics(log_mel, mask)
-    x = BatchNorm(not train, momentum=0.9, dtype=wide, name="statistics_norm")(x)
+    x = BatchNorm(not train, dtype=wide, name="statistics_norm")(x)
     linear = self._drop(self.dropout, x, train)
     linear = nn.Dense(
       self.num_classes, dtype=wide, kernel_init=nn.initializers.zeros, name="logits_linear"
     )(linear)
     x = self._drop(self.statistics_dropout, x, train)
     x = nn.Dense(self.hidden, use_bias=False, dtype=self.dtype, name="hidden")(x)
-    x = nn.relu(BatchNorm(not train, momentum=0.9, dtype=self.dtype, name="hidden_norm")(x))
+    x = nn.relu(BatchNorm(not train, dtype=self.dtype, name="hidden_norm")(x))
     self.sow("intermediates", "embedding", x)
     x = self._drop(self.dropout, x, train)
     other = nn.Dense(self.num_classes, dtype=wide, name="logits_hidden")(x)

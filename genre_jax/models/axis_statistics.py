@@ -24,10 +24,11 @@ from genre_jax.models.axis_kernels import (
   MODULATION_FRAMES,
   SQUARE_STRIDE,
 )
-from genre_jax.models.layers import mask_after, masked_statistics
+from genre_jax.models.layers import mask_after
 
 BLOCK = 12  # frames of waves that one product computes
 
+_MIN_VARIANCE = 1e-5  # added before a square root, whose gradient at 0 (silence) is infinite
 _MIN_POWER = 1e-4  # added to modulation powers before the logarithm: 0.2 dB, squared
 _MIN_DEVIATION = 0.05  # added to standard deviations before dividing by them: 1 dB
 _MIN_CUBE = 0.01  # added before dividing third moments: (4 dB) ** 3
@@ -116,6 +117,13 @@ def _mean(x, mask):
   return (x * mask[..., None]).sum(1) / jnp.maximum(mask.sum(1), 1)[:, None]
 
 
+def _mean_and_deviation(x, mask):
+  """Return float[B, 2 * D]: mean and standard deviation as of `_mean`."""
+  mean = _mean(x, mask)
+  deviation = jnp.sqrt(_mean(jnp.square(x - mean[:, None]), mask) + _MIN_VARIANCE)
+  return jnp.concatenate([mean, deviation], -1)
+
+
 def _product(x, matrix):
   """Return float[..., K] of float[..., M] and float[M, K].
 
@@ -155,7 +163,7 @@ def frequency_statistics(shape, differences, mask, square):
     size = _grouped(differences[..., index], bands)
     signed = _mean(_difference(shape[..., 0], frames, bands), valid)
     parts += [
-      masked_statistics(size, valid, ("mean", "std")),
+      _mean_and_deviation(size, valid),
       _mean_step(size, valid),
       _grouped(jnp.abs(signed), bands),
     ]
@@ -184,7 +192,7 @@ def time_statistics(level, differences, mask, square):
     signed = _difference(level[..., 0], frames, bands)
     second, third = (_mean(signed**k, valid) for k in (2, 3))
     skewness = third / (second * jnp.sqrt(second + 1e-9) + _MIN_CUBE)
-    parts += [masked_statistics(size, valid, ("mean", "std")), _grouped(skewness, bands)]
+    parts += [_mean_and_deviation(size, valid), _grouped(skewness, bands)]
   return jnp.concatenate(parts, -1)
 
 
@@ -211,7 +219,7 @@ def cepstral_statistics(first, fine, mask):
     absolute value of higher ones in groups of 4, and, for the first CORRELATED coefficients, the
     skewness and the correlation of each pair.
   """
-  parts = [masked_statistics(first, mask, ("mean", "std"))]
+  parts = [_mean_and_deviation(first, mask)]
   first = first[..., :CORRELATED]
   parts += [_pooled(_mean(x, mask), 4) for x in (fine, jnp.abs(fine))]
   weight = mask[..., None]

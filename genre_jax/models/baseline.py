@@ -10,8 +10,9 @@ import jax.numpy as jnp
 
 from genre_jax.models.fast_conv import FastConv
 from genre_jax.models.layers import (
+  BatchNorm,
   at_least_float32,
-  masked_statistics,
+  frame_weights,
   max_pool,
   standardize_window,
 )
@@ -46,8 +47,7 @@ class Baseline(nn.Module):
       float32[batch, num_classes].
     """
     x = standardize_window(log_mel, frame_mask).astype(self.dtype)
-    mask = jnp.ones(log_mel.shape[:2], bool) if frame_mask is None else frame_mask
-    mask = mask.astype(self.dtype)
+    mask = frame_weights(frame_mask, *log_mel.shape[:2], self.dtype)
     for i, channels in enumerate(self.channels):
       x = FastConv(channels, (3, 3), use_bias=False, dtype=self.dtype, name=f"conv_{i}")(x)
       # Pooling before normalization gives the same up to the sign of the scale, and needs a quarter
@@ -55,16 +55,12 @@ class Baseline(nn.Module):
       x = jnp.where(mask[..., None, None] > 0, x, jnp.finfo(self.dtype).min)
       x = max_pool(x)
       mask = mask[:, : 2 * x.shape[1] : 2]  # padding is at the end
-      norm = nn.BatchNorm(
-        use_running_average=not train, momentum=0.9, dtype=self.dtype, name=f"norm_{i}"
-      )
-      # With another dtype than float32 Flax combines it with float32 statistics.
-      with jax.numpy_dtype_promotion("standard"):
-        x = norm(jnp.where(mask[..., None, None] > 0, x, 0))
+      x = jnp.where(mask[..., None, None] > 0, x, 0)
+      x = BatchNorm(not train, dtype=self.dtype, name=f"norm_{i}")(x)
       x = nn.relu(x) * mask[..., None, None]
     weight = mask.sum(1)[:, None] * x.shape[2]
     mean = x.sum((1, 2)) / jnp.maximum(weight, 1)
-    x = jnp.concatenate([mean, masked_statistics(x.mean(2), mask, ("max",)).astype(self.dtype)], -1)
+    x = jnp.concatenate([mean, x.mean(2).max(1)], -1)  # padding is 0, and no value is lower
     self.sow("intermediates", "embedding", x)
     x = nn.Dropout(self.dropout, deterministic=not train)(x)
     x = nn.Dense(self.num_classes, dtype=self.dtype, name="logits")(x)

@@ -1,7 +1,7 @@
 """Train convolutions faster on CPU, with the parameters and results of `flax.linen.Conv`.
 
 If a gradient is computed and the platform is the CPU, each of output, input gradient and kernel
-gradient of `FastConv` and `conv_1d` takes the form that was measured to be fastest there
+gradient of `FastConv` takes the form that was measured to be fastest there
 (docs/results/speed-notes.md). On other platforms, and in inference and exports, XLA's own
 convolution runs. `musicnn.py` uses `blocks_1d` everywhere.
 """
@@ -19,8 +19,8 @@ from genre_jax.models import winograd
 _MANY = 64
 # Channels that fill the vectors of a matrix product; with fewer, bands are moved to the channels.
 _WIDE = 32
-# In one dimension: outputs times channels of a block, and input channels that rule out blocks.
-_BLOCK, _BLOCK_CHANNELS = 128, 8
+# Of `blocks_1d`: outputs times channels of a block.
+_BLOCK = 128
 # With fewer input channels XLA's own gradient for a two-dimensional kernel is faster.
 _FEW = 32
 
@@ -207,71 +207,28 @@ def column_sums(x):
   return jnp.ones((1, x.shape[0]), x.dtype) @ x
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def conv_1d(x, kernel, stride=1, padding=(0, 0)):
-  """Convolve in one dimension.
+def blocks_1d(x, kernel, padding):
+  """Convolve one channel along time by one matrix product of blocks with shifted kernels.
 
   Args:
-    x: float[N, L, C].
-    kernel: float[k, C, D].
-    stride: Inputs between outputs.
+    x: float[N, L].
+    kernel: float[k, D].
     padding: Number of zeros (before, after).
 
   Returns:
     float[N, L', D].
   """
-  return _plain_1d(x, kernel, stride, padding)
-
-
-def _plain_1d(x, kernel, stride, padding):
-  return jax.lax.conv_general_dilated(
-    x, kernel, (stride,), [padding], dimension_numbers=("NHC", "HIO", "NHC")
-  )
-
-
-def _forms_1d(stride, padding):
-  """Return the fast form for the CPU and XLA's own."""
-  return (
-    functools.partial(form, stride=stride, padding=padding) for form in (blocks_1d, _plain_1d)
-  )
-
-
-def _forward_1d(x, kernel, stride, padding):
-  fast, plain = _forms_1d(stride, padding)
-  return jax.lax.platform_dependent(x, kernel, cpu=fast, default=plain), (x, kernel)
-
-
-def _backward_1d(stride, padding, saved, dy):
-  fast, plain = (
-    lambda x, kernel, dy, form=form: jax.vjp(form, x, kernel)[1](dy)
-    for form in _forms_1d(stride, padding)
-  )
-  return jax.lax.platform_dependent(*saved, dy, cpu=fast, default=plain)
-
-
-conv_1d.defvjp(_forward_1d, _backward_1d)
-
-
-def blocks_1d(x, kernel, stride, padding):
-  """Compute `conv_1d` by one matrix product of blocks of inputs with shifted copies of the kernel.
-
-  With many input channels XLA's convolution runs, which is faster then.
-  """
-  rows, length, channels = x.shape
-  width, _, features = kernel.shape
-  group = _BLOCK // features
-  outputs = (length + sum(padding) - width) // stride + 1
-  if group < 2 or outputs < 1 or channels >= _BLOCK_CHANNELS:
-    return _plain_1d(x, kernel, stride, padding)
-  blocks, step = -(-outputs // group), group * stride
-  reach = -(-((group - 1) * stride + width) // step)  # blocks that a block of outputs covers
-  after = (blocks + reach - 1) * step - padding[0] - length
-  x = jax.lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (padding[0], after, 0), (0, 0, 0)))
-  x = x.reshape(rows, blocks + reach - 1, step * channels)
+  rows, length = x.shape
+  width, features = kernel.shape
+  group = max(_BLOCK // features, 1)
+  outputs = length + sum(padding) - width + 1
+  blocks = -(-outputs // group)
+  reach = -(-(group - 1 + width) // group)  # blocks that a block of outputs covers
+  after = (blocks + reach - 1) * group - padding[0] - length
+  x = jax.lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (padding[0], after, 0)))
+  x = x.reshape(rows, blocks + reach - 1, group)
   x = jnp.concatenate([x[:, i : i + blocks] for i in range(reach)], -1)
-  free = reach * step - width
-  kernel = jnp.stack(
-    [jnp.pad(kernel, ((i * stride, free - i * stride), (0, 0), (0, 0))) for i in range(group)], 2
-  )
-  y = x.reshape(rows * blocks, -1) @ kernel.reshape(reach * step * channels, group * features)
+  free = reach * group - width
+  kernel = jnp.stack([jnp.pad(kernel, ((i, free - i), (0, 0))) for i in range(group)], 1)
+  y = x.reshape(rows * blocks, -1) @ kernel.reshape(reach * group, group * features)
   return y.reshape(rows, blocks * group, features)[:, :outputs]

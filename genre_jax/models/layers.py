@@ -1,17 +1,15 @@
-"""Define the layers that several networks share: normalization, convolution, pooling over time.
+"""Define the layers that several networks share: normalization, pooling, statistics over time.
 
 The architectures of `genre_jax/models/` import this module; it imports no data, config or training
 code. Every array has the axis order (batch, time, frequency, channel). No layer pads time, and
 every statistic over time takes a mask, so that the content of padded frames reaches no logit.
 """
 
-from collections.abc import Sequence
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genre_jax.models.fast_conv import column_sums, conv_1d
+from genre_jax.models.fast_conv import column_sums
 
 # dB per unit of a network's input: the levels of music (standard deviation 15 to 20 dB) get near 1.
 DB_SCALE = 20.0
@@ -73,41 +71,6 @@ def center_frames(log_mel, floor_db=60.0):
   return x - x.mean(2, keepdims=True)
 
 
-def masked_statistics(x, mask, kinds: Sequence[str] = ("mean", "std", "max")):
-  """Compute statistics over time of the valid frames.
-
-  Args:
-    x: float[B, T, D].
-    mask: float[B, T], 1 where a frame is valid. A row without a valid frame gives 0 (std: the
-      square root of 1e-5).
-    kinds: Any of 'mean', 'std', 'max'.
-
-  Returns:
-    At least float32[B, len(kinds) * D], in the order of `kinds`.
-
-  Raises:
-    ValueError: If a kind is unknown.
-  """
-  x = x.astype(at_least_float32(x.dtype))
-  weight = mask[:, :, None].astype(x.dtype)
-  x = jnp.where(weight > 0, x, 0)
-  count = jnp.maximum(weight.sum(1), 1)
-  mean = x.sum(1) / count
-  out = []
-  for kind in kinds:
-    if kind == "mean":
-      out.append(mean)
-    elif kind == "std":
-      variance = (jnp.square(x - mean[:, None]) * weight).sum(1) / count
-      out.append(jnp.sqrt(variance + _EPSILON))
-    elif kind == "max":
-      largest = jnp.where(weight > 0, x, -jnp.inf).max(1)
-      out.append(jnp.where(weight.sum(1) > 0, largest, 0))
-    else:
-      raise ValueError(f"unknown statistic {kind!r}: give mean, std or max")
-  return jnp.concatenate(out, -1)
-
-
 def mask_after(mask, kernel, stride=1):
   """Return the mask of the outputs of an unpadded convolution or pooling over time.
 
@@ -139,67 +102,6 @@ def max_pool(x):
   batch, frames, bands, channels = x.shape
   x = x[:, : frames // 2 * 2, : bands // 2 * 2]
   return x.reshape(batch, frames // 2, 2, bands // 2, 2, channels).max((2, 4))
-
-
-class Conv(nn.Module):
-  """Convolution without bias and without padding in time, with 'same' padding in frequency.
-
-  A kernel along one axis is computed as a convolution in one dimension, with the other axis in the
-  batch. On CPU the gradient of XLA's two-dimensional convolutions takes 2 to 5 times as long
-  (measured, 32 to 64 channels).
-
-  Attributes:
-    features: Number of output channels.
-    kernel: (frames, bands).
-    frequency_stride: Bands between outputs.
-    zero_sum: Subtract each kernel's mean, so that a constant added to the input changes nothing.
-      The padding then repeats the outermost bands instead of zeros.
-    dtype: Dtype of the computation.
-  """
-
-  grad_cam_layer = True  # Grad-CAM may show this layer's output
-  features: int
-  kernel: tuple[int, int]
-  frequency_stride: int = 1
-  zero_sum: bool = False
-  dtype: jax.typing.DTypeLike = jnp.float32
-
-  @nn.compact
-  def __call__(self, x):
-    """Convolve float[B, T, F, C].
-
-    Returns:
-      dtype[B, T - frames + 1, ceil(F / frequency_stride), features].
-    """
-    batch, time, bands, channels = x.shape
-    frames, width = self.kernel
-    kernel = self.param(
-      "kernel",
-      nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal"),
-      (frames, width, channels, self.features),
-    )
-    if self.zero_sum:
-      kernel = kernel - kernel.mean((0, 1), keepdims=True)
-    x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
-    padding = (width // 2, (width - 1) // 2)
-    if self.zero_sum and width > 1:
-      x = jnp.pad(x, ((0, 0), (0, 0), padding, (0, 0)), "edge")
-      padding = (0, 0)
-    if frames == 1:
-      x = x.reshape(batch * time, x.shape[2], channels)
-      x = conv_1d(x, kernel[0], self.frequency_stride, padding)
-      return x.reshape(batch, time, x.shape[1], self.features)
-    if width == 1 and self.frequency_stride == 1:
-      x = x.swapaxes(1, 2).reshape(batch * bands, time, channels)
-      x = conv_1d(x, kernel[:, 0], 1, (0, 0))
-      return x.reshape(batch, bands, x.shape[1], self.features).swapaxes(1, 2)
-    return jax.lax.conv_general_dilated(
-      x,
-      kernel,
-      (1, self.frequency_stride),
-      [(0, 0), padding],
-      dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
 
 
 @jax.custom_vjp
@@ -248,7 +150,7 @@ class BatchNorm(nn.Module):
   """
 
   use_running_average: bool
-  momentum: float = 0.95
+  momentum: float = 0.9
   dtype: jax.typing.DTypeLike = jnp.float32
 
   @nn.compact

@@ -15,7 +15,7 @@ from genre_jax.models.axis_features import (
   AxisFeaturesTime,
 )
 from genre_jax.models.fast_conv import FastConv
-from genre_jax.models.layers import BatchNorm, Conv
+from genre_jax.models.layers import BatchNorm
 from tests.models.conftest import random_variables
 
 FRAMES = 52  # of log_mel
@@ -175,7 +175,7 @@ def test_there_are_1252_statistics():
 
 
 def test_layers_for_grad_cam_are_marked():
-  assert lib.AxisDifferences.grad_cam_layer and Conv.grad_cam_layer and FastConv.grad_cam_layer
+  assert lib.AxisDifferences.grad_cam_layer and FastConv.grad_cam_layer
   assert not hasattr(BatchNorm, "grad_cam_layer")
 
 
