@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import ENVIRONMENTS, ROOT, Outcome
+from benchmarks.harness import ENVIRONMENTS, ROOT, Outcome, cores, format_ratio
 from genre_jax.errors import UserError
 
 RUN_SECONDS = 0.1  # approximate least length of a run: short tasks are called several times
@@ -43,7 +43,7 @@ class Worker:
   ):
     self._limit = limit
     python = python_of(environment)
-    count = "1" if threads == "one" else str(len(os.sched_getaffinity(0)))
+    count = "1" if threads == "one" else str(cores())
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
     self._errors = tempfile.TemporaryFile()
     self._process = subprocess.Popen(
@@ -210,7 +210,7 @@ def table(outcome: Outcome) -> str:
     ratios = []
     for other in (peer, ours):
       ratio = outcome.ratio(name, other) if other else None
-      ratios.append("" if ratio is None else f"{ratio[1]:.2f} [{ratio[0]:.2f}, {ratio[2]:.2f}]")
+      ratios.append("" if ratio is None else format_ratio(ratio))
     unit, scale, digits = _unit(median)
     lines.append(
       f"| {label} | {median * scale:.{digits}f} {unit} | {low * scale:.{digits}f} to "
@@ -238,7 +238,7 @@ def run_suite(suite: types.ModuleType, repeats: int, limit: float) -> str:
   for case in dict.fromkeys(one.case for one in suite.CONTENDERS.values()):
     for threads in suite.THREADS:
       outcome = outcomes[case, threads] = measure(suite, case, threads, repeats, limit)
-      heading = {"one": "one core", "all": f"{len(os.sched_getaffinity(0))} cores"}[threads]
+      heading = {"one": "one core", "all": f"{cores()} cores"}[threads]
       parts.append(f"{case + ', ' if case else ''}{heading}:\n\n{table(outcome)}")
       print(parts[-1], flush=True)
   remarks = suite.remarks(outcomes) if hasattr(suite, "remarks") else []

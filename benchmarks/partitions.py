@@ -22,7 +22,8 @@ import types
 import soundfile
 from absl import flags
 
-from benchmarks.process_memory import descendants
+from benchmarks.harness import ROOT
+from benchmarks.process_memory import descendants, own_memory
 from genre_jax import command_line
 from genre_jax.distributed import job, manifest, ray_tasks
 from genre_jax.studies.corpora import find_corpus
@@ -33,7 +34,6 @@ SLEEP = flags.DEFINE_float("sleep", 4.6, "Seconds that a simulated partition sle
 CORES = flags.DEFINE_integer("cores", 8, "Simulated cores of each node.", lower_bound=1)
 ONLY = flags.DEFINE_list("only", ["predicted", "simulated"], "Parts to run.")
 
-ROOT = pathlib.Path(__file__).parents[1]
 MODEL = "axis_features_10"
 DISTINCT, SECONDS = 1000, 0.7  # pieces of excerpts; the other files are hard links to them
 PARTITION_FILES = 256
@@ -178,11 +178,6 @@ def simulated_task(work, model, number, files) -> int:
   seconds_file = work.directory / "seconds" / f"{number}"
   seconds_file.write_text(f"{time.monotonic() - start}")
   return number
-
-
-def own_memory() -> int:
-  """Return the bytes of this process in memory."""
-  return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def measure_simulated(folder: pathlib.Path) -> None:

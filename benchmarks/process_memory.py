@@ -27,6 +27,12 @@ def peak_memory(process: subprocess.Popen, peaks: dict[str, float]) -> None:
     time.sleep(EVERY)
 
 
+def own_memory() -> int:
+  """Return the bytes of this process in memory."""
+  with open("/proc/self/statm") as file:
+    return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def descendants(pid: int) -> list[int]:
   """Return the processes that a process started, and those that they started."""
   found = []

@@ -20,7 +20,7 @@ import types
 from absl import flags, logging
 
 import benchmarks.suites
-from benchmarks.harness import Options
+from benchmarks.harness import Options, cores
 from benchmarks.interleaved import python_of, run_suite
 from genre_jax import command_line
 from genre_jax.errors import UserError
@@ -58,7 +58,7 @@ def machine() -> str:
     model = platform.processor() or platform.machine()
   gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
   return (
-    f"{model}, {len(os.sched_getaffinity(0))} cores, {gigabytes:.0f} GB,"
+    f"{model}, {cores()} cores, {gigabytes:.0f} GB,"
     f" {platform.system()} {platform.release()}, Python {platform.python_version()}"
   )
 

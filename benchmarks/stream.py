@@ -9,12 +9,12 @@ not trained.
 
 import os
 import pathlib
-import resource
 import time
 
 import numpy as np
 from absl import flags
 
+from benchmarks.process_memory import own_memory
 from genre_jax import command_line
 from genre_jax.data.audio import read_audio
 from genre_jax.data.sources.gtzan.tracks import published_lists
@@ -53,12 +53,6 @@ def clips(folder, model):
   }
 
 
-def megabytes():
-  """Return the current resident memory in MB."""
-  pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
-  return pages * resource.getpagesize() / 1e6
-
-
 def measure_speed(model, sounds, hours):
   """Time each push over hours of audio, and print a table."""
   rate = model.frontend.sample_rate
@@ -75,7 +69,7 @@ def measure_speed(model, sounds, hours):
     updates += len(listener.push(loop[at : at + size]))
     times.append(time.perf_counter() - begun)
     if number % int(600 / BLOCK_SECONDS) == 0:
-      memory.append(megabytes())
+      memory.append(own_memory() / 1e6)
   times = np.array(times) * 1e3
   print(
     "\n| audio | block | p50 ms | p99 ms | worst ms | real-time factor | predictions |"

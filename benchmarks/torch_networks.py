@@ -117,16 +117,14 @@ class Training:
     log_mel: float32[B, T, M].
     labels: int64[B].
     settings: `optimizer` (adamw, adam, sgd), `learning_rate`, `weight_decay`, `decay_on`,
-      `clip_norm`, `label_smoothing`.
+      `clip_norm`.
     draw: function of (path, shape) that returns the initial values of a parameter.
     compiled: whether torch.compile compiles forward and backward pass.
     channels_last: whether arrays are stored with channels last, or first as is PyTorch's default.
     device: 'cpu' or 'cuda'.
   """
 
-  def __init__(
-    self, name, log_mel, labels, settings, draw, compiled, channels_last=True, device="cpu"
-  ):
+  def __init__(self, name, log_mel, labels, settings, draw, compiled, channels_last, device):
     self.network = NETWORKS[name](*log_mel.shape[1:], classes=int(labels.max()) + 1)
     with torch.no_grad():
       for key, value in self.network.named_parameters():
@@ -141,8 +139,7 @@ class Training:
 
   def loss_of(self, x, labels):
     """Return the mean cross-entropy."""
-    smoothing = self.settings["label_smoothing"]
-    return F.cross_entropy(self.network(x), labels, label_smoothing=smoothing)
+    return F.cross_entropy(self.network(x), labels)
 
   def update(self):
     """Make one step and return the loss before it."""

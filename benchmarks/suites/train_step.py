@@ -36,7 +36,6 @@ OWN = {
   "weight_decay": 0.001,
   "decay_on": "kernel$",
   "clip_norm": 5.0,
-  "label_smoothing": 0.0,
 }
 NETWORKS: dict[str, dict[str, Any]] = {
   "split_cnn": OWN,
@@ -51,7 +50,6 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "weight_decay": 0.02,
     "decay_on": "^hidden/kernel$",
     "clip_norm": 0.0,
-    "label_smoothing": 0.0,
   },
   "published_tf_split": {
     "batch": 8,
@@ -62,7 +60,6 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "weight_decay": 0.0,
     "decay_on": "kernel$",
     "clip_norm": 0.0,
-    "label_smoothing": 0.0,
   },
 }
 CLASSES = 4
@@ -112,7 +109,7 @@ def ours(name: str, settings: dict[str, Any]):
       "clip_norm": settings["clip_norm"],
     }
   )
-  config.train.update({"label_smoothing": settings["label_smoothing"], "ema_decay": 0.0})
+  config.train.update({"label_smoothing": 0.0, "ema_decay": 0.0})
   model = build_model({"name": name}, CLASSES, "float32")
   fixed = {"dropout": 0.0, "statistics_dropout": 0.0, "pool_dropout": 0.0, "linear_share": 1.0}
   fields = {field.name for field in dataclasses.fields(model)}
