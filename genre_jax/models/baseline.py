@@ -40,7 +40,7 @@ class Baseline(nn.Module):
 
     Args:
       log_mel: float[batch, time, frequency, 1] in dB.
-      frame_mask: bool[batch, time], False where a frame is padding; None if no frame is.
+      frame_mask: bool[batch, time], False where a frame is padding, at the end; None if none is.
       train: True to use and update batch statistics and to apply dropout (rng 'dropout').
 
     Returns:
