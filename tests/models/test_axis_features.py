@@ -186,6 +186,13 @@ def test_the_cepstrum_is_scipys():
   np.testing.assert_allclose(jnp.concatenate(parts, -1), expected, atol=1e-5)
 
 
+def test_mean_and_deviation_of_valid_frames():
+  x = np.random.default_rng(0).normal(size=(2, 7, 3)).astype(np.float32)
+  mask = jnp.asarray(np.arange(7)[None] < [[7], [4]], jnp.float32)
+  expected = np.concatenate([x[1, :4].mean(0), x[1, :4].std(0)])
+  np.testing.assert_allclose(lib._mean_and_deviation(x, mask)[1], expected, atol=1e-4)
+
+
 def test_statistics_cover_the_valid_frames_only():
   rng = np.random.default_rng(0)
   cepstra = rng.normal(size=(2, 50, 64)).astype(np.float32)

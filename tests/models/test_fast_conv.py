@@ -1,6 +1,7 @@
 """Test that fast convolutions equal XLA's, with gradients, and that the layer equals Flax's."""
 
 import contextlib
+import functools
 
 import flax.linen as nn
 import jax
@@ -78,13 +79,22 @@ def test_without_bias_equals_flax():
 def test_blocks_equal_xla(length, width, padding, features):
   x = jax.random.normal(jax.random.key(0), (3, length))
   kernel = jax.random.normal(jax.random.key(1), (width, features))
-  names = ("NHC", "HIO", "NHC")
-  expected = jax.lax.conv_general_dilated(
-    x[..., None], kernel[:, None], (1,), [padding], dimension_numbers=names
-  )
-  actual = fast_conv.blocks_1d(x, kernel, padding)
-  atol = 1e-5 * float(jnp.abs(expected).max())
-  np.testing.assert_allclose(actual, expected, rtol=0, atol=atol)
+
+  def plain(x, kernel):
+    names = ("NHC", "HIO", "NHC")
+    return jax.lax.conv_general_dilated(
+      x[..., None], kernel[:, None], (1,), [padding], dimension_numbers=names
+    )
+
+  @functools.partial(jax.jit, static_argnums=0)
+  def run(form, x, kernel):
+    y, vjp = jax.vjp(form, x, kernel)
+    return y, *vjp(jax.random.normal(jax.random.key(2), y.shape))
+
+  blocks = functools.partial(fast_conv.blocks_1d, padding=padding)
+  for actual, expected in zip(run(blocks, x, kernel), run(plain, x, kernel), strict=True):
+    atol = 1e-5 * float(jnp.abs(expected).max())
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.bfloat16, 0.04), (jnp.float64, 1e-13)])

@@ -63,11 +63,12 @@ def test_step_equals_plain_gradient_descent():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-  ("channels", "size"),
-  # With Flax's batch normalization jaxlib 0.10.1 computes wrong gradients of the second.
-  [((4, 8), (4, 32, 16)), ((16, 32, 64, 128), (1, 52, 21))],
+  ("channels", "size", "atol"),
+  # With Flax's batch normalization jaxlib 0.10.1 computes gradients of the second that are off by
+  # 3.7. One segment has so few places that rounding is larger there.
+  [((4, 8), (4, 32, 16), 1e-5), ((16, 32, 64, 128), (1, 52, 21), 5e-4)],
 )
-def test_compiled_gradients_equal_eager_ones(channels, size):
+def test_compiled_gradients_equal_eager_ones(channels, size, atol):
   """A compiler that computes wrong results on CPU fails here, as jaxlib 0.10.2 does."""
   model, batch = Baseline(num_classes=3, channels=channels), _batch(*size)
   variables = jax.jit(model.init)(jax.random.key(0), batch["log_mel"])
@@ -86,9 +87,7 @@ def test_compiled_gradients_equal_eager_ones(channels, size):
   compiled = jax.jit(jax.grad(loss), compiler_options=options)(variables["params"])
   with jax.disable_jit():
     eager = jax.grad(loss)(variables["params"])
-  for actual, expected in zip(jax.tree.leaves(compiled), jax.tree.leaves(eager), strict=True):
-    atol = 5e-3 * float(jnp.abs(expected).max())
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=atol)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=atol), compiled, eager)
 
 
 def test_masked_rows_change_nothing():
